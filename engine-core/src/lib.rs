@@ -1,1 +1,4 @@
 //! Core.
+
+#[cfg(feature = "linux")]
+pub mod linux;

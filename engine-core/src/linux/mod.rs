@@ -1,0 +1,6 @@
+//! The embedded Linux implementations.
+//!
+//! Everything here uses only what the rest of the crate makes public, so that moving it to a crate of its own stays a
+//! move of files.
+
+pub mod rootfd;
