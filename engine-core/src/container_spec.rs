@@ -1,0 +1,309 @@
+//! What a user asks of a container, before an image fills the gaps.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Name;
+use crate::io::TerminalSize;
+use crate::launch::{LogOptions, SeccompPolicy};
+use crate::mount::{Mount, MountOptions};
+use crate::network::EndpointOptions;
+use crate::resources::Resources;
+
+/// What a user asks of a container. Everything is optional; the image and the engine's secure defaults fill
+/// the rest. It is kept with the container, so that each start sees the same wishes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ContainerSpec {
+    /// The name; a random one without it.
+    pub name: Option<Name>,
+    /// Replaces the image's entrypoint. `Some(vec![])` removes it. Either way the image's command is dropped.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command.
+    pub command: Vec<String>,
+    /// Environment variables, `NAME=value`, which replace or join the image's. `NAME` alone removes one.
+    pub env: Vec<String>,
+    /// The working directory.
+    pub working_dir: Option<String>,
+    /// The user: `name`, `uid`, `name:group` or `uid:gid`.
+    pub user: Option<String>,
+    /// More groups, by name or number.
+    pub group_add: Vec<String>,
+    /// The host name; the short id without it.
+    pub hostname: Option<String>,
+    /// The NIS domain name.
+    pub domainname: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, which reach the runtime spec.
+    pub annotations: BTreeMap<String, String>,
+    /// A terminal instead of three streams.
+    pub terminal: Option<Terminal>,
+    /// Keeps standard input open for attached clients.
+    pub open_stdin: bool,
+    /// Closes standard input when the first client that wrote to it goes.
+    pub stdin_once: bool,
+    /// Runs a small init as process 1.
+    pub init: bool,
+    /// The signal that asks it to stop: `SIGTERM`, `15`.
+    pub stop_signal: Option<String>,
+    /// Seconds between that signal and SIGKILL; 10 without it.
+    pub stop_timeout: Option<u32>,
+    /// Removes the container, its files and anonymous volumes when it has ended.
+    pub auto_remove: bool,
+    /// Limits.
+    pub resources: Resources,
+    /// The parent cgroup, as a path in the hierarchy.
+    pub cgroup_parent: Option<String>,
+    /// Resource limits of processes (setrlimit(2)).
+    pub ulimits: Vec<Ulimit>,
+    /// How readily the kernel ends it when memory is short, -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// Capabilities beyond the default: `NET_ADMIN`, `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities less than the default.
+    pub cap_drop: Vec<String>,
+    /// Every capability and device, no filter, no masked paths. Not isolated from the host.
+    pub privileged: bool,
+    /// Lets set-user-ID programs and file capabilities raise privileges. The default is no.
+    pub allow_new_privileges: bool,
+    /// The system call filter.
+    pub seccomp: SeccompPolicy,
+    /// Shows all of /proc and /sys (Docker's `systempaths=unconfined`).
+    pub unmask_system_paths: bool,
+    /// Makes the root file system read-only.
+    pub read_only_rootfs: bool,
+    /// Binds, volumes and tmpfs.
+    pub mounts: Vec<MountSpec>,
+    /// The size of `/dev/shm` in bytes; 64 MiB without it.
+    pub shm_size: Option<u64>,
+    /// Devices of the host.
+    pub devices: Vec<DeviceSpec>,
+    /// Kernel settings of the container's own namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// The network.
+    pub network: NetworkMode,
+    /// More lines of /etc/hosts, as (name, address).
+    pub extra_hosts: Vec<(String, String)>,
+    /// Name servers; the host's without them.
+    pub dns: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Options of the resolver.
+    pub dns_options: Vec<String>,
+    /// The process id namespace.
+    pub pid_mode: NamespaceMode,
+    /// The IPC namespace.
+    pub ipc_mode: NamespaceMode,
+    /// The UTS namespace.
+    pub uts_mode: NamespaceMode,
+    /// The cgroup namespace.
+    pub cgroup_mode: NamespaceMode,
+    /// A user namespace with these id mappings; the host's without it.
+    pub user_namespace: Option<UserNamespace>,
+    /// Where the output is kept.
+    pub log: LogOptions,
+}
+
+/// A terminal's first size.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// Characters in a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+impl From<Terminal> for TerminalSize {
+    fn from(terminal: Terminal) -> Self {
+        Self { columns: terminal.columns, rows: terminal.rows }
+    }
+}
+
+/// One process limit: `nofile`, soft and hard.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// The name without `RLIMIT_`, lowercase.
+    pub name: String,
+    /// The soft limit; -1 is none.
+    pub soft: i64,
+    /// The hard limit; -1 is none.
+    pub hard: i64,
+}
+
+/// A device of the host in the container.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct DeviceSpec {
+    /// The path on the host.
+    pub host_path: String,
+    /// The path in the container.
+    pub container_path: String,
+    /// What is allowed: some of `r`, `w`, `m`.
+    pub permissions: String,
+}
+
+/// Something mounted in the container.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum MountSpec {
+    /// A bind or tmpfs, as it is.
+    Mount(Mount),
+    /// A volume.
+    Volume {
+        /// Its name; a new anonymous volume without one.
+        name: Option<Name>,
+        /// The path in the container.
+        target: PathBuf,
+        /// Flags.
+        options: MountOptions,
+        /// Leaves a new volume empty instead of filling it with the image's files at the target.
+        no_copy: bool,
+    },
+}
+
+/// A namespace's owner.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum NamespaceMode {
+    /// The container's own.
+    #[default]
+    Private,
+    /// The host's.
+    Host,
+    /// Another container's, by name or id.
+    Container(String),
+}
+
+/// The network a container is on.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum NetworkMode {
+    /// The engine's default: its network's default if it has one, else none.
+    #[default]
+    Default,
+    /// Only a loopback interface.
+    None,
+    /// The host's.
+    Host,
+    /// Another container's, by name or id.
+    Container(String),
+    /// Networks, by name.
+    Networks(Vec<(Name, EndpointOptions)>),
+}
+
+/// A user namespace: which ids inside are which outside. See user_namespaces(7).
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    /// User id ranges.
+    pub uids: Vec<IdRange>,
+    /// Group id ranges.
+    pub gids: Vec<IdRange>,
+}
+
+/// A range of ids.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The first id inside.
+    pub container: u32,
+    /// The first id outside.
+    pub host: u32,
+    /// How many.
+    pub size: u32,
+}
+
+impl ContainerSpec {
+    /// Creates a spec with a command.
+    pub fn command(args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::default().with_command(args)
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn with_name(mut self, name: Name) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Replaces the image's command.
+    #[must_use]
+    pub fn with_command(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.command = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Adds environment variables, `NAME=value`.
+    #[must_use]
+    pub fn with_env(mut self, env: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.env.extend(env.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the user.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn with_working_dir(mut self, dir: impl Into<String>) -> Self {
+        self.working_dir = Some(dir.into());
+        self
+    }
+
+    /// Sets the host name.
+    #[must_use]
+    pub fn with_hostname(mut self, hostname: impl Into<String>) -> Self {
+        self.hostname = Some(hostname.into());
+        self
+    }
+
+    /// Limits memory, in bytes. Without it, memory is not limited.
+    #[must_use]
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
+        self.resources.memory = Some(bytes);
+        self
+    }
+
+    /// Sets the network mode.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkMode) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// Adds a mount.
+    #[must_use]
+    pub fn with_mount(mut self, mount: Mount) -> Self {
+        self.mounts.push(MountSpec::Mount(mount));
+        self
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn with_label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Keeps standard input open.
+    #[must_use]
+    pub fn with_open_stdin(mut self, open: bool) -> Self {
+        self.open_stdin = open;
+        self
+    }
+
+    /// Asks for removal after the end.
+    #[must_use]
+    pub fn with_auto_remove(mut self, auto_remove: bool) -> Self {
+        self.auto_remove = auto_remove;
+        self
+    }
+}

@@ -1,0 +1,147 @@
+//! The [`ImageStore`] contract: content, names, layers.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::id::ContainerId;
+use crate::io::ByteStream;
+use crate::mount::Mount;
+use crate::reference::Reference;
+
+/// Keeps blobs by digest, names for them, and layers ready to be mounted.
+///
+/// # Contract
+/// - A blob, a layer or a name exists whole or not at all; what was acknowledged survives a crash.
+/// - Content is checked against its digest when it is written, and again before a store first trusts what it
+///   finds on disk. Wrong content is [`Corrupt`](crate::ErrorKind::Corrupt) and is never handed out.
+/// - Several programs may use one store. Two that write the same blob or layer both succeed.
+/// - `collect_garbage` removes nothing that a name, a rootfs or a [`Lease`] reaches, of any program.
+/// - Removing what is gone is `Ok`.
+///
+/// # Implementing
+/// Check your type with [`testing::image_store`](crate::testing) (feature `testing`).
+#[async_trait]
+pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
+    /// Returns what this store can do.
+    fn capabilities(&self) -> ImageStoreCapabilities;
+
+    /// Takes a lease: until it is dropped, no content that was in the store when it was taken, or came after,
+    /// is collected. It ends with the program too.
+    async fn lease(&self) -> Result<Lease>;
+
+    /// Begins to write the content `descriptor` names. With `diff_id`, it is a layer, unpacked as it arrives.
+    ///
+    /// Nothing is visible before [`Ingest::commit`]; dropping the ingest removes what it wrote.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if it is to be unpacked and is no layer we know.
+    async fn ingest(&self, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<Box<dyn Ingest>>;
+
+    /// Returns the size of a blob, or `None` if it is not there.
+    async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// Reads a blob from byte `offset` on.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if it is not there.
+    async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream>;
+
+    /// Returns whether the layer with this diff ID is unpacked.
+    async fn has_layer(&self, diff_id: &Digest) -> Result<bool>;
+
+    /// Unpacks a layer whose blob is in the store. Does nothing if that was done before.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the blob, its archive or its diff ID is wrong.
+    async fn unpack(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()>;
+
+    /// Points `name` at `target`, replacing where it pointed before. The target's blob is in the store.
+    async fn set_name(&self, name: &Reference, target: &Descriptor) -> Result<()>;
+
+    /// Returns where `name` points, or `None`.
+    async fn resolve_name(&self, name: &Reference) -> Result<Option<Descriptor>>;
+
+    /// Removes a name and returns whether it was there. Content is left to `collect_garbage`.
+    async fn remove_name(&self, name: &Reference) -> Result<bool>;
+
+    /// Returns all names, in order.
+    async fn names(&self) -> Result<Vec<(Reference, Descriptor)>>;
+
+    /// Prepares the root file system of container `id` over `layers` (diff IDs, lowest first) and returns the
+    /// mounts that make it. Called again for the same container, it returns the same mounts.
+    ///
+    /// `image` is the manifest the layers come from; a rootfs keeps it and all it names.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if a layer is not unpacked.
+    async fn prepare_rootfs(&self, id: &ContainerId, image: &Digest, layers: &[Digest])
+    -> Result<Vec<Mount>>;
+
+    /// Removes the root file system of container `id` with all that was written to it. Idempotent.
+    async fn remove_rootfs(&self, id: &ContainerId) -> Result<()>;
+
+    /// Returns the containers that have a root file system here.
+    async fn rootfs_list(&self) -> Result<Vec<ContainerId>>;
+
+    /// Removes all content that nothing reaches.
+    async fn collect_garbage(&self) -> Result<GarbageReport>;
+}
+
+/// Content on its way into a store.
+#[async_trait]
+pub trait Ingest: fmt::Debug + Send {
+    /// Adds `chunk`. Waits while the store is busy with earlier ones.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) as soon as the content cannot be right any more, such as more
+    /// bytes than the descriptor says or a malformed archive.
+    async fn write(&mut self, chunk: Bytes) -> Result<()>;
+
+    /// Checks size, digest and diff ID, and makes the content visible.
+    async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// Keeps content from being collected, until it is dropped.
+pub struct Lease(#[expect(dead_code, reason = "held for its Drop")] Box<dyn Send + Sync>);
+
+impl Lease {
+    /// Wraps a store's guard.
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+/// The abilities of an image store, as data.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ImageStoreCapabilities {
+    /// How a container's root file system is made, as shown to people: `overlay`, `copy`, `memory`.
+    pub driver: String,
+    /// Whether containers share layers, or each has a copy.
+    pub shares_layers: bool,
+    /// Why the store works in a slower way than it could, if so.
+    pub degraded: Option<String>,
+}
+
+/// What a garbage collection removed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct GarbageReport {
+    /// The blobs.
+    pub blobs: Vec<Digest>,
+    /// The unpacked layers, by diff ID.
+    pub layers: Vec<Digest>,
+    /// The bytes freed, as far as the store knows.
+    pub bytes: u64,
+}

@@ -1,0 +1,207 @@
+//! The launch specification: everything a runtime needs to start one container.
+//!
+//! The facade makes it from a [`ContainerSpec`](crate::ContainerSpec) and an image's configuration (policy);
+//! a runtime performs it (mechanism). It is an OCI runtime spec plus what that spec leaves to engines: the
+//! root file system as [`Mount`]s, the user as text (only the runtime sees the root file system's
+//! `/etc/passwd`), logs, standard input and lifetime.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+
+use crate::io::TerminalSize;
+use crate::mount::Mount;
+
+/// Everything a runtime needs to start one container.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LaunchSpec {
+    /// The OCI runtime spec: process, namespaces, resources, devices, paths, and the kernel's file systems
+    /// as mounts. Its `root` and its seccomp section are unused unless set by a caller's patch; `process.user`
+    /// is filled in by the runtime from [`user`](Self::user).
+    pub oci: Spec,
+    /// The root file system, from the image store. The first mount has the target `/`.
+    pub rootfs: Vec<Mount>,
+    /// Volumes, binds and tmpfs, sorted so that parents come first.
+    pub mounts: Vec<Mount>,
+    /// The user as the image or the caller wrote it: empty, `name`, `uid`, `name:group`, `uid:gid`.
+    pub user: String,
+    /// More groups, by name or number.
+    pub group_add: Vec<String>,
+    /// The system call filter.
+    pub seccomp: SeccompPolicy,
+    /// Small files that the engine puts into the container, such as `/etc/hosts`.
+    pub files: Vec<InjectedFile>,
+    /// A terminal of this size instead of three streams.
+    pub terminal: Option<TerminalSize>,
+    /// Keeps standard input open for clients that attach.
+    pub open_stdin: bool,
+    /// Closes standard input when the first client that wrote to it goes.
+    pub stdin_once: bool,
+    /// Where the output goes besides attached clients.
+    pub log: LogOptions,
+    /// Runs a small init as process 1 that forwards signals and reaps orphans.
+    pub init: bool,
+    /// What ends with the host program.
+    pub lifetime: Lifetime,
+}
+
+impl LaunchSpec {
+    /// Creates a launch specification with defaults for all that `oci` and `rootfs` do not say.
+    #[must_use]
+    pub fn new(oci: Spec, rootfs: Vec<Mount>) -> Self {
+        Self {
+            oci,
+            rootfs,
+            mounts: Vec::new(),
+            user: String::new(),
+            group_add: Vec::new(),
+            seccomp: SeccompPolicy::Default,
+            files: Vec::new(),
+            terminal: None,
+            open_stdin: false,
+            stdin_once: false,
+            log: LogOptions::default(),
+            init: false,
+            lifetime: Lifetime::Detached,
+        }
+    }
+}
+
+/// Which system calls a container may make.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SeccompPolicy {
+    /// The engine's default profile.
+    #[default]
+    Default,
+    /// All of them.
+    Unconfined,
+    /// Those of a profile in Docker's JSON format.
+    Profile(Arc<str>),
+}
+
+/// A small file the engine provides inside the container, on a memory file system of its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InjectedFile {
+    /// The absolute path inside the container.
+    pub path: PathBuf,
+    /// The content.
+    pub content: Vec<u8>,
+    /// The permission bits.
+    pub mode: u32,
+}
+
+/// Where a container's output is kept.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LogOptions {
+    /// The driver.
+    pub driver: LogDriver,
+    /// The size in bytes at which the file is rotated.
+    pub max_size: u64,
+    /// How many files are kept.
+    pub max_file: u32,
+}
+
+impl Default for LogOptions {
+    /// Three files of 10 MiB: bounded, unlike Docker's default.
+    fn default() -> Self {
+        Self { driver: LogDriver::JsonFile, max_size: 10 << 20, max_file: 3 }
+    }
+}
+
+impl LogOptions {
+    /// Returns options that keep nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { driver: LogDriver::None, ..Self::default() }
+    }
+}
+
+/// How output is kept.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LogDriver {
+    /// One JSON object a line, as Docker's driver of this name.
+    #[default]
+    JsonFile,
+    /// Not at all.
+    None,
+}
+
+/// What a container's life hangs on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Lifetime {
+    /// It outlives the program that started it.
+    #[default]
+    Detached,
+    /// It ends with the program that started it, however that ends.
+    Scoped,
+}
+
+/// A process to run in a running container.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ExecSpec {
+    /// The command and its arguments.
+    pub args: Vec<String>,
+    /// Environment variables that replace or join the container's.
+    pub env: Vec<String>,
+    /// The working directory; the container's own without it.
+    pub working_dir: Option<String>,
+    /// The user, as in [`LaunchSpec::user`]; the container's own without it.
+    pub user: Option<String>,
+    /// A terminal of this size instead of three streams.
+    pub terminal: Option<TerminalSize>,
+    /// Gives the process every capability of the container's bounding set, as Docker's `--privileged`.
+    pub privileged: bool,
+}
+
+impl ExecSpec {
+    /// Creates a spec that runs `args`.
+    pub fn new(args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { args: args.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// Adds environment variables, `NAME=value`.
+    #[must_use]
+    pub fn with_env(mut self, env: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.env.extend(env.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the user.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn with_working_dir(mut self, dir: impl Into<String>) -> Self {
+        self.working_dir = Some(dir.into());
+        self
+    }
+
+    /// Asks for a terminal.
+    #[must_use]
+    pub fn with_terminal(mut self, size: TerminalSize) -> Self {
+        self.terminal = Some(size);
+        self
+    }
+
+    /// Asks for the container's whole bounding set of capabilities.
+    #[must_use]
+    pub fn with_privileged(mut self, privileged: bool) -> Self {
+        self.privileged = privileged;
+        self
+    }
+}

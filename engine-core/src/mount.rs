@@ -1,0 +1,138 @@
+//! Mounts as data: where image stores, volume drivers and runtimes meet.
+//!
+//! A store or a volume driver *describes* mounts; only a runtime performs them, inside the container's own
+//! mount namespace. So nothing here touches the host's mount table, and nothing has to be unmounted after a
+//! crash.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One mount: what appears at `target`, and how.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Mount {
+    /// The absolute path inside the container. A root file system's mount has `/`.
+    pub target: PathBuf,
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Flags of the mount.
+    pub options: MountOptions,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind {
+        /// The absolute path on the host.
+        source: PathBuf,
+        /// Whether mounts beneath the source come along.
+        recursive: bool,
+    },
+    /// Layers stacked by overlayfs.
+    Overlay {
+        /// The read-only layers, **topmost first**, as overlayfs orders them. Never empty.
+        lower: Vec<PathBuf>,
+        /// The writable layer; without it the mount is read-only.
+        upper: Option<OverlayUpper>,
+    },
+    /// A fresh memory file system.
+    Tmpfs {
+        /// The size limit in bytes; the kernel's default (half of memory) without it.
+        size: Option<u64>,
+        /// The mode of its root directory.
+        mode: u32,
+        /// The owner of its root directory.
+        uid: u32,
+        /// The group of its root directory.
+        gid: u32,
+    },
+}
+
+/// The writable part of an overlay mount. Both directories are on one file system.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct OverlayUpper {
+    /// Receives changes.
+    pub upper: PathBuf,
+    /// The kernel's scratch directory.
+    pub work: PathBuf,
+}
+
+/// The flags of a mount. The default is writable, with devices and set-user-ID honoured.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MountOptions {
+    /// Refuses writes.
+    pub read_only: bool,
+    /// Refuses writes in mounts beneath as well (mount_setattr(2) with `AT_RECURSIVE`).
+    pub recursive_read_only: bool,
+    /// Ignores set-user-ID bits and file capabilities.
+    pub nosuid: bool,
+    /// Ignores device nodes.
+    pub nodev: bool,
+    /// Refuses to execute files.
+    pub noexec: bool,
+    /// How mounts made later on either side propagate.
+    pub propagation: Propagation,
+    /// Creates the source directory on the host if it is missing (Docker's `-v`, unlike `--mount`).
+    pub create_source: bool,
+}
+
+/// Mount propagation, see mount_namespaces(7). The `r` forms apply to the whole tree.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Propagation {
+    /// Recursively private: Docker's default.
+    #[default]
+    Rprivate,
+    /// Private.
+    Private,
+    /// Recursively shared.
+    Rshared,
+    /// Shared.
+    Shared,
+    /// Recursively slave.
+    Rslave,
+    /// Slave.
+    Slave,
+}
+
+impl Mount {
+    /// Creates a recursive bind mount of `source` at `target`.
+    pub fn bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self {
+            target: target.into(),
+            kind: MountKind::Bind { source: source.into(), recursive: true },
+            options: MountOptions::default(),
+        }
+    }
+
+    /// Creates an overlay mount of `lower`, topmost first, at `/`.
+    #[must_use]
+    pub fn overlay(lower: Vec<PathBuf>, upper: Option<OverlayUpper>) -> Self {
+        Self {
+            target: "/".into(),
+            kind: MountKind::Overlay { lower, upper },
+            options: MountOptions::default(),
+        }
+    }
+
+    /// Creates an empty tmpfs at `target` with Docker's defaults: mode 1777, nosuid, nodev, noexec.
+    pub fn tmpfs(target: impl Into<PathBuf>) -> Self {
+        Self {
+            target: target.into(),
+            kind: MountKind::Tmpfs { size: None, mode: 0o1777, uid: 0, gid: 0 },
+            options: MountOptions { nosuid: true, nodev: true, noexec: true, ..MountOptions::default() },
+        }
+    }
+
+    /// Makes the mount read-only.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.options.read_only = true;
+        self
+    }
+}

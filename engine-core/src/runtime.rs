@@ -1,0 +1,191 @@
+//! The [`Runtime`] contract: processes in containers.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::id::{ContainerId, ExecId};
+use crate::io::{AttachOptions, Streams, TerminalSize};
+use crate::launch::{ExecSpec, LaunchSpec};
+use crate::resources::Resources;
+use crate::state::{ExitStatus, RuntimeState};
+
+/// Runs containers' processes.
+///
+/// # Contract
+/// - A container goes through `create` (a sandbox with its namespaces and mounts, its process not yet
+///   executing), `start`, and its end; `delete` removes what is left. A failed or dropped `create` leaves
+///   nothing behind.
+/// - What a runtime knows survives the program: another instance over the same directories sees the same
+///   containers, and `wait` works there as well. The exit status is kept until `delete`.
+/// - `signal` and `delete` of what is gone are `Ok`: both are idempotent.
+/// - Calls for different containers may run at the same time; calls for one container may too, and are put
+///   in some order.
+/// - Dropping the future of `wait`, `attach` or `exec_wait` ends the waiting and nothing else.
+///
+/// # Implementing
+/// Check your type with [`testing::runtime`](crate::testing) (feature `testing`).
+#[async_trait]
+pub trait Runtime: fmt::Debug + Send + Sync + 'static {
+    /// Returns what this runtime can do.
+    fn capabilities(&self) -> RuntimeCapabilities;
+
+    /// Creates the sandbox of container `id`: everything but the execution of its process.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if a sandbox of this id is there and alive;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown user or a bad mount source;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the host lacks what the spec asks for.
+    async fn create(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<Sandbox>;
+
+    /// Executes the container's process.
+    ///
+    /// # Errors
+    /// [`CommandNotFound`](crate::ErrorKind::CommandNotFound) or
+    /// [`CommandNotExecutable`](crate::ErrorKind::CommandNotExecutable), after which the sandbox has ended
+    /// with exit code 127 or 126; [`Conflict`](crate::ErrorKind::Conflict) if it was started before.
+    async fn start(&self, id: &ContainerId) -> Result<()>;
+
+    /// Returns the state of container `id`.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if this runtime has nothing of that id.
+    async fn state(&self, id: &ContainerId) -> Result<RuntimeState>;
+
+    /// Returns the ids of all containers this runtime knows, running or ended and not deleted.
+    async fn list(&self) -> Result<Vec<ContainerId>>;
+
+    /// Sends signal number `signal` to the container's process.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if this runtime has nothing of that id. A process that has
+    /// ended is no error.
+    async fn signal(&self, id: &ContainerId, signal: i32) -> Result<()>;
+
+    /// Freezes all processes of the container. Idempotent.
+    async fn pause(&self, id: &ContainerId) -> Result<()>;
+
+    /// Thaws all processes of the container. Idempotent.
+    async fn resume(&self, id: &ContainerId) -> Result<()>;
+
+    /// Waits until the container's process has ended and returns how.
+    async fn wait(&self, id: &ContainerId) -> Result<ExitStatus>;
+
+    /// Attaches the caller to the standard streams of the container's process.
+    ///
+    /// Attached between `create` and `start`, it misses nothing. The output streams end when the process has
+    /// ended and all its output was delivered.
+    async fn attach(&self, id: &ContainerId, options: AttachOptions) -> Result<Streams>;
+
+    /// Sets the size of the container's terminal.
+    async fn resize(&self, id: &ContainerId, size: TerminalSize) -> Result<()>;
+
+    /// Runs a process inside the running container.
+    ///
+    /// Its streams are connected to the caller's without a copy in between.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); [`Conflict`](crate::ErrorKind::Conflict) if the container is not running.
+    async fn exec(&self, id: &ContainerId, exec: &ExecSpec, io: AttachOptions) -> Result<ExecProcess>;
+
+    /// Waits until a process started by [`exec`](Self::exec) has ended and returns how.
+    async fn exec_wait(&self, id: &ContainerId, exec: &ExecId) -> Result<ExitStatus>;
+
+    /// Sends a signal to a process started by [`exec`](Self::exec). A process that has ended is no error.
+    async fn exec_signal(&self, id: &ContainerId, exec: &ExecId, signal: i32) -> Result<()>;
+
+    /// Sets the size of the terminal of a process started by [`exec`](Self::exec).
+    async fn exec_resize(&self, id: &ContainerId, exec: &ExecId, size: TerminalSize) -> Result<()>;
+
+    /// Changes the limits of a container, running or not yet started.
+    async fn update(&self, id: &ContainerId, resources: &Resources) -> Result<()>;
+
+    /// Returns what the container uses now.
+    async fn stats(&self, id: &ContainerId) -> Result<Stats>;
+
+    /// Ends the container if it runs (by SIGKILL) and removes all this runtime holds for it. Idempotent.
+    async fn delete(&self, id: &ContainerId) -> Result<()>;
+}
+
+/// The abilities of a runtime, as data.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RuntimeCapabilities {
+    /// Whether containers are real processes in namespaces of their own.
+    pub isolates: bool,
+    /// Whether `pause` works.
+    pub pause: bool,
+    /// Whether limits work.
+    pub limits: bool,
+    /// The cgroup version or layout, as shown to people: `v1`, `hybrid`, `v2`, `none`.
+    pub cgroup: String,
+}
+
+/// A created container: what a network needs to attach to it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Sandbox {
+    /// The container.
+    pub id: ContainerId,
+    /// The host's process id of its init.
+    pub pid: u32,
+    /// Its network namespace, as a path, if it has one of its own.
+    pub network_namespace: Option<PathBuf>,
+}
+
+impl Sandbox {
+    /// Creates a sandbox description.
+    #[must_use]
+    pub fn new(id: ContainerId, pid: u32, network_namespace: Option<PathBuf>) -> Self {
+        Self { id, pid, network_namespace }
+    }
+}
+
+/// A process started by [`Runtime::exec`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ExecProcess {
+    /// Its id.
+    pub id: ExecId,
+    /// The host's process id, if known.
+    pub pid: Option<u32>,
+    /// The caller's ends of its streams.
+    pub streams: Streams,
+}
+
+impl ExecProcess {
+    /// Creates a process description.
+    #[must_use]
+    pub fn new(id: ExecId, pid: Option<u32>, streams: Streams) -> Self {
+        Self { id, pid, streams }
+    }
+}
+
+/// What a container uses.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// CPU time used since the start.
+    pub cpu_time: Duration,
+    /// CPU time in the kernel since the start.
+    pub cpu_kernel_time: Duration,
+    /// CPU time in user mode since the start.
+    pub cpu_user_time: Duration,
+    /// Memory in use, in bytes, without the page cache that can be dropped.
+    pub memory: u64,
+    /// The memory limit in bytes, if there is one.
+    pub memory_limit: Option<u64>,
+    /// The most memory ever in use, in bytes, where the kernel tells.
+    pub memory_peak: Option<u64>,
+    /// Bytes read from block devices.
+    pub io_read: u64,
+    /// Bytes written to block devices.
+    pub io_written: u64,
+    /// Processes and threads.
+    pub pids: u64,
+    /// How many they may be.
+    pub pids_limit: Option<u64>,
+}

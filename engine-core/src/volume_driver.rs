@@ -1,0 +1,91 @@
+//! The [`VolumeDriver`] contract: named storage that outlives containers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::id::Name;
+use crate::mount::Mount;
+
+/// Keeps named storage.
+///
+/// # Contract
+/// - A volume exists whole or not at all, and survives a crash once acknowledged.
+/// - `create` with the name of an existing volume returns that volume if its options are the same.
+/// - `remove` is idempotent. The *engine* knows which containers use a volume and protects it; a driver does not.
+///
+/// # Implementing
+/// Check your type with [`testing::volume_driver`](crate::testing) (feature `testing`).
+#[async_trait]
+pub trait VolumeDriver: fmt::Debug + Send + Sync + 'static {
+    /// Returns the driver's name, such as `local`.
+    fn name(&self) -> &str;
+
+    /// Creates a volume.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) if one of that name has other options;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for options the driver does not know.
+    async fn create(&self, name: &Name, options: &VolumeOptions) -> Result<Volume>;
+
+    /// Returns a volume, or `None`.
+    async fn inspect(&self, name: &Name) -> Result<Option<Volume>>;
+
+    /// Returns all volumes, by name.
+    async fn list(&self) -> Result<Vec<Volume>>;
+
+    /// Removes a volume and its content. Idempotent.
+    async fn remove(&self, name: &Name) -> Result<()>;
+
+    /// Describes how the volume is mounted at `target` in a container.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such volume.
+    async fn mount(&self, name: &Name, target: &std::path::Path) -> Result<Mount>;
+}
+
+/// What a volume is made with.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct VolumeOptions {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the driver.
+    pub driver_options: BTreeMap<String, String>,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Volume {
+    /// Its name.
+    pub name: Name,
+    /// Its driver's name.
+    pub driver: String,
+    /// Where its content is on the host, if it is in one place.
+    pub mountpoint: Option<std::path::PathBuf>,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its driver's options.
+    pub driver_options: BTreeMap<String, String>,
+}
+
+impl Volume {
+    /// Creates a volume's description.
+    #[must_use]
+    pub fn new(name: Name, driver: impl Into<String>, options: &VolumeOptions) -> Self {
+        Self {
+            name,
+            driver: driver.into(),
+            mountpoint: None,
+            created_at: SystemTime::now(),
+            labels: options.labels.clone(),
+            driver_options: options.driver_options.clone(),
+        }
+    }
+}
