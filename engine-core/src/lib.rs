@@ -24,6 +24,7 @@ pub mod io;
 pub mod launch;
 #[cfg(feature = "linux")]
 pub mod linux;
+pub mod logs;
 pub mod manifest;
 pub mod mount;
 pub mod network;

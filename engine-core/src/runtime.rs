@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
+use crate::logs::{LogQuery, LogStream};
 use crate::resources::Resources;
 use crate::state::{ExitStatus, RuntimeState};
 
@@ -99,6 +100,12 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// Sets the size of the terminal of a process started by [`exec`](Self::exec).
     async fn exec_resize(&self, id: &ContainerId, exec: &ExecId, size: TerminalSize) -> Result<()>;
+
+    /// Reads the container's log: until now, or while it runs. Rotation loses no entry that is still kept.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its output is not kept.
+    async fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<LogStream>;
 
     /// Changes the limits of a container, running or not yet started.
     async fn update(&self, id: &ContainerId, resources: &Resources) -> Result<()>;
