@@ -29,6 +29,7 @@ pub mod manifest;
 pub mod mount;
 pub mod network;
 pub mod platform;
+pub mod policy;
 pub mod reference;
 pub mod registry_client;
 pub mod resources;

@@ -3,7 +3,4 @@
 //! Everything here uses only what the rest of the crate makes public, so that moving it to a crate of its own stays a
 //! move of files.
 
-pub mod capabilities;
-pub mod defaults;
 pub mod rootfd;
-pub mod sysctl;

@@ -4,7 +4,7 @@
 //! reaches the host (SECURITY B6). The shim writes them.
 //! Invariant: a name that passes is a plain path beneath /proc/sys, a value that passes is one line of printable ASCII.
 
-use std::io;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Namespaces that a container has to itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -73,15 +73,15 @@ const MAX_VALUE: usize = 1024;
 /// The name may be written with dots or with slashes, as sysctl(8) takes it: the first separator decides.
 ///
 /// # Errors
-/// `InvalidInput` for a malformed name or value; `PermissionDenied` for one that is not namespaced, or whose namespace is
+/// [`ErrorKind::InvalidArgument`] for a malformed name or value; [`ErrorKind::PermissionDenied`] for one that is not namespaced, or whose namespace is
 /// shared.
-pub fn check(name: &str, value: &str, private: Private) -> io::Result<String> {
+pub fn check(name: &str, value: &str, private: Private) -> Result<String> {
     let path = path_of(name)?;
     if value.is_empty() || value.len() > MAX_VALUE {
-        return Err(invalid(format!("sysctl {name}: the value is empty or longer than {MAX_VALUE} bytes")));
+        return Err(invalid(name, format!("the value is empty or longer than {MAX_VALUE} bytes")));
     }
     if let Some(byte) = value.bytes().find(|byte| !matches!(byte, b' '..=b'~' | b'\t')) {
-        return Err(invalid(format!("sysctl {name}: byte {byte:#04x} in the value")));
+        return Err(invalid(name, format!("byte {byte:#04x} in the value")));
     }
     let dotted = path.replace('/', ".");
     let (own, namespace) = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
@@ -91,27 +91,25 @@ pub fn check(name: &str, value: &str, private: Private) -> io::Result<String> {
     } else if dotted == "kernel.domainname" {
         (private.uts, "UTS")
     } else if dotted == "kernel.hostname" {
-        return Err(denied(format!("sysctl {name}: set the host name of the container instead")));
+        return Err(denied(name, "set the host name of the container instead"));
     } else {
-        return Err(denied(format!("sysctl {name} does not belong to a container: it is the host's")));
+        return Err(denied(name, "it does not belong to a container but to the host"));
     };
     if own {
         Ok(path)
     } else {
-        Err(denied(format!("sysctl {name}: the container has no {namespace} namespace of its own")))
+        Err(denied(name, &format!("the container has no {namespace} namespace of its own")))
     }
 }
 
 /// `net.ipv4.conf.eth0/1.x` → `net/ipv4/conf/eth0.1/x`; `net/ipv4/conf/eth0.1/x` stays.
-fn path_of(name: &str) -> io::Result<String> {
+fn path_of(name: &str) -> Result<String> {
     if name.len() > MAX_NAME {
-        return Err(invalid(format!("sysctl name longer than {MAX_NAME} bytes")));
+        return Err(invalid("", format!("name longer than {MAX_NAME} bytes")));
     }
-    if let Some(found) = name
-        .chars()
-        .find(|c| !matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' | '.' | '/' | '@' | ':'))
-    {
-        return Err(invalid(format!("sysctl {name:?}: {found:?} in the name")));
+    let allowed = |c| matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' | '.' | '/' | '@' | ':');
+    if let Some(found) = name.chars().find(|c| !allowed(*c)) {
+        return Err(invalid(name, format!("{found:?} in the name")));
     }
     let path: String = match name.find(['.', '/']) {
         Some(at) if name.as_bytes()[at] == b'.' => {
@@ -125,17 +123,17 @@ fn path_of(name: &str) -> io::Result<String> {
         _ => name.to_owned(),
     };
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) || !path.contains('/') {
-        return Err(invalid(format!("sysctl {name:?} is no name of a sysctl")));
+        return Err(invalid(name, "not a name of a sysctl".to_owned()));
     }
     Ok(path)
 }
 
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
+fn invalid(name: &str, message: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "check sysctl").with("sysctl", name).with_message(message)
 }
 
-fn denied(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, message)
+fn denied(name: &str, message: &str) -> Error {
+    Error::new(ErrorKind::PermissionDenied, "check sysctl").with("sysctl", name).with_message(message)
 }
 
 #[cfg(test)]
@@ -155,10 +153,7 @@ mod tests {
             ("kernel.domainname", "kernel/domainname"),
         ] {
             assert_eq!(check(name, "1", Private::all()).unwrap(), path);
-            assert_eq!(
-                check(name, "1", Private::default()).unwrap_err().kind(),
-                io::ErrorKind::PermissionDenied
-            );
+            assert_eq!(check(name, "1", Private::default()).unwrap_err().kind(), ErrorKind::PermissionDenied);
         }
         for (name, value) in NETWORK_DEFAULTS {
             check(name, value, Private::all()).unwrap();
@@ -220,7 +215,7 @@ mod tests {
         ] {
             assert_eq!(
                 check(name, "1", Private::all()).unwrap_err().kind(),
-                io::ErrorKind::InvalidInput,
+                ErrorKind::InvalidArgument,
                 "{name:?}"
             );
         }

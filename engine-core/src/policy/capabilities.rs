@@ -5,7 +5,8 @@
 //! capability, unless ambient ones are asked for by name (SECURITY B1). See capabilities(7).
 
 use std::fmt;
-use std::io;
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// Names without `CAP_`; the place in the list is the bit (linux/capability.h).
 const NAMES: [&str; 41] = [
@@ -105,8 +106,8 @@ impl CapabilitySet {
     /// Parses names, each with or without `CAP_`, in any case.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the first that is no capability.
-    pub fn from_names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> io::Result<Self> {
+    /// [`ErrorKind::InvalidArgument`], naming the first that is no capability.
+    pub fn from_names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self> {
         let mut set = Self::EMPTY;
         for name in names {
             set.0 |= bit_of(name.as_ref()).ok_or_else(|| unknown(name.as_ref()))?;
@@ -121,16 +122,15 @@ impl CapabilitySet {
     /// - else what is dropped goes first, then what is added comes.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is no capability, or one that the running kernel lacks.
-    pub fn resolve<S: AsRef<str>>(base: Self, add: &[S], drop: &[S], privileged: bool) -> io::Result<Self> {
+    /// [`ErrorKind::InvalidArgument`] for a name that is no capability, or one that the running kernel lacks.
+    pub fn resolve<S: AsRef<str>>(base: Self, add: &[S], drop: &[S], privileged: bool) -> Result<Self> {
         let kernel = Self::kernel();
         let (add_all, added) = split_all(add)?;
         let (drop_all, dropped) = split_all(drop)?;
         if let Some(name) = added.minus(kernel).names().next() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("this kernel does not have the capability {name}"),
-            ));
+            return Err(Error::new(ErrorKind::InvalidArgument, "resolve capabilities")
+                .with("capability", name)
+                .with_message("this kernel does not have it"));
         }
         Ok(if privileged {
             kernel
@@ -225,7 +225,7 @@ fn bit_of(name: &str) -> Option<u64> {
 }
 
 /// Takes `ALL` out of a list of names.
-fn split_all<S: AsRef<str>>(names: &[S]) -> io::Result<(bool, CapabilitySet)> {
+fn split_all<S: AsRef<str>>(names: &[S]) -> Result<(bool, CapabilitySet)> {
     let mut all = false;
     let mut set = CapabilitySet::EMPTY;
     for name in names.iter().map(S::as_ref) {
@@ -238,8 +238,10 @@ fn split_all<S: AsRef<str>>(names: &[S]) -> io::Result<(bool, CapabilitySet)> {
     Ok((all, set))
 }
 
-fn unknown(name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("unknown capability {name:?}"))
+fn unknown(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "resolve capabilities")
+        .with("capability", name)
+        .with_message("no such capability")
 }
 
 #[cfg(test)]
