@@ -14,6 +14,7 @@
 //! | [`RegistryClient`] | content in registries |
 
 pub mod container_spec;
+pub mod database;
 pub mod descriptor;
 pub mod digest;
 pub mod error;
