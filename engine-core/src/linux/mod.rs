@@ -4,3 +4,4 @@
 //! move of files.
 
 pub mod rootfd;
+pub mod seccomp;

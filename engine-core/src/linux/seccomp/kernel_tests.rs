@@ -1,0 +1,145 @@
+//! The default profile on the running kernel: a thread installs the program on itself and makes calls. Needs no privilege.
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::*;
+
+/// Thin wrappers that only these tests need.
+#[expect(unsafe_code, reason = "seccomp(2) and raw system calls have no safe wrapper")]
+mod sys {
+    use nix::errno::Errno;
+    use nix::libc;
+
+    /// Installs a filter on the calling thread, for good.
+    pub(super) fn install(program: &[u8]) -> nix::Result<()> {
+        let len = u16::try_from(program.len() / 8).map_err(|_| Errno::EINVAL)?;
+        let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+        // SAFETY: prctl reads no memory with this operation.
+        Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+        // SAFETY: `fprog` and the `len` instructions of 8 bytes it points to live until the call returns; the kernel
+        // copies them and does not write.
+        Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &fprog) })?;
+        Ok(())
+    }
+
+    /// A system call all of whose arguments are numbers or null pointers.
+    pub(super) fn call(number: i64, args: [u64; 3]) -> nix::Result<i64> {
+        // SAFETY: no argument is the address of anything, so the kernel can touch no memory of ours.
+        Errno::result(unsafe { libc::syscall(number, args[0], args[1], args[2], 0, 0, 0) })
+    }
+
+    /// getpid(2) through the 32-bit gate.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn getpid_by_int80() -> i64 {
+        let mut result: i64 = 20;
+        // SAFETY: call 20 of that table takes no argument; the gate changes rax and, in old kernels, r8 to r11.
+        unsafe {
+            std::arch::asm!("int 0x80", inout("rax") result, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+        }
+        result
+    }
+}
+
+fn in_filtered_thread<T: Send + 'static>(program: Program, body: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = std::thread::spawn(move || {
+        sys::install(program.as_bytes()).unwrap();
+        body()
+    });
+    thread.join().unwrap()
+}
+
+fn default_program() -> Program {
+    let set = CapabilitySet::default_set();
+    Cache::default().json(DEFAULT_PROFILE, set, Target::for_image("amd64").unwrap()).unwrap()
+}
+
+#[test]
+fn b7_the_kernel_refuses_what_the_default_profile_denies() {
+    in_filtered_thread(default_program(), || {
+        let socket =
+            |family, protocol| sys::call(libc::SYS_socket, [family, libc::SOCK_RAW as u64, protocol]);
+        assert_eq!(socket(38, 0), Err(Errno::EPERM));
+        assert_eq!(socket(1 << 32 | 40, 0), Err(Errno::EPERM));
+        assert_eq!(socket(16, 9), Err(Errno::EINVAL));
+        let netlink = socket(16, 0).unwrap();
+        sys::call(libc::SYS_close, [netlink as u64, 0, 0]).unwrap();
+        assert_eq!(sys::call(libc::SYS_unshare, [libc::CLONE_NEWUTS as u64, 0, 0]), Err(Errno::EPERM));
+        assert_eq!(sys::call(libc::SYS_clone, [libc::CLONE_NEWUSER as u64, 0, 0]), Err(Errno::EPERM));
+        assert_eq!(sys::call(libc::SYS_clone3, [0; 3]), Err(Errno::ENOSYS));
+        assert_eq!(sys::call(libc::SYS_io_uring_setup, [1, 0, 0]), Err(Errno::EPERM));
+        assert_eq!(sys::call(libc::SYS_futex_waitv, [0; 3]), Err(Errno::ENOSYS));
+        assert_eq!(sys::call(100_000, [0; 3]), Err(Errno::ENOSYS));
+        assert!(sys::call(libc::SYS_getppid, [0; 3]).is_ok());
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn b7_the_kernel_refuses_other_tables() {
+    // The gate exists where the kernel was built for 32-bit programs; elsewhere it is a fault.
+    let gate = std::path::Path::new("/proc/sys/abi/vsyscall32").exists();
+    in_filtered_thread(default_program(), move || {
+        assert_eq!(sys::call(i64::from(X32_BIT) | libc::SYS_getpid, [0; 3]), Err(Errno::ENOSYS));
+        if gate {
+            assert_eq!(sys::getpid_by_int80(), -i64::from(libc::ENOSYS));
+        }
+    });
+    if gate {
+        let set = CapabilitySet::default_set();
+        let target = Target::for_image("386").unwrap();
+        let program = Cache::default().json(DEFAULT_PROFILE, set, target).unwrap();
+        assert_eq!(in_filtered_thread(program, sys::getpid_by_int80), i64::from(std::process::id()));
+    }
+}
+
+/// What a start pays: compile, hit, install. Run with `--ignored --nocapture`, in release for the first two.
+#[test]
+#[ignore = "a measurement"]
+fn measure_compile_and_install() {
+    let set = CapabilitySet::default_set();
+    let target = Target::for_image("amd64").unwrap();
+    let best = |name: &str, body: &mut dyn FnMut()| {
+        let times = (0..200).map(|_| {
+            let start = std::time::Instant::now();
+            body();
+            start.elapsed()
+        });
+        println!("{name}: {:?}", times.min().unwrap());
+    };
+    best("read and compile", &mut || drop(Cache::default().json(DEFAULT_PROFILE, set, target).unwrap()));
+    let cache = Cache::default();
+    best("from the cache", &mut || drop(cache.json(DEFAULT_PROFILE, set, target).unwrap()));
+    let tree = default_program();
+    // The same decisions as one comparison for each allowed number, as libseccomp lays it out without its tree option.
+    let mut linear = Vec::new();
+    let push = |code: u16, jt: u8, jf: u8, k: u32, out: &mut Vec<u8>| {
+        out.extend(bpf::Instruction { code, jt, jf, k }.to_bytes());
+    };
+    push(0x20, 0, 0, 4, &mut linear);
+    push(0x15, 1, 0, 0xc000_003e, &mut linear);
+    push(0x06, 0, 0, RET_ERRNO | ENOSYS, &mut linear);
+    push(0x20, 0, 0, 0, &mut linear);
+    let arch = Abi::X86_64.audit_arch();
+    for number in 0..470 {
+        let call = interpreter::Call { number, arch, args: [0; 6] };
+        if interpreter::run(&tree, &call).0 == 0x7fff_0000 {
+            push(0x15, 0, 1, number, &mut linear);
+            push(0x06, 0, 0, 0x7fff_0000, &mut linear);
+        }
+    }
+    push(0x06, 0, 0, RET_ERRNO | ENOSYS, &mut linear);
+    let linear = Program { bytes: linear.into(), flags: 0 };
+    for (name, program) in [("tree", tree), ("linear", linear)] {
+        let times = (0..200).map(|_| {
+            let bytes = program.clone();
+            let thread = std::thread::spawn(move || {
+                let start = std::time::Instant::now();
+                sys::install(bytes.as_bytes()).unwrap();
+                start.elapsed()
+            });
+            thread.join().unwrap()
+        });
+        println!("install {name} of {} instructions: {:?}", program.instructions(), times.min().unwrap());
+    }
+}
