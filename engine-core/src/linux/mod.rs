@@ -5,3 +5,4 @@
 
 pub mod rootfd;
 pub mod seccomp;
+pub mod users;
