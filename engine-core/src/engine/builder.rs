@@ -1,0 +1,139 @@
+//! Configuring and opening an [`Engine`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::database::Database;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Name;
+use crate::image_store::ImageStore;
+use crate::network::{Network, NoNetwork};
+use crate::registry_client::{NoRegistry, RegistryClient};
+use crate::runtime::Runtime;
+use crate::volume_driver::VolumeDriver;
+
+use super::records::Records;
+use super::{Engine, Inner, defaults};
+
+/// Configures an [`Engine`]. What is not given gets the embedded default.
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until open() is called"]
+pub struct EngineBuilder {
+    root: Option<PathBuf>,
+    run_root: Option<PathBuf>,
+    images: Option<Arc<dyn ImageStore>>,
+    runtime: Option<Arc<dyn Runtime>>,
+    network: Option<Arc<dyn Network>>,
+    volumes: Option<Arc<dyn VolumeDriver>>,
+    registry: Option<Arc<dyn RegistryClient>>,
+    default_network: Option<Name>,
+}
+
+impl EngineBuilder {
+    pub(super) fn new(root: Option<PathBuf>) -> Self {
+        Self { root, ..Self::default() }
+    }
+
+    /// Puts what need not survive a reboot (sockets) beneath `path`. The default is `run` beneath the root.
+    pub fn run_root(mut self, path: impl Into<PathBuf>) -> Self {
+        self.run_root = Some(path.into());
+        self
+    }
+
+    /// Uses this image store.
+    pub fn image_store(mut self, images: impl ImageStore) -> Self {
+        self.images = Some(Arc::new(images));
+        self
+    }
+
+    /// Uses this runtime.
+    pub fn runtime(mut self, runtime: impl Runtime) -> Self {
+        self.runtime = Some(Arc::new(runtime));
+        self
+    }
+
+    /// Uses this network implementation. Without one, the modes `none`, `host` and `container:ID` work.
+    pub fn network(mut self, network: impl Network) -> Self {
+        self.network = Some(Arc::new(network));
+        self
+    }
+
+    /// Puts containers that name no network on this one. Without it they get none.
+    pub fn default_network(mut self, name: Name) -> Self {
+        self.default_network = Some(name);
+        self
+    }
+
+    /// Uses this volume driver.
+    pub fn volume_driver(mut self, volumes: impl VolumeDriver) -> Self {
+        self.volumes = Some(Arc::new(volumes));
+        self
+    }
+
+    /// Uses this registry client. Without one, pulling and pushing say so.
+    pub fn registry(mut self, registry: impl RegistryClient) -> Self {
+        self.registry = Some(Arc::new(registry));
+        self
+    }
+
+    /// Opens the engine: checks the host, makes the directories, and repairs what a crash left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`] or [`ErrorKind::Unsupported`] with what is missing on this host;
+    /// [`ErrorKind::InvalidArgument`] for an engine without a root that lacks an implementation.
+    pub async fn open(self) -> Result<Engine> {
+        let root = self.root.clone();
+        let run_root = self.run_root.or_else(|| root.as_ref().map(|r| r.join("run")));
+        let dirs = root.clone().zip(run_root);
+        let needs_defaults = self.images.is_none() || self.runtime.is_none() || self.volumes.is_none();
+        let database = match dirs.clone() {
+            Some((root, run_root)) => {
+                super::blocking(move || {
+                    if needs_defaults {
+                        defaults::check_host(&root)?;
+                    }
+                    defaults::make_private_dir(&root)?;
+                    defaults::make_private_dir(&run_root)?;
+                    Database::open(&root.join("engine.db"))
+                })
+                .await?
+            }
+            None => Database::in_memory()?,
+        };
+        let chosen = if needs_defaults {
+            let (root, run_root) = dirs.ok_or_else(|| {
+                Error::new(ErrorKind::InvalidArgument, "open engine").with_message(
+                    "an engine in memory needs an image store, a runtime and a volume driver of its own",
+                )
+            })?;
+            Some(defaults::open(&root, &run_root, &database).await?)
+        } else {
+            None
+        };
+        let (images, runtime, volumes) = match chosen {
+            Some(default) => (
+                self.images.unwrap_or(default.images),
+                self.runtime.unwrap_or(default.runtime),
+                self.volumes.unwrap_or(default.volumes),
+            ),
+            None => match (self.images, self.runtime, self.volumes) {
+                (Some(images), Some(runtime), Some(volumes)) => (images, runtime, volumes),
+                _ => return Err(Error::new(ErrorKind::Other, "open engine")),
+            },
+        };
+        let engine = Engine {
+            inner: Arc::new(Inner {
+                root,
+                images,
+                runtime,
+                network: self.network.unwrap_or_else(|| Arc::new(NoNetwork)),
+                volumes,
+                registry: self.registry.unwrap_or_else(|| Arc::new(NoRegistry)),
+                records: Records::open(database)?,
+                default_network: self.default_network,
+            }),
+        };
+        engine.repair().await?;
+        Ok(engine)
+    }
+}

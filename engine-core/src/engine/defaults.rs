@@ -1,0 +1,61 @@
+//! The one place that picks implementations.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::image_store::ImageStore;
+use crate::runtime::Runtime;
+use crate::volume_driver::VolumeDriver;
+
+/// The embedded implementations.
+#[derive(Debug)]
+pub(super) struct Defaults {
+    pub(super) images: Arc<dyn ImageStore>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) volumes: Arc<dyn VolumeDriver>,
+}
+
+/// Opens the embedded implementations over `root`.
+#[cfg(feature = "linux")]
+pub(super) async fn open(root: &Path, run_root: &Path, database: &Arc<Database>) -> Result<Defaults> {
+    use crate::linux::{LinuxRuntime, LocalImageStore, LocalVolumes};
+    Ok(Defaults {
+        images: Arc::new(LocalImageStore::open(root, Arc::clone(database)).await?),
+        runtime: Arc::new(LinuxRuntime::open(root, run_root).await?),
+        volumes: Arc::new(LocalVolumes::open(root).await?),
+    })
+}
+
+/// Without the feature `linux` there are no defaults.
+#[cfg(not(feature = "linux"))]
+pub(super) async fn open(root: &Path, _: &Path, _: &Arc<Database>) -> Result<Defaults> {
+    Err(Error::new(crate::error::ErrorKind::Unsupported, "open engine")
+        .with("root", root.display())
+        .with_message("this program was built without engine-core's feature \"linux\"")
+        .with_hint("give the builder an image store, a runtime and a volume driver"))
+}
+
+/// Fails with what is missing, if this host cannot run the embedded implementations.
+#[cfg(feature = "linux")]
+pub(super) fn check_host(root: &Path) -> Result<()> {
+    crate::linux::check_host(root)
+}
+
+#[cfg(not(feature = "linux"))]
+pub(super) fn check_host(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// Makes a directory that only its owner can enter (SECURITY B9), if it is not there.
+pub(super) fn make_private_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let failed = |e: std::io::Error| Error::from_io("make directory", e).with("path", path.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}

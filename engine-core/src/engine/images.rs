@@ -1,0 +1,278 @@
+//! Images in the store: find, list, tag, remove, import.
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image_config::{History, ImageConfig, RootFs};
+use crate::manifest::{MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest};
+use crate::platform::Platform;
+use crate::reference::Reference;
+
+use super::image::{Image, ImageSummary, ImportOptions, RemovedImage};
+use super::{Engine, pull};
+
+impl Engine {
+    /// Returns the image a user means by `name`: a reference, an id, or the beginning of an id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
+    pub async fn image(&self, name: &str) -> Result<Image> {
+        let names = self.inner.images.names().await?;
+        let target = self.find_image(name, &names).await?;
+        self.load_image(&target, &Platform::host(), &names).await
+    }
+
+    /// Returns all names in the store with the images they lead to, in order of their names.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn images(&self) -> Result<Vec<ImageSummary>> {
+        let names = self.inner.images.names().await?;
+        let mut list = Vec::with_capacity(names.len());
+        for (reference, target) in &names {
+            let image = match self.load_image(target, &Platform::host(), &[]).await {
+                Ok(image) => Some(image),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            list.push(ImageSummary {
+                reference: reference.clone(),
+                target: target.clone(),
+                id: image.as_ref().map(|i| i.id().clone()),
+                created: image.as_ref().map(|i| i.config.created.clone()).unwrap_or_default(),
+                size: image.as_ref().map_or(target.size, Image::size),
+                labels: image.map(|i| i.config.config.labels).unwrap_or_default(),
+            });
+        }
+        Ok(list)
+    }
+
+    /// Gives the image `source` another name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such image; [`ErrorKind::InvalidArgument`] if `name` has a digest.
+    pub async fn tag(&self, source: &str, name: &Reference) -> Result<()> {
+        if name.digest().is_some() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "tag image")
+                .with("name", name)
+                .with_message("a name with a digest cannot be given"));
+        }
+        let _lease = self.inner.images.lease().await?;
+        let names = self.inner.images.names().await?;
+        let target = self.find_image(source, &names).await?;
+        self.inner.images.set_name(name, &target).await
+    }
+
+    /// Removes the name `name`, or every name of the image with that id, and content nothing else needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] if a container uses the image and this is its last
+    /// name, or if an id has several names: `force` removes the names all the same, and content that
+    /// containers use stays until they go.
+    pub async fn remove_image(&self, name: &str, force: bool) -> Result<RemovedImage> {
+        let conflict = |why: String, hint: &'static str| {
+            Error::new(ErrorKind::Conflict, "remove image").with("image", name).with_message(why).with_hint(hint)
+        };
+        let names = self.inner.images.names().await?;
+        let target = self.find_image(name, &names).await?;
+        let of_target: Vec<&Reference> = names.iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n).collect();
+        let by_name = name.parse::<Reference>().ok().filter(|reference| of_target.contains(&reference));
+        let doomed: Vec<Reference> = match by_name {
+            Some(reference) => vec![reference],
+            None if of_target.len() > 1 && !force => {
+                return Err(conflict(
+                    "it has several names".to_owned(),
+                    "remove each name, or force the removal of all",
+                ));
+            }
+            None => of_target.iter().map(|n| (*n).clone()).collect(),
+        };
+        if doomed.len() == of_target.len() && !force {
+            let manifest = match self.load_image(&target, &Platform::host(), &[]).await {
+                Ok(image) => image.manifest.digest,
+                // Nothing for this host is here, or it is damaged: no container can be using it.
+                Err(_) => target.digest.clone(),
+            };
+            if let Some(user) = self.inner.records.all().await?.iter().find(|r| r.data.manifest == manifest) {
+                return Err(conflict(
+                    format!("container {} uses it", user.id.short()),
+                    "remove the container first, or force the removal of the name",
+                ));
+            }
+        }
+        let mut removed = RemovedImage::default();
+        for reference in doomed {
+            if self.inner.images.remove_name(&reference).await? {
+                removed.untagged.push(reference);
+            }
+        }
+        removed.deleted = self.inner.images.collect_garbage().await?.blobs;
+        Ok(removed)
+    }
+
+    /// Makes an image of one layer from an uncompressed tar archive and gives it `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if `archive` is no tar archive.
+    pub async fn import(&self, name: &Reference, archive: Bytes, options: ImportOptions) -> Result<Image> {
+        let _lease = self.inner.images.lease().await?;
+        let layer = Descriptor::of(media_type::OCI_LAYER, &archive);
+        let created = options.created.map(crate::time::rfc3339);
+        let platform = options.platform.unwrap_or_else(Platform::host);
+        let config = ImageConfig {
+            created: created.clone().unwrap_or_default(),
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            variant: platform.variant.clone(),
+            config: options.config,
+            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.digest.clone()] },
+            history: vec![History { created, comment: options.comment, ..History::default() }],
+            ..ImageConfig::default()
+        };
+        let config_bytes = to_json(&config)?;
+        let config = Descriptor::of(media_type::OCI_CONFIG, &config_bytes);
+        let manifest_bytes = to_json(&serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": config,
+            "layers": [layer],
+        }))?;
+        let manifest = Descriptor::of(media_type::OCI_MANIFEST, &manifest_bytes);
+        if !self.inner.images.has_layer(&layer.digest).await?
+            || self.inner.images.blob_size(&layer.digest).await?.is_none()
+        {
+            let mut ingest = self.inner.images.ingest(&layer, Some(&layer.digest)).await?;
+            let mut rest = archive;
+            while !rest.is_empty() {
+                ingest.write(rest.split_to(rest.len().min(1 << 16))).await?;
+            }
+            ingest.commit().await?;
+        }
+        self.put_blob(&config, config_bytes).await?;
+        self.put_blob(&manifest, manifest_bytes).await?;
+        self.inner.images.set_name(name, &manifest).await?;
+        self.image(&name.to_string()).await
+    }
+
+    /// Removes all content that no name and no container needs, and returns how many bytes that freed.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn collect_garbage(&self) -> Result<u64> {
+        Ok(self.inner.images.collect_garbage().await?.bytes)
+    }
+
+    /// Finds what `name` points at among `names`.
+    async fn find_image(&self, name: &str, names: &[(Reference, Descriptor)]) -> Result<Descriptor> {
+        let reference = name.parse::<Reference>();
+        if let Ok(reference) = &reference {
+            if let Some((_, target)) = names.iter().find(|(known, _)| known == reference) {
+                return Ok(target.clone());
+            }
+            // repo@digest, with or without a tag: any name of that repository pointing at the digest.
+            if let Some(digest) = reference.digest() {
+                let same = |known: &Reference| {
+                    known.repository() == reference.repository() && known.registry() == reference.registry()
+                };
+                if let Some((_, target)) = names.iter().find(|(known, t)| same(known) && t.digest == *digest) {
+                    return Ok(target.clone());
+                }
+            }
+        }
+        let hex = name.strip_prefix("sha256:").unwrap_or(name);
+        if hex.len() >= 2 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let mut found: Option<(Digest, Descriptor)> = None;
+            for (_, target) in names {
+                let Ok(image) = self.load_image(target, &Platform::host(), &[]).await else { continue };
+                let matches = image.id().hex().starts_with(hex) || target.digest.hex().starts_with(hex);
+                match &found {
+                    Some((id, _)) if matches && id != image.id() => {
+                        return Err(Error::new(ErrorKind::InvalidArgument, "find image")
+                            .with("image", name)
+                            .with_message("several ids begin with it")
+                            .with_hint("give more digits"));
+                    }
+                    None if matches => found = Some((image.id().clone(), target.clone())),
+                    _ => {}
+                }
+            }
+            if let Some((_, target)) = found {
+                return Ok(target);
+            }
+        }
+        // A malformed reference that is no id either deserves the parser's words.
+        if let Err(error) = reference
+            && hex.len() != 64
+        {
+            return Err(error);
+        }
+        Err(Error::new(ErrorKind::NotFound, "find image")
+            .with("image", name)
+            .with_message("no such image in the store")
+            .with_hint("pull it first"))
+    }
+
+    /// Reads the image that `target` leads to on `platform`.
+    pub(super) async fn load_image(
+        &self,
+        target: &Descriptor,
+        platform: &Platform,
+        names: &[(Reference, Descriptor)],
+    ) -> Result<Image> {
+        let mut manifest = target.clone();
+        let mut bytes = self.read_blob(&manifest, MAX_MANIFEST_SIZE).await?;
+        let mut parsed = Manifest::parse(&bytes, &manifest.media_type)?;
+        if let Manifest::Index(index) = &parsed {
+            let chosen = index.select(platform).ok_or_else(|| pull::no_platform(index, platform))?;
+            manifest = chosen.clone();
+            bytes = self.read_blob(&manifest, MAX_MANIFEST_SIZE).await?;
+            parsed = Manifest::parse(&bytes, &manifest.media_type)?;
+        }
+        let Manifest::Image(contents) = parsed else {
+            return Err(Error::new(ErrorKind::Unsupported, "read image")
+                .with("digest", &manifest.digest)
+                .with_message("an index within an index leads to no image"));
+        };
+        let config = ImageConfig::parse(&self.read_blob(&contents.config, MAX_CONFIG_SIZE).await?)?;
+        let names = names.iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n.clone()).collect();
+        Ok(Image { target: target.clone(), manifest, contents, config, names })
+    }
+
+    /// Reads a small blob whole and checks it against its descriptor.
+    pub(super) async fn read_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes> {
+        let failed = |kind, why: String| {
+            Error::new(kind, "read blob").with("digest", &descriptor.digest).with_message(why)
+        };
+        if descriptor.size > limit {
+            return Err(failed(ErrorKind::Corrupt, format!("it has more than {limit} bytes")));
+        }
+        let stream = self.inner.images.open_blob(&descriptor.digest, 0).await?;
+        let bytes = stream
+            .try_fold(Vec::new(), |mut all, chunk| async move {
+                all.extend_from_slice(&chunk);
+                Ok(all)
+            })
+            .await?;
+        if bytes.len() as u64 != descriptor.size || descriptor.digest.rehash(&bytes) != descriptor.digest {
+            return Err(failed(ErrorKind::Corrupt, "its content does not match its digest".to_owned()));
+        }
+        Ok(bytes.into())
+    }
+
+    /// Writes a small blob, unless it is there.
+    pub(super) async fn put_blob(&self, descriptor: &Descriptor, bytes: impl Into<Bytes>) -> Result<()> {
+        if self.inner.images.blob_size(&descriptor.digest).await? == Some(descriptor.size) {
+            return Ok(());
+        }
+        let mut ingest = self.inner.images.ingest(descriptor, None).await?;
+        ingest.write(bytes.into()).await?;
+        ingest.commit().await
+    }
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::new(ErrorKind::Other, "write image").with_source(e))
+}

@@ -1,0 +1,125 @@
+//! The [`Engine`] facade: images, containers and volumes as one library.
+//!
+//! The facade owns what belongs to none of the five traits: container records, names, the translation of a
+//! user's wishes into a launch specification, repair after a crash. It names no implementation; defaults are
+//! picked in `defaults`.
+
+mod builder;
+mod container;
+mod containers;
+mod create;
+mod defaults;
+mod diagnose;
+mod image;
+mod images;
+mod launch;
+mod names;
+mod operation;
+mod pull;
+mod push;
+mod records;
+mod repair;
+mod scoped;
+mod volumes;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use builder::EngineBuilder;
+pub use container::{Container, ContainerInfo, RemoveOptions};
+pub use diagnose::{Check, Diagnosis, Verdict};
+pub use image::{Image, ImageSummary, ImportOptions, RemovedImage};
+pub use operation::Operation;
+pub use pull::{LayerProgress, PullEvent, PullOptions};
+pub use push::{PushEvent, PushOptions};
+pub use scoped::ScopedContainer;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::image_store::ImageStore;
+use crate::network::Network;
+use crate::registry_client::RegistryClient;
+use crate::runtime::Runtime;
+use crate::volume_driver::VolumeDriver;
+use records::Records;
+
+/// A container engine: images, containers and volumes under one directory.
+///
+/// Cloning is cheap, and clones are the same engine. Several engines in one program, and several programs over
+/// one directory, do not disturb each other. Dropping the last clone leaves detached containers running and
+/// ends scoped ones.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: Option<PathBuf>,
+    images: Arc<dyn ImageStore>,
+    runtime: Arc<dyn Runtime>,
+    network: Arc<dyn Network>,
+    volumes: Arc<dyn VolumeDriver>,
+    registry: Arc<dyn RegistryClient>,
+    records: Records,
+    default_network: Option<crate::id::Name>,
+}
+
+impl Engine {
+    /// Begins to configure an engine whose every file lies beneath `root` (see
+    /// [`EngineBuilder::run_root`] for those that may lie elsewhere).
+    #[must_use]
+    pub fn builder(root: impl Into<PathBuf>) -> EngineBuilder {
+        EngineBuilder::new(Some(root.into()))
+    }
+
+    /// Begins to configure an engine that keeps its records in memory. It has no defaults: the image store,
+    /// the runtime and the volume driver must be given.
+    #[must_use]
+    pub fn in_memory() -> EngineBuilder {
+        EngineBuilder::new(None)
+    }
+
+    /// Returns the directory of the engine, if it has one.
+    #[must_use]
+    pub fn root(&self) -> Option<&Path> {
+        self.inner.root.as_deref()
+    }
+
+    /// Returns the image store.
+    #[must_use]
+    pub fn image_store(&self) -> &Arc<dyn ImageStore> {
+        &self.inner.images
+    }
+
+    /// Returns the runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.inner.runtime
+    }
+
+    /// Returns the network.
+    #[must_use]
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.inner.network
+    }
+
+    /// Returns the volume driver.
+    #[must_use]
+    pub fn volume_driver(&self) -> &Arc<dyn VolumeDriver> {
+        &self.inner.volumes
+    }
+
+    /// Returns the registry client.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<dyn RegistryClient> {
+        &self.inner.registry
+    }
+}
+
+/// Runs blocking work off the async workers.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Other, "run blocking work").with_source(error)),
+    }
+}

@@ -1,0 +1,284 @@
+//! Pulling: from a registry into the store, layers in parallel, each in one pass.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image_config::ImageConfig;
+use crate::manifest::{ImageIndex, MAX_CONFIG_SIZE, Manifest};
+use crate::platform::Platform;
+use crate::reference::Reference;
+
+use super::Engine;
+use super::image::Image;
+use super::operation::{Operation, Progress};
+
+/// How many bytes arrive between two reports about a layer.
+const REPORT_EVERY: u64 = 256 << 10;
+
+/// How to pull.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PullOptions {
+    /// The platform to take from an index; the host's by default.
+    pub platform: Platform,
+    /// How many layers are transferred at once; 4 by default.
+    pub parallel: usize,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self { platform: Platform::host(), parallel: 4 }
+    }
+}
+
+impl PullOptions {
+    /// Sets the platform to take from an index.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.platform = platform;
+        self
+    }
+}
+
+/// What a pull reports.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PullEvent {
+    /// The reference was resolved to this content.
+    Resolved {
+        /// What the reference points at.
+        target: Descriptor,
+    },
+    /// A layer got on.
+    Layer {
+        /// The layer.
+        layer: Descriptor,
+        /// How far.
+        progress: LayerProgress,
+    },
+    /// The image is in the store.
+    Done {
+        /// What the reference points at.
+        target: Descriptor,
+        /// Whether the name pointed there before.
+        unchanged: bool,
+    },
+}
+
+/// How far a layer got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum LayerProgress {
+    /// It waits for its turn.
+    Waiting,
+    /// It is in the store already.
+    Exists,
+    /// So many bytes have arrived, and were unpacked as they came.
+    Transferring {
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// All has arrived and is being checked, or a blob that was here is being unpacked.
+    Unpacking,
+    /// It is in the store.
+    Done,
+}
+
+impl Engine {
+    /// Pulls an image.
+    ///
+    /// The operation reports each layer's progress and results in the image. Dropped or failed, it leaves
+    /// nothing but whole layers that the next pull takes up, or the next garbage collection removes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the registry has no such image, or none for the platform;
+    /// [`ErrorKind::Unauthenticated`] or [`ErrorKind::PermissionDenied`] if it wants other credentials;
+    /// [`ErrorKind::Unavailable`] if it cannot be reached; [`ErrorKind::Corrupt`] if content is wrong;
+    /// [`ErrorKind::ResourceExhausted`] if the disk is full.
+    pub fn pull(&self, reference: &Reference, options: PullOptions) -> Operation<PullEvent, Image> {
+        let (engine, reference) = (self.clone(), reference.clone());
+        Operation::new(move |progress| async move {
+            engine
+                .pull_image(&reference, &options, &progress)
+                .await
+                .map_err(|e| wrap(e, "pull image", &reference))
+        })
+    }
+
+    #[tracing::instrument(skip_all, fields(%reference))]
+    async fn pull_image(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &Progress<PullEvent>,
+    ) -> Result<Image> {
+        let store = &self.inner.images;
+        let _lease = store.lease().await?;
+        let (target, target_bytes) = self.inner.registry.fetch_manifest(reference).await?;
+        progress.report(PullEvent::Resolved { target: target.clone() });
+        let (mut manifest, mut bytes) = (target.clone(), target_bytes.clone());
+        let mut parsed = Manifest::parse(&bytes, &manifest.media_type)?;
+        if let Manifest::Index(index) = &parsed {
+            let chosen = index.select(&options.platform).ok_or_else(|| no_platform(index, &options.platform))?;
+            let pinned = reference.with_digest(chosen.digest.clone());
+            manifest = chosen.clone();
+            bytes = match self.blob_if_present(chosen).await? {
+                Some(bytes) => bytes,
+                None => {
+                    let (found, bytes) = self.inner.registry.fetch_manifest(&pinned).await?;
+                    if found.size != chosen.size || found.media_type != chosen.media_type {
+                        return Err(Error::new(ErrorKind::Corrupt, "fetch manifest")
+                            .with("digest", &chosen.digest)
+                            .with_message("its size or media type is not what the index says"));
+                    }
+                    bytes
+                }
+            };
+            parsed = Manifest::parse(&bytes, &manifest.media_type)?;
+        }
+        let Manifest::Image(contents) = parsed else {
+            return Err(Error::new(ErrorKind::Unsupported, "read index")
+                .with_message("it leads to another index and not to an image"));
+        };
+        let config_bytes = self.fetch_small(reference, &contents.config).await?;
+        // An artifact has layers that are no file systems, and a configuration that is none of ours.
+        let is_image = matches!(contents.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
+        let diff_ids = if is_image {
+            let config = ImageConfig::parse(&config_bytes)?;
+            let diff_ids = config.rootfs.diff_ids;
+            if diff_ids.len() != contents.layers.len() {
+                return Err(Error::new(ErrorKind::Corrupt, "read image config").with_message(format!(
+                    "it names {} layers and the manifest {}",
+                    diff_ids.len(),
+                    contents.layers.len()
+                )));
+            }
+            diff_ids.into_iter().map(Some).collect()
+        } else {
+            vec![None; contents.layers.len()]
+        };
+        let mut seen = std::collections::HashSet::new();
+        let layers: Vec<(Descriptor, Option<Digest>)> =
+            contents.layers.iter().cloned().zip(diff_ids).filter(|(layer, _)| seen.insert(layer.digest.clone())).collect();
+        for (layer, _) in &layers {
+            progress.report(PullEvent::Layer { layer: layer.clone(), progress: LayerProgress::Waiting });
+        }
+        stream::iter(layers.iter().map(Ok))
+            .try_for_each_concurrent(options.parallel.max(1), |(layer, diff_id)| async move {
+                self.pull_layer(reference, layer, diff_id.as_ref(), progress)
+                    .await
+                    .map_err(|e| wrap(e, "pull layer", &layer.digest))
+            })
+            .await?;
+        // Children before parents: a manifest in the store has all it names.
+        self.put_blob(&contents.config, config_bytes).await?;
+        self.put_blob(&manifest, bytes).await?;
+        self.put_blob(&target, target_bytes).await?;
+        let unchanged = store.resolve_name(reference).await?.is_some_and(|old| old.digest == target.digest);
+        if !unchanged {
+            store.set_name(reference, &target).await?;
+        }
+        progress.report(PullEvent::Done { target: target.clone(), unchanged });
+        let names = store.names().await?;
+        self.load_image(&target, &options.platform, &names).await
+    }
+
+    async fn pull_layer(
+        &self,
+        reference: &Reference,
+        layer: &Descriptor,
+        diff_id: Option<&Digest>,
+        progress: &Progress<PullEvent>,
+    ) -> Result<()> {
+        let store = &self.inner.images;
+        let report = |now| progress.report(PullEvent::Layer { layer: layer.clone(), progress: now });
+        let has_blob = store.blob_size(&layer.digest).await? == Some(layer.size);
+        let is_unpacked = match diff_id {
+            Some(diff_id) => store.has_layer(diff_id).await?,
+            None => true,
+        };
+        match (has_blob, is_unpacked, diff_id) {
+            (true, true, _) => {
+                report(LayerProgress::Exists);
+                return Ok(());
+            }
+            (true, false, Some(diff_id)) => {
+                report(LayerProgress::Unpacking);
+                store.unpack(layer, diff_id).await?;
+                report(LayerProgress::Done);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mut ingest = store.ingest(layer, diff_id.filter(|_| !is_unpacked)).await?;
+        let mut chunks = self.inner.registry.fetch_blob(reference, layer, 0).await?;
+        let (mut done, mut reported) = (0_u64, 0_u64);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            done += chunk.len() as u64;
+            ingest.write(chunk).await?;
+            if done >= reported + REPORT_EVERY || done == layer.size {
+                reported = done;
+                report(LayerProgress::Transferring { done, total: layer.size });
+            }
+        }
+        report(LayerProgress::Unpacking);
+        ingest.commit().await?;
+        report(LayerProgress::Done);
+        Ok(())
+    }
+
+    /// Returns a small blob from the store, else from the registry, checked.
+    async fn fetch_small(&self, reference: &Reference, blob: &Descriptor) -> Result<Bytes> {
+        if let Some(bytes) = self.blob_if_present(blob).await? {
+            return Ok(bytes);
+        }
+        let wrong = |why: String| {
+            Error::new(ErrorKind::Corrupt, "fetch blob").with("digest", &blob.digest).with_message(why)
+        };
+        if blob.size > MAX_CONFIG_SIZE {
+            return Err(wrong(format!("it has {} bytes, more than {MAX_CONFIG_SIZE}", blob.size)));
+        }
+        let chunks = self.inner.registry.fetch_blob(reference, blob, 0).await?;
+        let bytes = chunks
+            .try_fold(Vec::new(), |mut all, chunk| async move {
+                all.extend_from_slice(&chunk);
+                Ok(all)
+            })
+            .await?;
+        if bytes.len() as u64 != blob.size || blob.digest.rehash(&bytes) != blob.digest {
+            return Err(wrong("its content does not match its digest".to_owned()));
+        }
+        Ok(bytes.into())
+    }
+
+    async fn blob_if_present(&self, blob: &Descriptor) -> Result<Option<Bytes>> {
+        if self.inner.images.blob_size(&blob.digest).await? != Some(blob.size) {
+            return Ok(None);
+        }
+        self.read_blob(blob, MAX_CONFIG_SIZE).await.map(Some)
+    }
+}
+
+/// Names the operation and the thing around an error of a lower level, keeping its kind and its hint.
+pub(super) fn wrap(error: Error, operation: &'static str, subject: impl std::fmt::Display) -> Error {
+    let key = if operation == "pull layer" { "layer" } else { "image" };
+    let mut outer = Error::new(error.kind(), operation).with(key, subject).with_retryable(error.is_retryable());
+    if let Some(hint) = error.hint() {
+        outer = outer.with_hint(hint.to_owned());
+    }
+    outer.with_source(error)
+}
+
+pub(super) fn no_platform(index: &ImageIndex, platform: &Platform) -> Error {
+    let offered: Vec<String> =
+        index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string).collect();
+    Error::new(ErrorKind::NotFound, "select platform")
+        .with("platform", platform)
+        .with_message(format!("the image has only {}", offered.join(", ")))
+}

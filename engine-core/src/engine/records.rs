@@ -1,0 +1,310 @@
+//! Container records: what the engine was asked for, in SQLite.
+//!
+//! A record is the configuration of a container and nothing of its running state, which the runtime owns.
+//! Invariant: a record is committed before anything is made for its container, and deleted before what is
+//! left of the container is swept; so whatever has no record is garbage.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use crate::container_spec::ContainerSpec;
+use crate::database::{Database, Durability};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ContainerId, Name};
+use crate::image_config::ProcessDefaults;
+
+const STEPS: &[&str] = &["CREATE TABLE container (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created INTEGER NOT NULL,
+    data TEXT NOT NULL
+) STRICT, WITHOUT ROWID"];
+
+/// A container as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) id: ContainerId,
+    pub(crate) name: Name,
+    pub(crate) created_at: SystemTime,
+    pub(crate) data: RecordData,
+}
+
+/// The part of a record that is kept as JSON. New fields get a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RecordData {
+    pub(crate) spec: ContainerSpec,
+    /// The image as the user wrote it.
+    pub(crate) image: String,
+    /// The image's manifest.
+    pub(crate) manifest: Digest,
+    /// The image's configuration, which is its id.
+    pub(crate) config: Digest,
+    /// The layers by diff ID, lowest first.
+    pub(crate) layers: Vec<Digest>,
+    /// What the image says about the process.
+    pub(crate) defaults: ProcessDefaults,
+    /// The image's architecture.
+    pub(crate) architecture: String,
+    /// Anonymous volumes made for this container, which go with it.
+    #[serde(default)]
+    pub(crate) anonymous_volumes: Vec<Name>,
+    /// The program a scoped container ends with.
+    #[serde(default)]
+    pub(crate) owner: Option<ProcessIdentity>,
+}
+
+impl RecordData {
+    /// Returns what a crash must not lose: a container that ends with a program or removes itself need not
+    /// survive a power loss, since its processes do not either.
+    fn durability(&self) -> Durability {
+        if self.owner.is_some() || self.spec.auto_remove { Durability::Crash } else { Durability::PowerLoss }
+    }
+}
+
+/// A process, told apart from later ones of the same number.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ProcessIdentity {
+    pub(crate) pid: u32,
+    /// The start time in clock ticks since boot, field 22 of /proc/PID/stat (proc_pid_stat(5)).
+    pub(crate) started: u64,
+    /// /proc/sys/kernel/random/boot_id.
+    pub(crate) boot: String,
+}
+
+impl ProcessIdentity {
+    /// Returns this process.
+    pub(crate) fn current() -> Option<Self> {
+        Self::of(std::process::id())
+    }
+
+    fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The command in field 2 may hold spaces and parentheses: count from its last one.
+        let rest = &stat[stat.rfind(')')? + 2..];
+        let started = rest.split(' ').nth(19)?.parse().ok()?;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        Some(Self { pid, started, boot })
+    }
+
+    /// Returns whether the process still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        Self::of(self.pid).as_ref() == Some(self)
+    }
+}
+
+/// The table of container records.
+#[derive(Clone, Debug)]
+pub(crate) struct Records(Arc<Database>);
+
+impl Records {
+    pub(crate) fn open(database: Arc<Database>) -> Result<Self> {
+        database.migrate("containers", STEPS)?;
+        Ok(Self(database))
+    }
+
+    /// Commits a new record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if the name is taken.
+    pub(crate) async fn insert(&self, record: &Record) -> Result<()> {
+        let record = record.clone();
+        self.blocking(move |db| {
+            let json = to_json(&record.data)?;
+            db.write(record.data.durability(), |tx| {
+                let taken: Option<String> = tx
+                    .prepare_cached("SELECT id FROM container WHERE name = ?1")?
+                    .query_row([record.name.as_str()], |r| r.get(0))
+                    .optional()?;
+                if let Some(id) = taken {
+                    return Err(Error::new(ErrorKind::AlreadyExists, "create container")
+                        .with("name", &record.name)
+                        .with_message(format!("the name is in use by container {}", &id[..12]))
+                        .with_hint("remove or rename that container, or choose another name")
+                        .into());
+                }
+                tx.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+                    record.id.as_str(),
+                    record.name.as_str(),
+                    nanos(record.created_at),
+                    json
+                ])?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Deletes a record and returns whether it was there.
+    pub(crate) async fn delete(&self, record: &Record) -> Result<bool> {
+        let (id, durability) = (record.id.clone(), record.data.durability());
+        self.blocking(move |db| {
+            db.write(durability, |tx| {
+                Ok(tx.prepare_cached("DELETE FROM container WHERE id = ?1")?.execute([id.as_str()])? > 0)
+            })
+        })
+        .await
+    }
+
+    /// Replaces the data of a record that is there.
+    pub(crate) async fn update(&self, record: &Record) -> Result<()> {
+        let record = record.clone();
+        self.blocking(move |db| {
+            let json = to_json(&record.data)?;
+            db.write(record.data.durability(), |tx| {
+                tx.prepare_cached("UPDATE container SET data = ?2 WHERE id = ?1")?
+                    .execute(params![record.id.as_str(), json])?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Returns the record with this id.
+    pub(crate) async fn by_id(&self, id: &ContainerId) -> Result<Option<Record>> {
+        let id = id.clone();
+        self.blocking(move |db| {
+            db.read(|c| {
+                c.prepare_cached("SELECT id, name, created, data FROM container WHERE id = ?1")?
+                    .query_row([id.as_str()], from_row)
+                    .optional()
+            })
+        })
+        .await
+    }
+
+    /// Returns all records, newest first.
+    pub(crate) async fn all(&self) -> Result<Vec<Record>> {
+        self.blocking(|db| {
+            db.read(|c| {
+                c.prepare_cached("SELECT id, name, created, data FROM container ORDER BY created DESC, id")?
+                    .query_map([], from_row)?
+                    .collect()
+            })
+        })
+        .await
+    }
+
+    /// Finds the container a user means: by id, by name, by the beginning of an id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
+    pub(crate) async fn find(&self, text: &str) -> Result<Record> {
+        let text = text.strip_prefix('/').unwrap_or(text).to_owned();
+        self.blocking(move |db| {
+            let found: Vec<Record> = db.read(|c| {
+                let exact = c
+                    .prepare_cached("SELECT id, name, created, data FROM container WHERE id = ?1 OR name = ?1")?
+                    .query_map([&text], from_row)?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let is_hex = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+                if !exact.is_empty() || !is_hex {
+                    return Ok(exact);
+                }
+                c.prepare_cached("SELECT id, name, created, data FROM container WHERE id GLOB ?1 || '*' LIMIT 2")?
+                    .query_map([&text], from_row)?
+                    .collect()
+            })?;
+            let mut found = found.into_iter();
+            match (found.next(), found.next()) {
+                (Some(record), None) => Ok(record),
+                (None, _) => Err(Error::new(ErrorKind::NotFound, "find container")
+                    .with("container", &text)
+                    .with_message("no such container")),
+                // An exact match of an id wins over another container's name of the same text.
+                (Some(first), Some(second)) => {
+                    [first, second].into_iter().find(|r| r.id.as_str() == text).ok_or_else(|| {
+                        Error::new(ErrorKind::InvalidArgument, "find container")
+                            .with("container", &text)
+                            .with_message("several ids begin with it")
+                            .with_hint("give more digits")
+                    })
+                }
+            }
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let database = Arc::clone(&self.0);
+        super::blocking(move || work(&database)).await
+    }
+}
+
+fn to_json(data: &RecordData) -> Result<String> {
+    serde_json::to_string(data).map_err(|e| Error::new(ErrorKind::Other, "write container record").with_source(e))
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let text = |index: usize| row.get::<_, String>(index);
+    let wrong = |index: usize, e: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, e)
+    };
+    Ok(Record {
+        id: text(0)?.parse().map_err(|e: Error| wrong(0, e.into()))?,
+        name: text(1)?.parse().map_err(|e: Error| wrong(1, e.into()))?,
+        created_at: SystemTime::UNIX_EPOCH + Duration::from_nanos(row.get::<_, i64>(2)?.unsigned_abs()),
+        data: serde_json::from_str(&text(3)?).map_err(|e| wrong(3, e.into()))?,
+    })
+}
+
+fn nanos(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str) -> Record {
+        let digest = Digest::sha256(b"");
+        Record {
+            id: ContainerId::random(),
+            name: name.parse().unwrap(),
+            created_at: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234_567_890_123_456_789),
+            data: RecordData {
+                spec: ContainerSpec::command(["sh"]),
+                image: "busybox".to_owned(),
+                manifest: digest.clone(),
+                config: digest.clone(),
+                layers: vec![digest],
+                defaults: ProcessDefaults::default(),
+                architecture: "amd64".to_owned(),
+                anonymous_volumes: Vec::new(),
+                owner: ProcessIdentity::current(),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn records_are_found_by_id_name_and_prefix() {
+        let records = Records::open(Database::in_memory().unwrap()).unwrap();
+        let (a, b) = (record("aa"), record("bb"));
+        records.insert(&a).await.unwrap();
+        records.insert(&b).await.unwrap();
+        assert_eq!(records.find("aa").await.unwrap(), a);
+        assert_eq!(records.find("/bb").await.unwrap(), b);
+        assert_eq!(records.find(b.id.as_str()).await.unwrap(), b);
+        assert_eq!(records.find(&b.id.as_str()[..20]).await.unwrap(), b);
+        assert_eq!(records.find("zz").await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(records.find("").await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(records.insert(&record("aa")).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert!(records.delete(&a).await.unwrap());
+        assert!(!records.delete(&a).await.unwrap());
+        assert_eq!(records.all().await.unwrap(), [b]);
+    }
+
+    #[test]
+    fn a_process_identity_knows_its_own_life() {
+        let own = ProcessIdentity::current().unwrap();
+        assert!(own.is_alive());
+        assert!(!ProcessIdentity { started: own.started + 1, ..own }.is_alive());
+    }
+}

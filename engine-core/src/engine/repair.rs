@@ -1,0 +1,60 @@
+//! Repair at open: what a crash of any program left is found and removed.
+
+use std::collections::HashSet;
+
+use crate::error::{ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::state::ContainerStatus;
+
+use super::Engine;
+use super::records::Record;
+
+impl Engine {
+    /// Removes what no record reaches, and containers that were to remove themselves and have ended.
+    ///
+    /// Safe beside other programs: everything is listed *before* the records are read, and a record is
+    /// committed before anything is made for it, so what has no record then is garbage.
+    pub(super) async fn repair(&self) -> Result<()> {
+        let sandboxes = self.inner.runtime.list().await?;
+        let rootfs = self.inner.images.rootfs_list().await?;
+        let records = self.inner.records.all().await?;
+        let known: HashSet<&ContainerId> = records.iter().map(|r| &r.id).collect();
+        for id in sandboxes.iter().filter(|id| !known.contains(id)) {
+            tracing::info!(container = %id, "removing a sandbox that has no record");
+            self.inner.runtime.delete(id).await?;
+        }
+        for id in rootfs.iter().filter(|id| !known.contains(id)) {
+            tracing::info!(container = %id, "removing a root file system that has no record");
+            self.inner.images.remove_rootfs(id).await?;
+        }
+        let live: Vec<ContainerId> = records.iter().map(|r| r.id.clone()).collect();
+        self.inner.network.sweep(&live).await?;
+        self.reap(&records).await
+    }
+
+    /// Removes containers among `records` whose time is over: scoped ones whose program is dead, and ended
+    /// ones that were to remove themselves.
+    pub(super) async fn reap(&self, records: &[Record]) -> Result<()> {
+        for record in records {
+            if self.is_over(record).await? {
+                self.remove_record(record, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the container of `record` should be gone by itself.
+    pub(super) async fn is_over(&self, record: &Record) -> Result<bool> {
+        if let Some(owner) = &record.data.owner {
+            return Ok(!owner.is_alive());
+        }
+        if !record.data.spec.auto_remove {
+            return Ok(false);
+        }
+        match self.inner.runtime.state(&record.id).await {
+            Ok(state) => Ok(state.status == ContainerStatus::Exited),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
