@@ -43,7 +43,7 @@ pub struct ImageConfig {
 }
 
 /// The `config` object: defaults for containers of the image.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct ProcessDefaults {

@@ -4,9 +4,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Names without `SIG`, by number; Linux's numbers, which all supported architectures share.
 const NAMES: [&str; 32] = [
-    "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-    "WINCH", "IO", "PWR", "SYS",
+    "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 /// The first and last real-time signals as programs see them: the C library keeps 32 and 33.
 const RTMIN: i32 = 34;
@@ -68,9 +68,15 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_read() {
-        for (text, number) in
-            [("SIGTERM", 15), ("term", 15), ("9", 9), ("RTMIN", 34), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("POLL", 29)]
-        {
+        for (text, number) in [
+            ("SIGTERM", 15),
+            ("term", 15),
+            ("9", 9),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("POLL", 29),
+        ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
         for text in ["", "0", "65", "-1", "SIG", "FOO", "RTMIN-1", "RTMAX+1", "RTMIN+99", "RTMIN+"] {

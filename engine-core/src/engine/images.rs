@@ -74,11 +74,15 @@ impl Engine {
     /// containers use stays until they go.
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<RemovedImage> {
         let conflict = |why: String, hint: &'static str| {
-            Error::new(ErrorKind::Conflict, "remove image").with("image", name).with_message(why).with_hint(hint)
+            Error::new(ErrorKind::Conflict, "remove image")
+                .with("image", name)
+                .with_message(why)
+                .with_hint(hint)
         };
         let names = self.inner.images.names().await?;
         let target = self.find_image(name, &names).await?;
-        let of_target: Vec<&Reference> = names.iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n).collect();
+        let of_target: Vec<&Reference> =
+            names.iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n).collect();
         let by_name = name.parse::<Reference>().ok().filter(|reference| of_target.contains(&reference));
         let doomed: Vec<Reference> = match by_name {
             Some(reference) => vec![reference],
@@ -177,7 +181,8 @@ impl Engine {
                 let same = |known: &Reference| {
                     known.repository() == reference.repository() && known.registry() == reference.registry()
                 };
-                if let Some((_, target)) = names.iter().find(|(known, t)| same(known) && t.digest == *digest) {
+                if let Some((_, target)) = names.iter().find(|(known, t)| same(known) && t.digest == *digest)
+                {
                     return Ok(target.clone());
                 }
             }

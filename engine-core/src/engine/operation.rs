@@ -98,7 +98,8 @@ impl<E: Send + 'static, T: Send + 'static> IntoFuture for Operation<E, T> {
             match self.poll_work(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(()) => Poll::Ready(self.result.take().unwrap_or_else(|| {
-                    Err(Error::new(ErrorKind::Canceled, "await operation").with_message("its result was taken before"))
+                    Err(Error::new(ErrorKind::Canceled, "await operation")
+                        .with_message("its result was taken before"))
                 })),
             }
         }))

@@ -124,7 +124,8 @@ impl Engine {
         let (mut manifest, mut bytes) = (target.clone(), target_bytes.clone());
         let mut parsed = Manifest::parse(&bytes, &manifest.media_type)?;
         if let Manifest::Index(index) = &parsed {
-            let chosen = index.select(&options.platform).ok_or_else(|| no_platform(index, &options.platform))?;
+            let chosen =
+                index.select(&options.platform).ok_or_else(|| no_platform(index, &options.platform))?;
             let pinned = reference.with_digest(chosen.digest.clone());
             manifest = chosen.clone();
             bytes = match self.blob_if_present(chosen).await? {
@@ -147,7 +148,8 @@ impl Engine {
         };
         let config_bytes = self.fetch_small(reference, &contents.config).await?;
         // An artifact has layers that are no file systems, and a configuration that is none of ours.
-        let is_image = matches!(contents.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
+        let is_image =
+            matches!(contents.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
         let diff_ids = if is_image {
             let config = ImageConfig::parse(&config_bytes)?;
             let diff_ids = config.rootfs.diff_ids;
@@ -163,8 +165,13 @@ impl Engine {
             vec![None; contents.layers.len()]
         };
         let mut seen = std::collections::HashSet::new();
-        let layers: Vec<(Descriptor, Option<Digest>)> =
-            contents.layers.iter().cloned().zip(diff_ids).filter(|(layer, _)| seen.insert(layer.digest.clone())).collect();
+        let layers: Vec<(Descriptor, Option<Digest>)> = contents
+            .layers
+            .iter()
+            .cloned()
+            .zip(diff_ids)
+            .filter(|(layer, _)| seen.insert(layer.digest.clone()))
+            .collect();
         for (layer, _) in &layers {
             progress.report(PullEvent::Layer { layer: layer.clone(), progress: LayerProgress::Waiting });
         }
@@ -268,7 +275,8 @@ impl Engine {
 /// Names the operation and the thing around an error of a lower level, keeping its kind and its hint.
 pub(super) fn wrap(error: Error, operation: &'static str, subject: impl std::fmt::Display) -> Error {
     let key = if operation == "pull layer" { "layer" } else { "image" };
-    let mut outer = Error::new(error.kind(), operation).with(key, subject).with_retryable(error.is_retryable());
+    let mut outer =
+        Error::new(error.kind(), operation).with(key, subject).with_retryable(error.is_retryable());
     if let Some(hint) = error.hint() {
         outer = outer.with_hint(hint.to_owned());
     }

@@ -197,16 +197,20 @@ impl Records {
         self.blocking(move |db| {
             let found: Vec<Record> = db.read(|c| {
                 let exact = c
-                    .prepare_cached("SELECT id, name, created, data FROM container WHERE id = ?1 OR name = ?1")?
+                    .prepare_cached(
+                        "SELECT id, name, created, data FROM container WHERE id = ?1 OR name = ?1",
+                    )?
                     .query_map([&text], from_row)?
                     .collect::<rusqlite::Result<Vec<_>>>()?;
                 let is_hex = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
                 if !exact.is_empty() || !is_hex {
                     return Ok(exact);
                 }
-                c.prepare_cached("SELECT id, name, created, data FROM container WHERE id GLOB ?1 || '*' LIMIT 2")?
-                    .query_map([&text], from_row)?
-                    .collect()
+                c.prepare_cached(
+                    "SELECT id, name, created, data FROM container WHERE id GLOB ?1 || '*' LIMIT 2",
+                )?
+                .query_map([&text], from_row)?
+                .collect()
             })?;
             let mut found = found.into_iter();
             match (found.next(), found.next()) {
@@ -238,7 +242,8 @@ impl Records {
 }
 
 fn to_json(data: &RecordData) -> Result<String> {
-    serde_json::to_string(data).map_err(|e| Error::new(ErrorKind::Other, "write container record").with_source(e))
+    serde_json::to_string(data)
+        .map_err(|e| Error::new(ErrorKind::Other, "write container record").with_source(e))
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Record> {

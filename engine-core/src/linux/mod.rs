@@ -6,3 +6,6 @@
 pub mod rootfd;
 pub mod seccomp;
 pub mod users;
+
+mod host;
+pub use host::{check_host, diagnose};

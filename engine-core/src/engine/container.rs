@@ -1,0 +1,366 @@
+//! A handle of one container, and what it shows.
+
+use std::time::{Duration, SystemTime};
+
+use crate::container_spec::ContainerSpec;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ContainerId, Name};
+use crate::image_config::ProcessDefaults;
+use crate::io::{AttachOptions, Streams, TerminalSize};
+use crate::launch::ExecSpec;
+use crate::logs::{LogQuery, LogStream};
+use crate::resources::Resources;
+use crate::runtime::{ExecProcess, Stats};
+use crate::signal;
+use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
+
+use super::Engine;
+use super::launch;
+use super::records::Record;
+
+/// How long [`Container::stop`] waits by default before it kills.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One container. Handles are cheap, and the container does not depend on them.
+#[derive(Clone, Debug)]
+pub struct Container {
+    engine: Engine,
+    id: ContainerId,
+}
+
+/// What is known of a container.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ContainerInfo {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: Name,
+    /// When it was created.
+    pub created_at: SystemTime,
+    /// The image as it was asked for.
+    pub image: String,
+    /// The image's manifest.
+    pub manifest: Digest,
+    /// The image's id.
+    pub image_id: Digest,
+    /// What was asked for.
+    pub spec: ContainerSpec,
+    /// What the image says about the process.
+    pub defaults: ProcessDefaults,
+    /// The command that runs: entrypoint and arguments.
+    pub command: Vec<String>,
+    /// Whether it ends with the program that made it.
+    pub scoped: bool,
+    /// Volumes that were made for it alone.
+    pub anonymous_volumes: Vec<Name>,
+    /// Its running state.
+    pub state: RuntimeState,
+}
+
+/// How to remove a container.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct RemoveOptions {
+    /// Kills it if it runs.
+    pub force: bool,
+    /// Removes its anonymous volumes as well.
+    pub volumes: bool,
+}
+
+impl RemoveOptions {
+    /// Kills the container if it runs.
+    #[must_use]
+    pub fn with_force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Removes its anonymous volumes as well.
+    #[must_use]
+    pub fn with_volumes(mut self, volumes: bool) -> Self {
+        self.volumes = volumes;
+        self
+    }
+}
+
+impl Container {
+    pub(super) fn new(engine: Engine, id: ContainerId) -> Self {
+        Self { engine, id }
+    }
+
+    /// Returns the id.
+    #[must_use]
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// Returns the engine the container belongs to.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns what is known of the container now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was removed.
+    pub async fn inspect(&self) -> Result<ContainerInfo> {
+        let record = self.record().await?;
+        self.engine.info_of(record).await
+    }
+
+    /// Starts the container. Does nothing if it runs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CommandNotFound`] or [`ErrorKind::CommandNotExecutable`], after which it has exited with
+    /// 127 or 126; [`ErrorKind::InvalidArgument`] for a user, a mount source or a namespace that is not there.
+    pub async fn start(&self) -> Result<()> {
+        let record = self.record().await?;
+        if self.engine.state_of(&record).await?.status.is_running() {
+            return Ok(());
+        }
+        self.engine.launch(&record).await?;
+        self.engine.inner.runtime.start(&self.id).await
+    }
+
+    /// Starts the container with the caller attached, so that no output is missed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); [`ErrorKind::Conflict`] if it runs.
+    pub async fn start_attached(&self, options: AttachOptions) -> Result<Streams> {
+        let record = self.record().await?;
+        if self.engine.state_of(&record).await?.status.is_running() {
+            return Err(self.conflict("start container", "it is running already", "attach to it instead"));
+        }
+        self.engine.launch(&record).await?;
+        let attached = self.engine.inner.runtime.attach(&self.id, options).await;
+        match attached {
+            Ok(streams) => {
+                self.engine.inner.runtime.start(&self.id).await?;
+                Ok(streams)
+            }
+            Err(mut error) => {
+                if let Err(later) = self.engine.inner.runtime.signal(&self.id, signal::SIGKILL).await {
+                    error.suppress(later);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the container, waits for its end and returns how it ended.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn run(&self) -> Result<ExitStatus> {
+        self.start().await?;
+        self.wait().await
+    }
+
+    /// Waits until the container has ended and returns how. A container that was never started has ended with
+    /// code 0, as Docker has it. One that was to remove itself is gone when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was removed.
+    pub async fn wait(&self) -> Result<ExitStatus> {
+        let record = self.record().await?;
+        let status = match self.engine.inner.runtime.wait(&self.id).await {
+            Ok(status) => status,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ExitStatus::new(0)),
+            Err(error) => return Err(error),
+        };
+        if record.data.spec.auto_remove && record.data.owner.is_none() {
+            self.engine.remove_record(&record, true).await?;
+        }
+        Ok(status)
+    }
+
+    /// Asks the container to stop by its stop signal, and kills it if it does not within `timeout` (10 seconds
+    /// or what its spec says without one). Does nothing if it does not run.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was removed.
+    pub async fn stop(&self, timeout: Option<Duration>) -> Result<()> {
+        let record = self.record().await?;
+        let state = self.engine.state_of(&record).await?;
+        if !state.status.is_running() {
+            return Ok(());
+        }
+        let runtime = &self.engine.inner.runtime;
+        let (spec, image) = (&record.data.spec, &record.data.defaults);
+        let wished = spec.stop_signal.as_deref().or(Some(&*image.stop_signal).filter(|s| !s.is_empty()));
+        let number = match wished {
+            Some(text) => signal::parse(text)?,
+            None => signal::SIGTERM,
+        };
+        let own = spec.stop_timeout.or(image.stop_timeout).map(|s| Duration::from_secs(s.into()));
+        runtime.signal(&self.id, number).await?;
+        // A frozen process cannot act on its signal.
+        if state.status == ContainerStatus::Paused {
+            runtime.resume(&self.id).await?;
+        }
+        let patience = timeout.or(own).unwrap_or(STOP_TIMEOUT);
+        if tokio::time::timeout(patience, runtime.wait(&self.id)).await.is_err() {
+            runtime.signal(&self.id, signal::SIGKILL).await?;
+            runtime.wait(&self.id).await?;
+        }
+        if record.data.spec.auto_remove && record.data.owner.is_none() {
+            self.engine.remove_record(&record, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends signal number `signal` to the container's process; see [`signal::parse`] for names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn kill(&self, signal: i32) -> Result<()> {
+        self.require_running("kill container").await?;
+        self.engine.inner.runtime.signal(&self.id, signal).await
+    }
+
+    /// Freezes all processes of the container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn pause(&self) -> Result<()> {
+        self.require_running("pause container").await?;
+        self.engine.inner.runtime.pause(&self.id).await
+    }
+
+    /// Thaws all processes of the container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn resume(&self) -> Result<()> {
+        self.require_running("unpause container").await?;
+        self.engine.inner.runtime.resume(&self.id).await
+    }
+
+    /// Removes the container with all it wrote. Removing one that is gone is `Ok`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it runs and `options.force` is not set.
+    pub async fn remove(&self, options: RemoveOptions) -> Result<()> {
+        let Some(record) = self.engine.inner.records.by_id(&self.id).await? else { return Ok(()) };
+        if !options.force && self.engine.state_of(&record).await?.status.is_running() {
+            return Err(self.conflict(
+                "remove container",
+                "it is running",
+                "stop it first, or force the removal",
+            ));
+        }
+        self.engine.remove_record(&record, options.volumes).await
+    }
+
+    /// Attaches to the standard streams of the running container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn attach(&self, options: AttachOptions) -> Result<Streams> {
+        self.require_running("attach to container").await?;
+        self.engine.inner.runtime.attach(&self.id, options).await
+    }
+
+    /// Sets the size of the container's terminal.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn resize(&self, size: TerminalSize) -> Result<()> {
+        self.require_running("resize terminal").await?;
+        self.engine.inner.runtime.resize(&self.id, size).await
+    }
+
+    /// Reads the container's log. A container that was never started has an empty one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if its output is not kept.
+    pub async fn logs(&self, query: &LogQuery) -> Result<LogStream> {
+        self.record().await?;
+        match self.engine.inner.runtime.logs(&self.id, query).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Box::pin(futures_util::stream::empty())),
+            other => other,
+        }
+    }
+
+    /// Runs a process inside the running container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the container is not running or is paused;
+    /// [`ErrorKind::CommandNotFound`], [`ErrorKind::CommandNotExecutable`].
+    pub async fn exec(&self, exec: &ExecSpec, io: AttachOptions) -> Result<ExecProcess> {
+        if exec.args.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "exec in container")
+                .with("container", &self.id)
+                .with_message("no command specified"));
+        }
+        if self.require_running("exec in container").await?.status == ContainerStatus::Paused {
+            return Err(self.conflict("exec in container", "it is paused", "unpause it first"));
+        }
+        self.engine.inner.runtime.exec(&self.id, exec, io).await
+    }
+
+    /// Waits until a process started by [`exec`](Self::exec) has ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such process.
+    pub async fn exec_wait(&self, exec: &crate::id::ExecId) -> Result<ExitStatus> {
+        self.engine.inner.runtime.exec_wait(&self.id, exec).await
+    }
+
+    /// Sets the size of the terminal of a process started by [`exec`](Self::exec).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such process.
+    pub async fn exec_resize(&self, exec: &crate::id::ExecId, size: TerminalSize) -> Result<()> {
+        self.engine.inner.runtime.exec_resize(&self.id, exec, size).await
+    }
+
+    /// Changes limits, now if it runs and for each start to come.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for impossible limits.
+    pub async fn update(&self, resources: &Resources) -> Result<()> {
+        let mut record = self.record().await?;
+        record.data.spec.resources = launch::merge_resources(&record.data.spec.resources, resources);
+        launch::check(&record)?;
+        if self.engine.state_of(&record).await?.status.is_running() {
+            self.engine.inner.runtime.update(&self.id, resources).await?;
+        }
+        self.engine.inner.records.update(&record).await
+    }
+
+    /// Returns what the running container uses.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn stats(&self) -> Result<Stats> {
+        self.require_running("read statistics").await?;
+        self.engine.inner.runtime.stats(&self.id).await
+    }
+
+    async fn record(&self) -> Result<Record> {
+        self.engine.inner.records.by_id(&self.id).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "find container")
+                .with("container", &self.id)
+                .with_message("no such container")
+        })
+    }
+
+    async fn require_running(&self, operation: &'static str) -> Result<RuntimeState> {
+        let state = self.engine.state_of(&self.record().await?).await?;
+        if state.status.is_running() {
+            return Ok(state);
+        }
+        Err(self.conflict(operation, "it is not running", "start it first"))
+    }
+
+    fn conflict(&self, operation: &'static str, why: &'static str, hint: &'static str) -> Error {
+        Error::new(ErrorKind::Conflict, operation)
+            .with("container", self.id.short())
+            .with_message(why)
+            .with_hint(hint)
+    }
+}

@@ -1,0 +1,187 @@
+//! Containers of an engine: find, list, launch, remove.
+
+use crate::container_spec::{MountSpec, NamespaceMode, NetworkMode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Name;
+use crate::mount::Mount;
+use crate::network::EndpointOptions;
+use crate::state::{ContainerStatus, RuntimeState};
+
+use super::Engine;
+use super::container::{Container, ContainerInfo};
+use super::launch::{self, Joined, Peer};
+use super::records::Record;
+
+impl Engine {
+    /// Finds a container by name, id, or the beginning of an id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
+    pub async fn container(&self, name: &str) -> Result<Container> {
+        let record = self.inner.records.find(name).await?;
+        Ok(Container::new(self.clone(), record.id))
+    }
+
+    /// Returns all containers, newest first, running or not.
+    ///
+    /// # Errors
+    /// What the records or the runtime say.
+    pub async fn containers(&self) -> Result<Vec<ContainerInfo>> {
+        let mut list = Vec::new();
+        for record in self.inner.records.all().await? {
+            if self.is_over(&record).await? {
+                self.remove_record(&record, true).await?;
+                continue;
+            }
+            list.push(self.info_of(record).await?);
+        }
+        Ok(list)
+    }
+
+    pub(super) async fn info_of(&self, record: Record) -> Result<ContainerInfo> {
+        let state = self.state_of(&record).await?;
+        let Record { id, name, created_at, data } = record;
+        Ok(ContainerInfo {
+            id,
+            name,
+            created_at,
+            image: data.image,
+            manifest: data.manifest,
+            image_id: data.config,
+            command: launch::effective_command(&data.spec, &data.defaults),
+            spec: data.spec,
+            defaults: data.defaults,
+            scoped: data.owner.is_some(),
+            anonymous_volumes: data.anonymous_volumes,
+            state,
+        })
+    }
+
+    /// Returns the running state: what the runtime knows, or `Created`.
+    pub(super) async fn state_of(&self, record: &Record) -> Result<RuntimeState> {
+        match self.inner.runtime.state(&record.id).await {
+            Ok(state) => Ok(state),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(RuntimeState::new(ContainerStatus::Created))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the container's sandbox and puts it on its networks; its process does not run yet.
+    #[tracing::instrument(skip_all, fields(container = %record.id))]
+    pub(super) async fn launch(&self, record: &Record) -> Result<()> {
+        let data = &record.data;
+        let joined = self.joined(record).await?;
+        let rootfs = self.inner.images.prepare_rootfs(&record.id, &data.manifest, &data.layers).await?;
+        let volumes = self.mounts(&data.spec.mounts).await?;
+        let spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
+        let sandbox = self.inner.runtime.create(&record.id, &spec).await?;
+        let networks: Vec<(Name, EndpointOptions)> = match (&data.spec.network, &self.inner.default_network) {
+            (NetworkMode::Networks(list), _) => list.clone(),
+            (NetworkMode::Default, Some(name)) => vec![(name.clone(), EndpointOptions::default())],
+            _ => Vec::new(),
+        };
+        for (index, (network, options)) in networks.iter().enumerate() {
+            if let Err(mut error) = self.inner.network.attach(network, &sandbox, options).await {
+                for (done, _) in &networks[..index] {
+                    if let Err(later) = self.inner.network.detach(done, &record.id).await {
+                        error.suppress(later);
+                    }
+                }
+                if let Err(later) = self.inner.runtime.signal(&record.id, crate::signal::SIGKILL).await {
+                    error.suppress(later);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up the containers whose namespaces this one shares.
+    async fn joined(&self, record: &Record) -> Result<Joined> {
+        let spec = &record.data.spec;
+        let network = match &spec.network {
+            NetworkMode::Container(other) => Some(self.peer(record, other, "network").await?),
+            _ => None,
+        };
+        let mut joined = Joined { network, pid: None, ipc: None };
+        for (mode, slot, what) in
+            [(&spec.pid_mode, &mut joined.pid, "process id"), (&spec.ipc_mode, &mut joined.ipc, "IPC")]
+        {
+            if let NamespaceMode::Container(other) = mode {
+                *slot = Some(self.peer(record, other, what).await?);
+            }
+        }
+        Ok(joined)
+    }
+
+    async fn peer(&self, record: &Record, name: &str, what: &str) -> Result<Peer> {
+        let wrong = |why: String| {
+            Error::new(ErrorKind::Conflict, "start container")
+                .with("container", record.id.short())
+                .with_message(why)
+        };
+        let other = self.inner.records.find(name).await?;
+        if other.id == record.id {
+            return Err(wrong(format!("it cannot share its own {what} namespace")));
+        }
+        let state = self.state_of(&other).await?;
+        let pid = state.pid.filter(|_| state.status.is_running()).ok_or_else(|| {
+            wrong(format!("it shares the {what} namespace of {name}, which is not running"))
+                .with_hint("start that container first")
+        })?;
+        let hostname = other.data.spec.hostname.clone().unwrap_or_else(|| other.id.short().to_owned());
+        Ok(Peer { pid, hostname })
+    }
+
+    /// Returns the mounts of a container's volumes, binds and tmpfs.
+    async fn mounts(&self, wishes: &[MountSpec]) -> Result<Vec<Mount>> {
+        let mut mounts = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            mounts.push(match wish {
+                MountSpec::Mount(mount) => mount.clone(),
+                MountSpec::Volume { name: Some(name), target, options, .. } => {
+                    let mut mount = self.inner.volumes.mount(name, target).await?;
+                    mount.options.read_only |= options.read_only;
+                    mount.options.nosuid |= options.nosuid;
+                    mount.options.nodev |= options.nodev;
+                    mount.options.noexec |= options.noexec;
+                    mount
+                }
+                MountSpec::Volume { name: None, target, .. } => {
+                    return Err(Error::new(ErrorKind::Other, "mount volume")
+                        .with("target", target.display())
+                        .with_message("an anonymous volume has no name"));
+                }
+            });
+        }
+        Ok(mounts)
+    }
+
+    /// Removes a container: its processes, its record, then what it left.
+    ///
+    /// The record goes before the files, so that a crash in between leaves only what `repair` removes.
+    pub(super) async fn remove_record(&self, record: &Record, volumes: bool) -> Result<()> {
+        let networks: Vec<&Name> = match (&record.data.spec.network, &self.inner.default_network) {
+            (NetworkMode::Networks(list), _) => list.iter().map(|(name, _)| name).collect(),
+            (NetworkMode::Default, Some(name)) => vec![name],
+            _ => Vec::new(),
+        };
+        for network in networks {
+            self.inner.network.detach(network, &record.id).await?;
+        }
+        let runtime = &self.inner.runtime;
+        if self.state_of(record).await?.status != ContainerStatus::Created {
+            runtime.signal(&record.id, crate::signal::SIGKILL).await?;
+        }
+        if volumes {
+            for name in &record.data.anonymous_volumes {
+                self.inner.volumes.remove(name).await?;
+            }
+        }
+        self.inner.records.delete(record).await?;
+        runtime.delete(&record.id).await?;
+        self.inner.images.remove_rootfs(&record.id).await
+    }
+}

@@ -1,0 +1,168 @@
+//! Creating containers: a record first, then the root file system.
+
+use std::time::SystemTime;
+
+use crate::container_spec::{ContainerSpec, MountSpec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::mount::MountKind;
+
+use super::container::Container;
+use super::records::{ProcessIdentity, Record, RecordData};
+use super::scoped::ScopedContainer;
+use super::{Engine, launch, names};
+
+impl Engine {
+    /// Creates a container of `image` (a reference or an id of an image in the store) and does not start it.
+    ///
+    /// It is *detached*: it outlives this program. The returned handle is one of many that may exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the image is not in the store; [`ErrorKind::AlreadyExists`] if the name is
+    /// taken; [`ErrorKind::InvalidArgument`] for a wish that cannot be granted.
+    pub async fn create(&self, image: &str, spec: ContainerSpec) -> Result<Container> {
+        self.create_owned(image, spec, None).await
+    }
+
+    /// Creates a container that ends with this program: when the returned handle is dropped, or when the
+    /// program dies by any cause, its processes are killed and it is removed.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_scoped(&self, image: &str, spec: ContainerSpec) -> Result<ScopedContainer> {
+        let owner = ProcessIdentity::current().ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "create scoped container")
+                .with_message("/proc does not show this process")
+                .with_hint("mount procfs at /proc")
+        })?;
+        Ok(ScopedContainer::new(self.create_owned(image, spec, Some(owner)).await?))
+    }
+
+    #[tracing::instrument(skip_all, fields(image))]
+    async fn create_owned(
+        &self,
+        image: &str,
+        mut spec: ContainerSpec,
+        owner: Option<ProcessIdentity>,
+    ) -> Result<Container> {
+        // The lease keeps the image from being collected until the root file system holds it.
+        let lease = self.inner.images.lease().await?;
+        let found = self.image(image).await?;
+        let id = ContainerId::random();
+        let anonymous_volumes = self.make_volumes(&mut spec).await?;
+        let wished_name = spec.name.clone();
+        let mut record = Record {
+            id: id.clone(),
+            name: wished_name.clone().unwrap_or_else(|| names::random_name(0)),
+            created_at: SystemTime::now(),
+            data: RecordData {
+                spec,
+                image: image.to_owned(),
+                manifest: found.manifest.digest.clone(),
+                config: found.id().clone(),
+                layers: found.diff_ids().to_vec(),
+                architecture: found.config.architecture.clone(),
+                defaults: found.config.config,
+                anonymous_volumes,
+                owner,
+            },
+        };
+        let made = self.commit(&mut record, wished_name.is_none()).await;
+        drop(lease);
+        match made {
+            Ok(()) => Ok(Container::new(self.clone(), id)),
+            Err(mut error) => {
+                for volume in &record.data.anonymous_volumes {
+                    if let Err(later) = self.inner.volumes.remove(volume).await {
+                        error.suppress(later);
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Checks the wishes, commits the record and prepares the root file system.
+    async fn commit(&self, record: &mut Record, may_rename: bool) -> Result<()> {
+        // What a start would refuse is refused now; what depends on the moment (namespaces of others) then.
+        launch::check(record)?;
+        let mut tries = 0;
+        while let Err(error) = self.inner.records.insert(record).await {
+            if error.kind() != ErrorKind::AlreadyExists || !may_rename || tries > 20 {
+                return Err(error);
+            }
+            tries += 1;
+            record.name = names::random_name(tries);
+        }
+        let store = &self.inner.images;
+        if let Err(mut error) =
+            store.prepare_rootfs(&record.id, &record.data.manifest, &record.data.layers).await
+        {
+            for result in
+                [store.remove_rootfs(&record.id).await, self.inner.records.delete(record).await.map(drop)]
+            {
+                if let Err(later) = result {
+                    error.suppress(later);
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Checks the mounts asked for and makes the volumes they need; returns the anonymous ones among them.
+    async fn make_volumes(&self, spec: &mut ContainerSpec) -> Result<Vec<crate::id::Name>> {
+        for mount in &spec.mounts {
+            let target = match mount {
+                MountSpec::Mount(mount) => &mount.target,
+                MountSpec::Volume { target, .. } => target,
+            };
+            if !target.is_absolute() || target.parent().is_none() {
+                return Err(Error::new(ErrorKind::InvalidArgument, "create container")
+                    .with("mount target", target.display())
+                    .with_message("it must be an absolute path other than /"));
+            }
+            if let MountSpec::Mount(mount) = mount
+                && let MountKind::Bind { source, .. } = &mount.kind
+            {
+                check_bind_source(source, mount.options.create_source)?;
+            }
+        }
+        let mut anonymous = Vec::new();
+        for mount in &mut spec.mounts {
+            if let MountSpec::Volume { name, .. } = mount {
+                let options = crate::volume_driver::VolumeOptions::default();
+                match name {
+                    Some(name) => drop(self.inner.volumes.create(name, &options).await?),
+                    None => {
+                        let fresh = crate::id::Name::random_hex();
+                        self.inner.volumes.create(&fresh, &options).await?;
+                        anonymous.push(fresh.clone());
+                        *name = Some(fresh);
+                    }
+                }
+            }
+        }
+        Ok(anonymous)
+    }
+}
+
+fn check_bind_source(source: &std::path::Path, create: bool) -> Result<()> {
+    let wrong = |why: &str| {
+        Error::new(ErrorKind::InvalidArgument, "create container")
+            .with("bind source", source.display())
+            .with_message(why.to_owned())
+    };
+    if !source.is_absolute() {
+        return Err(wrong("it must be an absolute path"));
+    }
+    match std::fs::metadata(source) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => std::fs::create_dir_all(source)
+            .map_err(|e| Error::from_io("make bind source", e).with("path", source.display())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(wrong("bind source path does not exist").with_hint("create it on the host first"))
+        }
+        Err(e) => Err(wrong("it cannot be used").with_source(e)),
+    }
+}

@@ -1,0 +1,128 @@
+//! The Linux section: namespaces, id mappings, devices, masked paths, kernel settings.
+
+use std::collections::HashMap;
+
+use oci_spec::runtime::{
+    Linux, LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType,
+};
+
+use crate::container_spec::{ContainerSpec, IdRange, NamespaceMode, NetworkMode};
+use crate::error::Result;
+use crate::id::ContainerId;
+use crate::policy::{defaults, sysctl};
+
+use super::{Joined, Peer, devices, failed, invalid, resources};
+
+pub(super) fn linux(id: &ContainerId, spec: &ContainerSpec, joined: &Joined) -> Result<Linux> {
+    let (devices, device_rules) = devices::devices(spec)?;
+    let mut builder = LinuxBuilder::default()
+        .namespaces(namespaces(spec, joined)?)
+        .devices(devices)
+        .resources(resources::linux_resources(&spec.resources, device_rules)?)
+        .cgroups_path(cgroup_path(id, spec)?)
+        .sysctl(sysctls(spec)?);
+    if spec.privileged || spec.unmask_system_paths {
+        builder = builder.masked_paths(Vec::new()).readonly_paths(Vec::new());
+    } else {
+        builder = builder
+            .masked_paths(defaults::masked_paths())
+            .readonly_paths(defaults::READONLY_PATHS.map(str::to_owned).to_vec());
+    }
+    if let Some(map) = &spec.user_namespace {
+        builder = builder.uid_mappings(mappings(&map.uids)?).gid_mappings(mappings(&map.gids)?);
+    }
+    builder.build().map_err(failed)
+}
+
+fn namespaces(spec: &ContainerSpec, joined: &Joined) -> Result<Vec<LinuxNamespace>> {
+    use LinuxNamespaceType as Kind;
+    let mut list = vec![namespace(Kind::Mount, None, "mnt")?];
+    let mut add = |kind, name: &str, mode: &NamespaceMode, peer: Option<&Peer>| -> Result<()> {
+        match (mode, peer) {
+            (NamespaceMode::Host, _) => {}
+            (NamespaceMode::Container(other), None) => {
+                return Err(invalid(format!("the {name} namespace of another container cannot be shared"))
+                    .with("container", other));
+            }
+            (_, peer) => list.push(namespace(kind, peer, name)?),
+        }
+        Ok(())
+    };
+    add(Kind::Pid, "pid", &spec.pid_mode, joined.pid.as_ref())?;
+    add(Kind::Ipc, "ipc", &spec.ipc_mode, joined.ipc.as_ref())?;
+    add(Kind::Uts, "uts", &spec.uts_mode, None)?;
+    add(Kind::Cgroup, "cgroup", &spec.cgroup_mode, None)?;
+    let network = match &spec.network {
+        NetworkMode::Host => NamespaceMode::Host,
+        NetworkMode::Container(other) => NamespaceMode::Container(other.clone()),
+        _ => NamespaceMode::Private,
+    };
+    add(Kind::Network, "net", &network, joined.network.as_ref())?;
+    if spec.user_namespace.is_some() {
+        list.push(namespace(Kind::User, None, "user")?);
+    }
+    Ok(list)
+}
+
+fn namespace(kind: LinuxNamespaceType, peer: Option<&Peer>, name: &str) -> Result<LinuxNamespace> {
+    let builder = LinuxNamespaceBuilder::default().typ(kind);
+    match peer {
+        Some(peer) => builder.path(peer.namespace(name)),
+        None => builder,
+    }
+    .build()
+    .map_err(failed)
+}
+
+fn mappings(ranges: &[IdRange]) -> Result<Vec<LinuxIdMapping>> {
+    // The kernel takes at most 340 lines, see user_namespaces(7).
+    if ranges.is_empty() || ranges.len() > 340 || ranges.iter().any(|range| range.size == 0) {
+        return Err(invalid("a user namespace needs 1 to 340 id ranges, none of them empty"));
+    }
+    let convert = |range: &IdRange| {
+        LinuxIdMappingBuilder::default()
+            .container_id(range.container)
+            .host_id(range.host)
+            .size(range.size)
+            .build()
+            .map_err(failed)
+    };
+    ranges.iter().map(convert).collect()
+}
+
+/// Returns the container's cgroup as a path in the hierarchies.
+fn cgroup_path(id: &ContainerId, spec: &ContainerSpec) -> Result<String> {
+    let parent = spec.cgroup_parent.as_deref().unwrap_or("/engine");
+    let clean = parent.trim_matches('/');
+    if clean.is_empty()
+        || clean.split('/').any(|part| matches!(part, "" | "." | ".."))
+        || clean.contains('\0')
+    {
+        return Err(invalid("the parent cgroup is not a path within the hierarchy").with("cgroup", parent));
+    }
+    Ok(format!("/{clean}/{id}"))
+}
+
+fn sysctls(spec: &ContainerSpec) -> Result<HashMap<String, String>> {
+    let own_network = !matches!(spec.network, NetworkMode::Host | NetworkMode::Container(_));
+    let private = sysctl::Private::all()
+        .with_network(own_network)
+        .with_ipc(spec.ipc_mode == NamespaceMode::Private)
+        .with_uts(spec.uts_mode == NamespaceMode::Private);
+    let mut map = HashMap::new();
+    if own_network {
+        for (name, value) in sysctl::NETWORK_DEFAULTS {
+            map.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    for (name, value) in &spec.sysctls {
+        sysctl::check(name, value, private)?;
+        map.insert(name.clone(), value.clone());
+    }
+    // In a user namespace, a range of groups beyond the mapped ones is refused by the kernel.
+    if spec.user_namespace.is_some() && !spec.sysctls.contains_key("net.ipv4.ping_group_range") {
+        map.remove("net.ipv4.ping_group_range");
+    }
+    Ok(map)
+}

@@ -1,0 +1,189 @@
+//! From wishes to a launch specification: the engine's policy.
+//!
+//! A [`ContainerSpec`] and an image's defaults become a [`LaunchSpec`]; nothing here touches a process. What
+//! is secure by default is decided here, in one place.
+
+mod devices;
+mod files;
+mod linux;
+mod mounts;
+mod process;
+mod resources;
+
+pub(super) use process::effective_command;
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Spec, SpecBuilder};
+
+use crate::container_spec::{ContainerSpec, NamespaceMode, NetworkMode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::launch::{LaunchSpec, Lifetime, SeccompPolicy};
+use crate::mount::Mount;
+use crate::resources::Resources;
+
+use super::records::Record;
+
+/// The namespaces of other containers that this one joins, looked up by the caller.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Joined {
+    pub(super) network: Option<Peer>,
+    pub(super) pid: Option<Peer>,
+    pub(super) ipc: Option<Peer>,
+}
+
+/// A running container whose namespace is joined.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) pid: u32,
+    pub(super) hostname: String,
+}
+
+impl Peer {
+    fn namespace(&self, kind: &str) -> PathBuf {
+        format!("/proc/{}/ns/{kind}", self.pid).into()
+    }
+}
+
+/// Makes the launch specification of a container.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`], naming the wish that cannot be granted.
+pub(super) fn launch_spec(
+    record: &Record,
+    rootfs: Vec<Mount>,
+    volumes: Vec<Mount>,
+    joined: &Joined,
+) -> Result<LaunchSpec> {
+    let (spec, defaults) = (&record.data.spec, &record.data.defaults);
+    check_modes(spec)?;
+    let hostname = hostname(&record.id, spec, joined);
+    let mut oci = SpecBuilder::default()
+        .process(process::process(spec, defaults, &hostname)?)
+        .mounts(mounts::kernel_mounts(spec, joined)?)
+        .linux(linux::linux(&record.id, spec, joined)?)
+        .build()
+        .map_err(failed)?;
+    set_hostname(&mut oci, spec, &hostname);
+    if !spec.annotations.is_empty() {
+        oci.set_annotations(Some(spec.annotations.clone().into_iter().collect()));
+    }
+    let mut launch = LaunchSpec::new(oci, rootfs);
+    if spec.read_only_rootfs
+        && let Some(root) = launch.rootfs.first_mut()
+    {
+        root.options.read_only = true;
+    }
+    launch.mounts = volumes;
+    // Parents before children, whatever order they were asked for in.
+    launch.mounts.sort_by_key(|mount| mount.target.components().count());
+    launch.user = spec.user.clone().unwrap_or_else(|| defaults.user.clone());
+    launch.group_add = spec.group_add.clone();
+    launch.seccomp = if spec.privileged { SeccompPolicy::Unconfined } else { spec.seccomp.clone() };
+    launch.files = files::files(spec, &hostname, &launch.mounts);
+    launch.terminal = spec.terminal.map(Into::into);
+    launch.open_stdin = spec.open_stdin;
+    launch.stdin_once = spec.stdin_once;
+    launch.log = spec.log.clone();
+    launch.init = spec.init;
+    launch.lifetime = if record.data.owner.is_some() { Lifetime::Scoped } else { Lifetime::Detached };
+    Ok(launch)
+}
+
+fn hostname(id: &ContainerId, spec: &ContainerSpec, joined: &Joined) -> String {
+    if let Some(peer) = &joined.network {
+        return peer.hostname.clone();
+    }
+    match (&spec.hostname, &spec.network) {
+        (Some(hostname), _) => hostname.clone(),
+        (None, NetworkMode::Host) => {
+            let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            text.trim().to_owned()
+        }
+        (None, _) => id.short().to_owned(),
+    }
+}
+
+/// Sets the names of the UTS namespace, where the container has its own.
+fn set_hostname(oci: &mut Spec, spec: &ContainerSpec, hostname: &str) {
+    if spec.uts_mode == NamespaceMode::Private {
+        oci.set_hostname(Some(hostname.to_owned()));
+        oci.set_domainname(spec.domainname.clone());
+    }
+}
+
+/// Refuses wishes that contradict each other, in the words of the flags people use.
+fn check_modes(spec: &ContainerSpec) -> Result<()> {
+    let joins_network = matches!(spec.network, NetworkMode::Container(_));
+    if joins_network && spec.hostname.is_some() {
+        return Err(invalid("a container that shares another's network has that one's host name")
+            .with_hint("leave the host name out"));
+    }
+    if spec.uts_mode == NamespaceMode::Host && spec.hostname.is_some() {
+        return Err(invalid("a container that shares the host's UTS namespace has the host's name")
+            .with_hint("leave the host name out"));
+    }
+    if let Some(hostname) = &spec.hostname {
+        // 64 is the kernel's limit, see sethostname(2); the characters are those of hostname(7).
+        let good = hostname.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        if hostname.is_empty() || hostname.len() > 64 || !good {
+            return Err(
+                invalid("a host name has 1 to 64 letters, digits, '-' and '.'").with("host name", hostname)
+            );
+        }
+    }
+    if spec.privileged && spec.user_namespace.is_some() {
+        return Err(invalid("a privileged container cannot have a user namespace of its own"));
+    }
+    Ok(())
+}
+
+fn invalid(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "prepare container").with_message(why)
+}
+
+/// The builders of `oci-spec` fail only for required fields that are missing.
+fn failed(error: oci_spec::OciSpecError) -> Error {
+    Error::new(ErrorKind::Other, "make runtime spec").with_source(error)
+}
+
+/// Checks all that does not depend on the moment of the start.
+pub(super) fn check(record: &Record) -> Result<()> {
+    let mut record = record.clone();
+    let spec = &mut record.data.spec;
+    // Other containers are looked up at each start.
+    if matches!(spec.network, NetworkMode::Container(_)) {
+        check_modes(spec)?;
+        spec.network = NetworkMode::None;
+    }
+    for mode in [&mut spec.pid_mode, &mut spec.ipc_mode] {
+        if matches!(mode, NamespaceMode::Container(_)) {
+            *mode = NamespaceMode::Private;
+        }
+    }
+    launch_spec(&record, Vec::new(), Vec::new(), &Joined::default()).map(drop)
+}
+
+/// Returns `old` with what `new` says.
+pub(super) fn merge_resources(old: &Resources, new: &Resources) -> Resources {
+    Resources {
+        nano_cpus: new.nano_cpus.or(old.nano_cpus),
+        cpu_shares: new.cpu_shares.or(old.cpu_shares),
+        cpu_period: new.cpu_period.or(old.cpu_period),
+        cpu_quota: new.cpu_quota.or(old.cpu_quota),
+        cpuset_cpus: new.cpuset_cpus.clone().or_else(|| old.cpuset_cpus.clone()),
+        cpuset_mems: new.cpuset_mems.clone().or_else(|| old.cpuset_mems.clone()),
+        memory: new.memory.or(old.memory),
+        memory_reservation: new.memory_reservation.or(old.memory_reservation),
+        memory_swap: new.memory_swap.or(old.memory_swap),
+        memory_swappiness: new.memory_swappiness.or(old.memory_swappiness),
+        pids_limit: new.pids_limit.or(old.pids_limit),
+        blkio_weight: new.blkio_weight.or(old.blkio_weight),
+        blkio_devices: if new.blkio_devices.is_empty() {
+            old.blkio_devices.clone()
+        } else {
+            new.blkio_devices.clone()
+        },
+    }
+}
