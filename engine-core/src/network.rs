@@ -128,6 +128,14 @@ pub struct PortMapping {
     pub protocol: String,
 }
 
+impl PortMapping {
+    /// Publishes TCP port `container_port` on any free port of every address of the host.
+    #[must_use]
+    pub fn new(container_port: u16) -> Self {
+        Self { host_ip: None, host_port: 0, container_port, protocol: "tcp".to_owned() }
+    }
+}
+
 /// A container's place on a network.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
