@@ -37,6 +37,17 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()>
     }
 }
 
+/// Removes everything in `dir`, which stays.
+pub(crate) fn remove_content(dir: &OwnedFd) -> io::Result<()> {
+    loop {
+        let mut moved = 0;
+        empty(dir, dir, 0, &mut moved)?;
+        if moved == 0 {
+            return Ok(());
+        }
+    }
+}
+
 fn empty(root: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u64) -> io::Result<()> {
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -75,7 +86,7 @@ fn empty(root: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u64) -> io::Re
 fn lift(root: &OwnedFd, dir: &OwnedFd, name: &std::ffi::CStr) -> io::Result<()> {
     loop {
         let mut random = [0; 12];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
         let fresh = hex::encode(random);
         match rustix::fs::renameat_with(dir, name, root, &*fresh, rustix::fs::RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => {}

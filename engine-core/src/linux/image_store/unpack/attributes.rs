@@ -27,10 +27,14 @@ impl Identity {
         Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
     }
 
+    /// Whether a new file has the entry's owner from its creation.
+    pub(super) fn owns(self, entry: &Entry) -> bool {
+        entry.uid == self.uid && entry.gid == self.gid
+    }
+
     /// The ids to set, unless they are right already.
     fn change(self, entry: &Entry) -> Option<(Option<Uid>, Option<Gid>)> {
-        (entry.uid != self.uid || entry.gid != self.gid)
-            .then(|| (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))
+        (!self.owns(entry)).then(|| (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))
     }
 }
 

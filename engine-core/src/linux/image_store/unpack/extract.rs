@@ -12,16 +12,18 @@ use super::{
     dir_log::{DirLog, DirNote},
     tree::{self, Dir, Tree, join},
 };
-use crate::linux::image_store::remove::remove_tree;
-use crate::linux::tar::{ArchiveReader, Entry, EntryKind, Segment, TarLimits, Timestamp};
+use crate::linux::image_store::remove::{remove_content, remove_tree};
+use crate::linux::tar::{ArchiveReader, Entry, EntryKind, Segment, TarLimits};
 
 /// What a layer's whiteouts become.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::linux::image_store) enum Whiteouts {
     /// Overlayfs's: character devices 0:0, and an attribute on opaque directories.
     Overlay,
-    /// Empty files with the names that the archive has, for a store that copies.
-    Literal,
+    /// Removals of what is there, and nothing else of the archive: the first pass of a store that copies.
+    ApplyOnly,
+    /// Nothing: the second pass of a store that copies.
+    Ignore,
 }
 
 /// How to unpack.
@@ -73,6 +75,23 @@ pub(in crate::linux::image_store) fn unpack<R: BufRead>(
     Ok((unpacker.finish()?, archive.into_inner()))
 }
 
+/// Reads the archive to its end and makes nothing: for a store that unpacks into each container.
+pub(in crate::linux::image_store) fn check<R: BufRead>(
+    source: R,
+    limits: TarLimits,
+) -> Result<(UnpackSummary, R), UnpackError> {
+    let mut archive = ArchiveReader::new(source, limits);
+    let (mut entry, mut clean) = (Entry::default(), Vec::new());
+    let mut summary = UnpackSummary::default();
+    while archive.next_entry(&mut entry)? {
+        tree::normalise(&entry.path, &mut clean)?;
+        summary.entries += 1;
+        summary.bytes += entry.size;
+        summary.has_root |= clean.is_empty();
+    }
+    Ok((summary, archive.into_inner()))
+}
+
 struct Unpacker<'a> {
     tree: Tree,
     whiteouts: Whiteouts,
@@ -91,12 +110,15 @@ impl Unpacker<'_> {
         clean: &[u8],
         archive: &mut ArchiveReader<R>,
     ) -> Result<(), UnpackError> {
-        if clean.is_empty() {
-            return self.root_directory(entry);
-        }
         let (parent, name) = tree::split(clean);
         if let Some(hidden) = name.strip_prefix(b".wh.") {
-            return self.whiteout(entry, parent, name, hidden);
+            return self.whiteout(entry, parent, hidden);
+        }
+        if self.whiteouts == Whiteouts::ApplyOnly {
+            return Ok(());
+        }
+        if clean.is_empty() {
+            return self.root_directory(entry);
         }
         let dir = self.tree.dir(parent)?;
         match entry.kind {
@@ -290,7 +312,7 @@ impl Unpacker<'_> {
 
     /// `.wh.` names, see OCI image-spec layer.md, "Whiteouts". They hide what lower layers have, never what
     /// this layer adds, in whichever order the two appear.
-    fn whiteout(&mut self, entry: &Entry, parent: &[u8], name: &[u8], hidden: &[u8]) -> Result<(), UnpackError> {
+    fn whiteout(&mut self, entry: &Entry, parent: &[u8], hidden: &[u8]) -> Result<(), UnpackError> {
         if entry.kind != EntryKind::File {
             return Err(UnpackError::refused(&entry.path, "a whiteout must be a file"));
         }
@@ -302,12 +324,22 @@ impl Unpacker<'_> {
         if hidden.starts_with(b".wh.") && !opaque {
             return Ok(());
         }
+        if self.whiteouts == Whiteouts::Ignore {
+            return Ok(());
+        }
         let dir = self.tree.dir(parent)?;
-        if self.whiteouts == Whiteouts::Literal {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            return rustix::fs::openat(&*dir.fd, name, flags, Mode::from_raw_mode(0o600))
-                .map(drop)
-                .map_err(|e| UnpackError::io("create whiteout", &join(&dir.path, name), e));
+        if self.whiteouts == Whiteouts::ApplyOnly {
+            self.tree.forget();
+            let fail = |error| UnpackError::Io {
+                operation: "apply whiteout",
+                path: tree::display(&join(&dir.path, hidden)),
+                error,
+            };
+            return if opaque {
+                remove_content(&tree::reopen(&dir)?).map_err(fail)
+            } else {
+                remove_tree(dir.fd.as_fd(), hidden).map_err(fail)
+            };
         }
         if opaque {
             return tree::set_opaque(&dir);
@@ -362,14 +394,9 @@ impl Unpacker<'_> {
     fn finish(mut self) -> Result<UnpackSummary, UnpackError> {
         self.tree.forget();
         let (log, replaced) = (std::mem::take(&mut self.log), self.replaced);
-        let mut implied: Vec<Vec<u8>> = Vec::new();
-        {
-            let tree = &mut self.tree;
-            log.replay(|note| finish_directory(tree, note, replaced))?;
-        }
-        std::mem::swap(&mut implied, &mut self.tree.into_implied());
-        // A directory that lower layers describe, or nobody: the epoch, so that a layer is the same everywhere.
-        self.summary.implied = implied;
+        let tree = &mut self.tree;
+        log.replay::<LogError>(|note| finish_directory(tree, note, replaced))?;
+        self.summary.implied = self.tree.into_implied();
         Ok(self.summary)
     }
 }
@@ -434,6 +461,3 @@ impl From<LogError> for UnpackError {
 fn log_error(error: std::io::Error, path: &[u8]) -> UnpackError {
     UnpackError::Io { operation: "note the time of", path: tree::display(path), error }
 }
-
-#[expect(dead_code, reason = "names the time that implied directories get")]
-const EPOCH: Timestamp = Timestamp { seconds: 0, nanoseconds: 0 };

@@ -17,7 +17,7 @@ mod tests;
 #[cfg(test)]
 mod tests_hostile;
 
-pub(super) use extract::{UnpackOptions, UnpackSummary, Whiteouts, unpack};
+pub(super) use extract::{UnpackOptions, UnpackSummary, Whiteouts, check, unpack};
 
 use std::io;
 

@@ -1,0 +1,253 @@
+//! Content on its way in: an async sender, a blocking worker, and the one rename at the end.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::input::Input;
+use super::layer::{Fingerprint, LayerInfo};
+use super::layout::{Session, lost};
+use super::pipeline::{self, Target};
+use super::store::{Driver, Shared};
+use super::unpack::Whiteouts;
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image_store::Ingest;
+
+/// Chunks that wait for the worker. Whoever reads from a network decides how large they are.
+const QUEUE: usize = 16;
+
+enum Message {
+    Chunk(Bytes),
+    /// All of it was sent: check and commit. A channel that closes without this was dropped.
+    Finish,
+}
+
+/// [`Ingest`] of a [`LocalImageStore`](super::LocalImageStore).
+pub(super) struct LocalIngest {
+    sender: Option<mpsc::Sender<Message>>,
+    worker: Option<JoinHandle<Result<()>>>,
+}
+
+impl LocalIngest {
+    pub(super) fn start(shared: Arc<Shared>, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<Self> {
+        if diff_id.is_some() && !media_type::is_layer(&descriptor.media_type) {
+            return Err(Error::new(ErrorKind::Unsupported, "unpack layer")
+                .with("media type", &descriptor.media_type)
+                .with_message("this type of layer is unknown"));
+        }
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        let (descriptor, diff_id) = (descriptor.clone(), diff_id.cloned());
+        let span = tracing::Span::current();
+        let worker = tokio::task::spawn_blocking(move || {
+            let _entered = span.entered();
+            let next = || match receiver.blocking_recv() {
+                Some(Message::Chunk(chunk)) => Ok(Some(chunk)),
+                Some(Message::Finish) => Ok(None),
+                None => Err(Error::new(ErrorKind::Canceled, "receive blob")),
+            };
+            shared.receive(&descriptor, diff_id.as_ref(), next)
+        });
+        Ok(Self { sender: Some(sender), worker: Some(worker) })
+    }
+
+    async fn outcome(&mut self) -> Result<()> {
+        match self.worker.take() {
+            Some(worker) => worker.await.unwrap_or_else(|_| Err(lost("receive blob"))),
+            None => Err(lost("receive blob")),
+        }
+    }
+}
+
+#[async_trait]
+impl Ingest for LocalIngest {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let Some(sender) = &self.sender else { return Err(lost("receive blob")) };
+        if sender.send(Message::Chunk(chunk)).await.is_ok() {
+            return Ok(());
+        }
+        self.sender = None;
+        self.outcome().await.and_then(|()| Err(lost("receive blob")))
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<()> {
+        if let Some(sender) = self.sender.take() {
+            // A worker that is gone has an error to tell.
+            let _ = sender.send(Message::Finish).await;
+        }
+        self.outcome().await
+    }
+}
+
+impl std::fmt::Debug for LocalIngest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LocalIngest")
+    }
+}
+
+/// Something temporary in the session's directory, removed unless it was renamed away.
+struct Temporary {
+    session: Arc<Session>,
+    name: String,
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn new(session: &Arc<Session>, kind: &str) -> Self {
+        let (name, path) = session.fresh(kind);
+        Self { session: Arc::clone(session), name, path }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.session.discard(&self.name);
+    }
+}
+
+impl Shared {
+    /// Takes in a blob, unpacking it if it is a layer, and commits both.
+    fn receive(
+        &self,
+        descriptor: &Descriptor,
+        diff_id: Option<&Digest>,
+        next: impl FnMut() -> Result<Option<Bytes>>,
+    ) -> Result<()> {
+        let session = self.session()?;
+        let blob = Temporary::new(&session, "blob");
+        let fail = |e| Error::from_io("write blob", e).with("digest", &descriptor.digest);
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&blob.path);
+        let mut input = Input::new(descriptor, Some(file.map_err(fail)?), next);
+        let layer = match diff_id {
+            Some(diff_id) if self.layer_info(diff_id)?.is_none() => {
+                Some(self.unpack_input(&mut input, diff_id, &session, &descriptor.digest)?)
+            }
+            _ => None,
+        };
+        let file = input.finish()?.ok_or_else(|| lost("receive blob"))?;
+        let print = Fingerprint::of(&file.metadata().map_err(fail)?);
+        if let Some((layer, info)) = &layer {
+            let info = LayerInfo { blob: Some((descriptor.digest.clone(), print)), ..info.clone() };
+            info.write(&layer.path).map_err(fail)?;
+            self.layout.sync()?;
+        } else if descriptor.size > 1 << 20 {
+            self.layout.sync()?;
+        } else {
+            file.sync_data().map_err(fail)?;
+        }
+        drop(file);
+        fs::rename(&blob.path, self.layout.blob(&descriptor.digest)).map_err(fail)?;
+        self.set_verified(&descriptor.digest, true);
+        if let (Some((layer, _)), Some(diff_id)) = (&layer, diff_id) {
+            self.publish_layer(&layer.path, diff_id)?;
+        }
+        self.unsynced.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Unpacks a layer whose blob is here.
+    pub(super) fn unpack_stored(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<()> {
+        if self.layer_info(diff_id)?.is_some() {
+            return Ok(());
+        }
+        if !media_type::is_layer(&descriptor.media_type) {
+            return Err(Error::new(ErrorKind::Unsupported, "unpack layer")
+                .with("media type", &descriptor.media_type)
+                .with_message("this type of layer is unknown"));
+        }
+        let session = self.session()?;
+        let path = self.layout.blob(&descriptor.digest);
+        let fail = |e| Error::from_io("read blob", e).with("digest", &descriptor.digest);
+        let file = File::open(&path).map_err(fail)?;
+        let print = Fingerprint::of(&file.metadata().map_err(fail)?);
+        // The blob's own digest is checked on the way, so this is also its first use.
+        let mut input = Input::from_file(descriptor, file);
+        let (layer, info) = self.unpack_input(&mut input, diff_id, &session, &descriptor.digest)?;
+        input.finish()?;
+        self.set_verified(&descriptor.digest, true);
+        let info = LayerInfo { blob: Some((descriptor.digest.clone(), print)), ..info };
+        info.write(&layer.path).map_err(fail)?;
+        self.layout.sync()?;
+        self.publish_layer(&layer.path, diff_id)?;
+        self.unsynced.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn unpack_input(
+        &self,
+        input: &mut Input<'_>,
+        diff_id: &Digest,
+        session: &Arc<Session>,
+        blob: &Digest,
+    ) -> Result<(Temporary, LayerInfo)> {
+        let layer = Temporary::new(session, "layer");
+        let fail = |e| Error::from_io("unpack layer", e).with("digest", blob);
+        DirBuilder::new().mode(0o700).create(&layer.path).map_err(fail)?;
+        let overlay = matches!(self.driver()?, Driver::Overlay);
+        let target = if overlay {
+            let fs_path = layer.path.join("fs");
+            let root = make_root(&fs_path).map_err(fail)?;
+            let scratch = session.fd().try_clone().map_err(fail)?;
+            Target::Directory { root, scratch, whiteouts: Whiteouts::Overlay }
+        } else {
+            Target::Check
+        };
+        let summary = pipeline::run(input, diff_id, target, &self.options).map_err(|e| e.with("layer", blob))?;
+        Ok((layer, LayerInfo::new(summary, None, overlay)))
+    }
+
+    /// Renames a layer to its place. If another process was faster, its layer stays.
+    fn publish_layer(&self, from: &Path, diff_id: &Digest) -> Result<()> {
+        let to = self.layout.layer(diff_id);
+        let fail = |e| Error::from_io("publish layer", e).with("diff id", diff_id);
+        for _ in 0..16 {
+            match fs::rename(from, &to) {
+                Ok(()) => return Ok(()),
+                Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
+                Err(e) => return Err(fail(e)),
+            }
+            if self.layer_info(diff_id)?.is_some() {
+                return Ok(());
+            }
+            // One that does not count: of another format, or without files. Nothing uses it.
+            let session = self.session()?;
+            let aside = Temporary::new(&session, "old");
+            match fs::rename(&to, &aside.path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(fail(e)),
+            }
+        }
+        Err(fail(io::ErrorKind::ResourceBusy.into()))
+    }
+
+    /// What is known of an unpacked layer; `None` if it is not unpacked in the way we need it.
+    pub(super) fn layer_info(&self, diff_id: &Digest) -> Result<Option<LayerInfo>> {
+        let info = LayerInfo::read(&self.layout.layer(diff_id))
+            .map_err(|e| Error::from_io("look up layer", e).with("diff id", diff_id))?;
+        let Some(info) = info else { return Ok(None) };
+        let fits = info.has_files == matches!(self.driver()?, Driver::Overlay);
+        Ok(fits.then_some(info))
+    }
+}
+
+/// Makes a layer's root directory, mode 0755 until an entry says otherwise.
+pub(super) fn make_root(path: &Path) -> io::Result<OwnedFd> {
+    DirBuilder::new().mode(0o755).create(path)?;
+    let root = OwnedFd::from(File::open(path)?);
+    rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))?;
+    Ok(root)
+}

@@ -1,0 +1,33 @@
+//! [`LocalImageStore`]: content-addressed files and overlayfs layers beneath one directory.
+//!
+//! Owns what `layout` draws. Mounts nothing that anybody could see: a root file system is described as
+//! [`Mount`](crate::Mount)s. That a layer is a directory is this module's secret.
+//!
+//! # Invariants
+//! - Content appears by one rename, after it was checked and synced. A crash leaves only what the next
+//!   [`open`](LocalImageStore::open) sweeps.
+//! - Rows are in the engine's database; whoever reads them and then the files, does both in one write
+//!   transaction, or holds a lease, so that no collection comes between.
+//! - Memory does not grow with the size of an image (SECURITY C4).
+
+mod blobs;
+mod decode;
+mod gc;
+mod ingest;
+mod input;
+mod layer;
+mod layout;
+mod names;
+mod options;
+mod pipeline;
+mod probe;
+mod remove;
+mod rootfs;
+mod store;
+mod unpack;
+
+#[cfg(test)]
+mod tests;
+
+pub use options::{LayerDriver, LocalImageStoreOptions};
+pub use store::LocalImageStore;
