@@ -28,9 +28,9 @@ impl Shared {
     pub(super) fn open_verified(&self, digest: &Digest) -> Result<File> {
         let fail = |e: io::Error| Error::from_io("open blob", e).with("digest", digest);
         let mut file = File::open(self.layout.blob(digest)).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => {
-                Error::new(ErrorKind::NotFound, "open blob").with("digest", digest).with_message("it is not in the store")
-            }
+            io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "open blob")
+                .with("digest", digest)
+                .with_message("it is not in the store"),
             _ => fail(e),
         })?;
         if self.is_verified(digest) {

@@ -109,7 +109,10 @@ impl<R: BufRead> ZstdReader<R> {
             if window > self.max_window {
                 return Err(io::Error::new(
                     io::ErrorKind::OutOfMemory,
-                    format!("the zstd frame asks for a window of {window} bytes, {} are allowed", self.max_window),
+                    format!(
+                        "the zstd frame asks for a window of {window} bytes, {} are allowed",
+                        self.max_window
+                    ),
                 ));
             }
             // The decoder reserves the window of a frame that is not its first, up to a limit of its own.

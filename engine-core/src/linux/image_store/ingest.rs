@@ -40,7 +40,11 @@ pub(super) struct LocalIngest {
 }
 
 impl LocalIngest {
-    pub(super) fn start(shared: Arc<Shared>, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<Self> {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        descriptor: &Descriptor,
+        diff_id: Option<&Digest>,
+    ) -> Result<Self> {
         if diff_id.is_some() && !media_type::is_layer(&descriptor.media_type) {
             return Err(Error::new(ErrorKind::Unsupported, "unpack layer")
                 .with("media type", &descriptor.media_type)
@@ -205,7 +209,8 @@ impl Shared {
         } else {
             Target::Check
         };
-        let summary = pipeline::run(input, diff_id, target, &self.options).map_err(|e| e.with("layer", blob))?;
+        let summary =
+            pipeline::run(input, diff_id, target, &self.options).map_err(|e| e.with("layer", blob))?;
         Ok((layer, LayerInfo::new(summary, None, overlay)))
     }
 
@@ -216,7 +221,11 @@ impl Shared {
         for _ in 0..16 {
             match fs::rename(from, &to) {
                 Ok(()) => return Ok(()),
-                Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                    ) => {}
                 Err(e) => return Err(fail(e)),
             }
             if self.layer_info(diff_id)?.is_some() {

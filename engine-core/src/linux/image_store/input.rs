@@ -101,7 +101,9 @@ impl<'a> Input<'a> {
     fn try_pull(&mut self) -> Result<()> {
         let size = self.descriptor.size;
         let wrong = |why: String| {
-            Error::new(ErrorKind::Corrupt, "receive blob").with("digest", &self.descriptor.digest).with_message(why)
+            Error::new(ErrorKind::Corrupt, "receive blob")
+                .with("digest", &self.descriptor.digest)
+                .with_message(why)
         };
         let Some(chunk) = (self.next)()? else {
             self.ended = true;

@@ -73,7 +73,8 @@ impl LayerInfo {
         for path in &self.implied {
             writeln!(text, "implied {}", hex::encode(path))?;
         }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(layer.join("info"))?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(layer.join("info"))?;
         file.write_all(&text)
     }
 
@@ -81,7 +82,9 @@ impl LayerInfo {
     pub(super) fn read(layer: &Path) -> io::Result<Option<Self>> {
         let text = match fs::read_to_string(layer.join("info")) {
             Ok(text) => text,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => return Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                return Ok(None);
+            }
             Err(e) => return Err(e),
         };
         Ok(Self::parse(&text))

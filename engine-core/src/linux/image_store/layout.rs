@@ -49,9 +49,14 @@ impl Layout {
         let root = std::path::absolute(root).map_err(fail(root))?;
         let images = root.join("images");
         let containers = root.join("containers");
-        for dir in
-            [&root, &images, &images.join("blobs"), &images.join("layers"), &images.join("ingest"), &containers]
-        {
+        for dir in [
+            &root,
+            &images,
+            &images.join("blobs"),
+            &images.join("layers"),
+            &images.join("ingest"),
+            &containers,
+        ] {
             private_dir(dir).map_err(fail(dir))?;
         }
         for algorithm in [DigestAlgorithm::Sha256, DigestAlgorithm::Sha512] {
@@ -115,7 +120,8 @@ impl Layout {
     pub(super) fn lock(&self, operation: FlockOperation) -> Result<Option<File>> {
         let path = self.images.join("lock");
         let fail = |e: io::Error| Error::from_io("lock image store", e).with("path", path.display());
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
+        let file =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
         loop {
             match rustix::fs::flock(&file, operation) {
                 Ok(()) => return Ok(Some(file)),

@@ -29,7 +29,8 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T>
 }
 
 pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Other, "write image records").with_source(e))
+    serde_json::to_string(value)
+        .map_err(|e| Error::new(ErrorKind::Other, "write image records").with_source(e))
 }
 
 impl Shared {
@@ -88,7 +89,8 @@ impl Shared {
 
     /// Every image that must stay: what names point at, and what root file systems are made of.
     pub(super) fn roots(tx: &rusqlite::Connection) -> Result<(Vec<Digest>, Vec<Digest>), rusqlite::Error> {
-        let bad = |e: Error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
+        let bad =
+            |e: Error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
         let (mut images, mut layers) = (Vec::new(), Vec::new());
         let mut query = tx.prepare("SELECT target FROM image_names")?;
         let mut rows = query.query([])?;

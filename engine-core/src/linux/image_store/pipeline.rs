@@ -48,8 +48,14 @@ pub(super) fn run(
         let writer = std::thread::Builder::new()
             .name("layer-files".into())
             .spawn_scoped(scope, move || {
-                let source = Buffers { full, empty: empty_sender, current: Vec::new(), position: 0, ended: false,
-                    hasher: DigestHasher::new(diff_id.algorithm()) };
+                let source = Buffers {
+                    full,
+                    empty: empty_sender,
+                    current: Vec::new(),
+                    position: 0,
+                    ended: false,
+                    hasher: DigestHasher::new(diff_id.algorithm()),
+                };
                 write_files(source, diff_id, target, options)
             })
             .map_err(|e| Error::from_io("start thread", e))?;
@@ -94,7 +100,10 @@ fn decode(
         }
         total += filled as u64;
         if total > options.max_layer_bytes {
-            return Err(too_large(format!("it has more than {} bytes uncompressed", options.max_layer_bytes)));
+            return Err(too_large(format!(
+                "it has more than {} bytes uncompressed",
+                options.max_layer_bytes
+            )));
         }
         if total > RATIO_FROM {
             let received = decoder_received(&mut decoder);

@@ -67,7 +67,10 @@ fn trial(dir: &Path) -> Step<()> {
     }
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
     step("change a file of a lower layer", rustix::fs::openat(&mount, "shown", flags, Mode::empty()))?;
-    step("remove a file of a lower layer", rustix::fs::unlinkat(&mount, "shown", rustix::fs::AtFlags::empty()))
+    step(
+        "remove a file of a lower layer",
+        rustix::fs::unlinkat(&mount, "shown", rustix::fs::AtFlags::empty()),
+    )
 }
 
 fn mount(dir: &Path) -> Step<OwnedFd> {

@@ -25,7 +25,12 @@ use crate::manifest::MAX_LAYERS;
 use crate::mount::{Mount, OverlayUpper};
 
 impl Shared {
-    pub(super) fn prepare_rootfs(&self, id: &ContainerId, image: &Digest, layers: &[Digest]) -> Result<Vec<Mount>> {
+    pub(super) fn prepare_rootfs(
+        &self,
+        id: &ContainerId,
+        image: &Digest,
+        layers: &[Digest],
+    ) -> Result<Vec<Mount>> {
         if layers.len() > MAX_LAYERS {
             return Err(Error::new(ErrorKind::ResourceExhausted, "prepare root file system")
                 .with("container", id)
@@ -45,8 +50,11 @@ impl Shared {
                 })?;
                 infos.push(info);
             }
-            tx.prepare_cached("INSERT OR REPLACE INTO image_rootfs VALUES (?1, ?2, ?3)")?
-                .execute((id.as_str(), image.to_string(), &json))?;
+            tx.prepare_cached("INSERT OR REPLACE INTO image_rootfs VALUES (?1, ?2, ?3)")?.execute((
+                id.as_str(),
+                image.to_string(),
+                &json,
+            ))?;
             Ok(infos)
         })?;
         let fail = |e: io::Error| Error::from_io("prepare root file system", e).with("container", id);

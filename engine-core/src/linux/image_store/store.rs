@@ -143,7 +143,9 @@ impl Shared {
 
 impl fmt::Debug for LocalImageStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalImageStore").field("images", &self.shared.layout.images()).finish_non_exhaustive()
+        f.debug_struct("LocalImageStore")
+            .field("images", &self.shared.layout.images())
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +167,8 @@ impl ImageStore for LocalImageStore {
     }
 
     async fn lease(&self) -> Result<Lease> {
-        let lock = self.blocking("take lease", |shared| shared.layout.lock(FlockOperation::LockShared)).await?;
+        let lock =
+            self.blocking("take lease", |shared| shared.layout.lock(FlockOperation::LockShared)).await?;
         Ok(Lease::new(lock))
     }
 
@@ -219,7 +222,8 @@ impl ImageStore for LocalImageStore {
         layers: &[Digest],
     ) -> Result<Vec<Mount>> {
         let (id, image, layers) = (id.clone(), image.clone(), layers.to_vec());
-        self.blocking("prepare root file system", move |shared| shared.prepare_rootfs(&id, &image, &layers)).await
+        self.blocking("prepare root file system", move |shared| shared.prepare_rootfs(&id, &image, &layers))
+            .await
     }
 
     async fn remove_rootfs(&self, id: &ContainerId) -> Result<()> {

@@ -101,7 +101,9 @@ async fn blobs_are_checked_on_their_way_in() {
     assert_eq!(read(&store, &descriptor.digest, 2_000_000).await.unwrap().len(), 0);
 
     let other = Descriptor::of("application/octet-stream", &vec![8; 1_000_000]);
-    for (what, bytes) in [("wrong", &bytes[..]), ("short", &bytes[1..]), ("long", &[&bytes[..], b"x"].concat())] {
+    for (what, bytes) in
+        [("wrong", &bytes[..]), ("short", &bytes[1..]), ("long", &[&bytes[..], b"x"].concat())]
+    {
         let error = put(&store, &other, None, bytes).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error:?}");
     }
@@ -187,7 +189,8 @@ async fn c6_one_flipped_bit_is_never_run() {
             let store = open(dir.path(), LocalImageStoreOptions::default());
             let error = read(&store, &victim.digest, 0).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
-            let outcome = store.prepare_rootfs(&ContainerId::random(), &manifest.digest, &[diff_id.clone()]).await;
+            let outcome =
+                store.prepare_rootfs(&ContainerId::random(), &manifest.digest, &[diff_id.clone()]).await;
             if victim == &layer {
                 assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Corrupt);
                 fs::remove_dir_all(dir.path().join("images/layers").join(diff_id.hex())).unwrap();
@@ -255,7 +258,9 @@ async fn b9_nothing_of_the_store_is_open_to_others() {
     let store = open(&root, LocalImageStoreOptions::default());
     let (manifest, _, _, diff_id) = image(&store, "x").await;
     store.prepare_rootfs(&ContainerId::random(), &manifest.digest, &[diff_id]).await.unwrap();
-    for entry in ["", "images", "images/blobs", "images/blobs/sha256", "images/layers", "images/ingest", "containers"] {
+    for entry in
+        ["", "images", "images/blobs", "images/blobs/sha256", "images/layers", "images/ingest", "containers"]
+    {
         let mode = fs::metadata(root.join(entry)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{entry}");
     }
@@ -293,8 +298,21 @@ async fn the_copying_driver_makes_the_same_tree() {
     let store = open(dir.path(), LocalImageStoreOptions::default().with_driver(LayerDriver::Copy));
     assert_eq!((&*store.capabilities().driver, store.capabilities().shares_layers), ("copy", false));
     let layers = [
-        Archive::new().dir("./", 0o751).dir("d", 0o750).file("d/old", b"1").file("gone", b"1").dir("o", 0o755).file("o/hidden", b"1").clone(),
-        Archive::new().file("d/new", b"2").file(".wh.gone", b"").dir("o", 0o700).file("o/shown", b"2").file("o/.wh..wh..opq", b"").clone(),
+        Archive::new()
+            .dir("./", 0o751)
+            .dir("d", 0o750)
+            .file("d/old", b"1")
+            .file("gone", b"1")
+            .dir("o", 0o755)
+            .file("o/hidden", b"1")
+            .clone(),
+        Archive::new()
+            .file("d/new", b"2")
+            .file(".wh.gone", b"")
+            .dir("o", 0o700)
+            .file("o/shown", b"2")
+            .file("o/.wh..wh..opq", b"")
+            .clone(),
     ];
     let mut diff_ids = Vec::new();
     for layer in &layers {
@@ -307,7 +325,8 @@ async fn the_copying_driver_makes_the_same_tree() {
     let mounts = store.prepare_rootfs(&id, &Digest::sha256(b"manifest"), &diff_ids).await.unwrap();
     assert_eq!(store.prepare_rootfs(&id, &Digest::sha256(b"manifest"), &diff_ids).await.unwrap(), mounts);
     let MountKind::Bind { source, .. } = &mounts[0].kind else { panic!("{mounts:?}") };
-    let mut names: Vec<_> = engine_testkit::Sentinel::record(source).entries().keys().map(|p| p.display().to_string()).collect();
+    let mut names: Vec<_> =
+        engine_testkit::Sentinel::record(source).entries().keys().map(|p| p.display().to_string()).collect();
     names.sort();
     assert_eq!(names, ["", "d", "d/new", "d/old", "o", "o/shown"]);
     let mode = |path: &str| source.join(path).metadata().unwrap().permissions().mode() & 0o7777;

@@ -8,7 +8,11 @@ impl Block {
     pub(crate) fn ustar(name: &[u8], typeflag: u8, size: u64) -> Self {
         let mut block = Self([0; 512]);
         block.put(0, &name[..name.len().min(100)]);
-        block.octal(100, 8, 0o644).octal(108, 8, 0).octal(116, 8, 0).octal(124, 12, size).octal(136, 12, 1_700_000_000);
+        block.octal(100, 8, 0o644).octal(108, 8, 0).octal(116, 8, 0).octal(124, 12, size).octal(
+            136,
+            12,
+            1_700_000_000,
+        );
         block.0[156] = typeflag;
         block.put(257, b"ustar\x0000");
         block.octal(329, 8, 0).octal(337, 8, 0);

@@ -48,7 +48,10 @@ impl<'a> Header<'a> {
             _ => return Err("unknown magic".into()),
         };
         // star puts times behind a shorter prefix; readers disagree about the name then.
-        if dialect == Dialect::Ustar && &block[508..512] == b"tar\0" && block[476..508].iter().any(|b| *b != 0) {
+        if dialect == Dialect::Ustar
+            && &block[508..512] == b"tar\0"
+            && block[476..508].iter().any(|b| *b != 0)
+        {
             return Err("star header with private fields".into());
         }
         let size = number(&block[124..136]).map_err(|e| format!("size field: {e}"))?;
@@ -145,9 +148,8 @@ fn sparse_slots(slots: &[u8], out: &mut Vec<Segment>) -> Result<(), Reason> {
         if ended {
             return Err("gap in the sparse map".into());
         }
-        let field = |bytes: &[u8]| {
-            number(bytes).and_then(|n| u64::try_from(n).map_err(|_| "negative".to_owned()))
-        };
+        let field =
+            |bytes: &[u8]| number(bytes).and_then(|n| u64::try_from(n).map_err(|_| "negative".to_owned()));
         let offset = field(&slot[..12]).map_err(|e| format!("sparse offset: {e}"))?;
         let length = field(&slot[12..]).map_err(|e| format!("sparse length: {e}"))?;
         out.push(Segment { offset, length });

@@ -138,7 +138,12 @@ impl<R: BufRead> ArchiveReader<R> {
         self.source
     }
 
-    fn fill_entry(&mut self, header: &Header<'_>, extensions: Extensions, entry: &mut Entry) -> Result<(), TarError> {
+    fn fill_entry(
+        &mut self,
+        header: &Header<'_>,
+        extensions: Extensions,
+        entry: &mut Entry,
+    ) -> Result<(), TarError> {
         let extended = !extensions.is_empty();
         let Extensions { pax, long_name, long_link } = extensions;
         let pax = pax.unwrap_or_default();
@@ -221,7 +226,9 @@ impl<R: BufRead> ArchiveReader<R> {
             (b'S', Some(_)) => Err(self.malformed("GNU and PAX sparse headers for one entry")),
             (b'S', None) if pax.size.is_some() => Err(self.malformed("GNU sparse entry with a PAX size")),
             (b'S', None) => self.read_gnu_sparse(header, entry),
-            (_, Some(_)) if entry.kind != EntryKind::File => Err(self.malformed("sparse records on what is no file")),
+            (_, Some(_)) if entry.kind != EntryKind::File => {
+                Err(self.malformed("sparse records on what is no file"))
+            }
             (_, Some(file)) => {
                 let map = match file.map {
                     Some(map) => map,

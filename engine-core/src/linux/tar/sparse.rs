@@ -91,9 +91,13 @@ mod tests {
         let map = |text: &str| parse_comma_map(text.as_bytes());
         check(&map("0,10,512,5").unwrap(), 1000, 15).unwrap();
         check(&map("1000,0").unwrap(), 1000, 0).unwrap();
-        for (text, size, stored) in
-            [("0,10,5,10", 100, 20), ("0,10", 9, 10), ("0,10", 10, 9), ("10,1,0,1", 100, 2), ("9223372036854775807,9", 10, 9)]
-        {
+        for (text, size, stored) in [
+            ("0,10,5,10", 100, 20),
+            ("0,10", 9, 10),
+            ("0,10", 10, 9),
+            ("10,1,0,1", 100, 2),
+            ("9223372036854775807,9", 10, 9),
+        ] {
             assert!(check(&map(text).unwrap(), size, stored).is_err(), "{text}");
         }
         for bad in ["1", "1,2,3", "a,1", "1,,2", "-1,2", ","] {

@@ -33,7 +33,12 @@ fn refused(what: &str, bytes: &[u8]) {
 fn c3_sound_archives_are_read() {
     let long = "d/".repeat(150) + "name";
     let mut archive = Archive::new();
-    archive.dir("dir/", 0o755).file("dir/a", b"hello").file("empty", b"").symlink("s", "dir/a").hard_link("h", "dir/a");
+    archive
+        .dir("dir/", 0o755)
+        .file("dir/a", b"hello")
+        .file("empty", b"")
+        .symlink("s", "dir/a")
+        .hard_link("h", "dir/a");
     archive.pax(&[(b"path", long.as_bytes()), (b"size", b"3")]).file("short", b"");
     // PAX size wins: the three bytes are this entry's data.
     archive.data(b"abc");
@@ -79,54 +84,134 @@ fn c3_ambiguous_archives_are_refused() {
         archive.end()
     };
     let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("two PAX headers", make(&|a| drop(a.pax(&[(b"path", b"a")]).pax(&[(b"path", b"b")]).file("c", b"").clone()))),
-        ("PAX path and GNU name", make(&|a| drop(a.pax(&[(b"path", b"a")]).long(b'L', b"b").file("c", b"").clone()))),
-        ("PAX link and GNU link", make(&|a| drop(a.pax(&[(b"linkpath", b"a")]).long(b'K', b"b").symlink("c", "d").clone()))),
+        (
+            "two PAX headers",
+            make(&|a| drop(a.pax(&[(b"path", b"a")]).pax(&[(b"path", b"b")]).file("c", b"").clone())),
+        ),
+        (
+            "PAX path and GNU name",
+            make(&|a| drop(a.pax(&[(b"path", b"a")]).long(b'L', b"b").file("c", b"").clone())),
+        ),
+        (
+            "PAX link and GNU link",
+            make(&|a| drop(a.pax(&[(b"linkpath", b"a")]).long(b'K', b"b").symlink("c", "d").clone())),
+        ),
         ("two GNU names", make(&|a| drop(a.long(b'L', b"a").long(b'L', b"b").file("c", b"").clone()))),
         ("extension without entry", make(&|a| drop(a.pax(&[(b"path", b"a")]).clone()))),
         ("long name without entry", make(&|a| drop(a.long(b'L', b"a").clone()))),
-        ("directory with data", make(&|a| drop(a.block(&Block::ustar(b"d", b'5', 5)).data(b"hello").clone()))),
-        ("directory with PAX size", make(&|a| drop(a.pax(&[(b"size", b"5")]).dir("d", 0o755).data(b"hello").clone()))),
-        ("hard link with data", make(&|a| drop(a.block(Block::ustar(b"h", b'1', 512).link(b"x")).data(&[1; 512]).clone()))),
-        ("symlink with data", make(&|a| drop(a.block(Block::ustar(b"h", b'2', 512).link(b"x")).data(&[1; 512]).clone()))),
+        (
+            "directory with data",
+            make(&|a| drop(a.block(&Block::ustar(b"d", b'5', 5)).data(b"hello").clone())),
+        ),
+        (
+            "directory with PAX size",
+            make(&|a| drop(a.pax(&[(b"size", b"5")]).dir("d", 0o755).data(b"hello").clone())),
+        ),
+        (
+            "hard link with data",
+            make(&|a| drop(a.block(Block::ustar(b"h", b'1', 512).link(b"x")).data(&[1; 512]).clone())),
+        ),
+        (
+            "symlink with data",
+            make(&|a| drop(a.block(Block::ustar(b"h", b'2', 512).link(b"x")).data(&[1; 512]).clone())),
+        ),
         ("fifo with data", make(&|a| drop(a.block(&Block::ustar(b"f", b'6', 1)).data(b"x").clone()))),
-        ("global path", make(&|a| {
-            let data = build::record(b"path", b"evil");
-            a.block(&Block::ustar(b"g", b'g', data.len() as u64)).data(&data).file("c", b"");
-        })),
-        ("global size", make(&|a| {
-            let data = build::record(b"size", b"1024");
-            a.block(&Block::ustar(b"g", b'g', data.len() as u64)).data(&data).file("c", b"");
-        })),
+        (
+            "global path",
+            make(&|a| {
+                let data = build::record(b"path", b"evil");
+                a.block(&Block::ustar(b"g", b'g', data.len() as u64)).data(&data).file("c", b"");
+            }),
+        ),
+        (
+            "global size",
+            make(&|a| {
+                let data = build::record(b"size", b"1024");
+                a.block(&Block::ustar(b"g", b'g', data.len() as u64)).data(&data).file("c", b"");
+            }),
+        ),
         ("file with a directory's name", make(&|a| drop(a.file("d/", b"x").clone()))),
         ("unknown type", make(&|a| drop(a.block(&Block::ustar(b"d", b'V', 0)).clone()))),
         ("multi-volume", make(&|a| drop(a.block(&Block::gnu(b"d", b'M', 0)).clone()))),
         ("nameless", make(&|a| drop(a.file("", b"x").clone()))),
         ("link to nothing", make(&|a| drop(a.symlink("a", "").clone()))),
         ("bad magic", make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(257, b"USTAR\0")).clone()))),
-        ("star", make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(508, b"tar\0").put(480, b"1")).clone()))),
-        ("negative size", make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(124, &[0xff; 12])).clone()))),
-        ("huge size", make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(124, &[0x80, 0, 0, 0, 0x7f, 255, 255, 255, 255, 255, 255, 255])).clone()))),
-        ("size that is no number", make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(124, b"12 34")).clone()))),
-        ("owner out of range", make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(108, &[0x80, 0, 0, 1, 0, 0, 0, 0])).clone()))),
+        (
+            "star",
+            make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(508, b"tar\0").put(480, b"1")).clone())),
+        ),
+        (
+            "negative size",
+            make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(124, &[0xff; 12])).clone())),
+        ),
+        (
+            "huge size",
+            make(&|a| {
+                drop(
+                    a.block(
+                        Block::ustar(b"a", b'0', 0)
+                            .put(124, &[0x80, 0, 0, 0, 0x7f, 255, 255, 255, 255, 255, 255, 255]),
+                    )
+                    .clone(),
+                )
+            }),
+        ),
+        (
+            "size that is no number",
+            make(&|a| drop(a.block(Block::ustar(b"a", b'0', 0).put(124, b"12 34")).clone())),
+        ),
+        (
+            "owner out of range",
+            make(&|a| {
+                drop(a.block(Block::ustar(b"a", b'0', 0).put(108, &[0x80, 0, 0, 1, 0, 0, 0, 0])).clone())
+            }),
+        ),
         ("device out of range", make(&|a| drop(a.device("a", b'3', 5000, 1).clone()))),
         ("embedded NUL in a long name", make(&|a| drop(a.long(b'L', b"a\0b").file("c", b"").clone()))),
-        ("sparse GNU with PAX size", make(&|a| {
-            let mut block = Block::gnu(b"s", b'S', 0);
-            block.octal(483, 12, 0);
-            a.pax(&[(b"size", b"0")]).block(&block);
-        })),
+        (
+            "sparse GNU with PAX size",
+            make(&|a| {
+                let mut block = Block::gnu(b"s", b'S', 0);
+                block.octal(483, 12, 0);
+                a.pax(&[(b"size", b"0")]).block(&block);
+            }),
+        ),
         ("sparse flag in a ustar header", make(&|a| drop(a.block(&Block::ustar(b"s", b'S', 0)).clone()))),
-        ("sparse map longer than data", make(&|a| drop(a.pax(&[
-            (b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"),
-            (b"GNU.sparse.name", b"f"), (b"GNU.sparse.realsize", b"100"),
-        ]).file("x", b"1\n0\n").clone()))),
-        ("sparse 1.0 without a name", make(&|a| drop(a.pax(&[
-            (b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"100"),
-        ]).file("x", &[b'0'; 512]).clone()))),
-        ("sparse on a link", make(&|a| drop(a.pax(&[
-            (b"GNU.sparse.map", b""), (b"GNU.sparse.size", b"0"),
-        ]).symlink("x", "y").clone()))),
+        (
+            "sparse map longer than data",
+            make(&|a| {
+                drop(
+                    a.pax(&[
+                        (b"GNU.sparse.major", b"1"),
+                        (b"GNU.sparse.minor", b"0"),
+                        (b"GNU.sparse.name", b"f"),
+                        (b"GNU.sparse.realsize", b"100"),
+                    ])
+                    .file("x", b"1\n0\n")
+                    .clone(),
+                )
+            }),
+        ),
+        (
+            "sparse 1.0 without a name",
+            make(&|a| {
+                drop(
+                    a.pax(&[
+                        (b"GNU.sparse.major", b"1"),
+                        (b"GNU.sparse.minor", b"0"),
+                        (b"GNU.sparse.realsize", b"100"),
+                    ])
+                    .file("x", &[b'0'; 512])
+                    .clone(),
+                )
+            }),
+        ),
+        (
+            "sparse on a link",
+            make(&|a| {
+                drop(a.pax(&[(b"GNU.sparse.map", b""), (b"GNU.sparse.size", b"0")]).symlink("x", "y").clone())
+            }),
+        ),
     ];
     for (what, bytes) in &cases {
         refused(what, bytes);
@@ -181,7 +266,12 @@ fn sparse_files_of_every_format_have_the_same_map() {
         ])
         .file("f", b"abcde");
     archive
-        .pax(&[size, (b"GNU.sparse.name", b"f"), (b"GNU.sparse.numblocks", b"2"), (b"GNU.sparse.map", b"512,3,4096,2")])
+        .pax(&[
+            size,
+            (b"GNU.sparse.name", b"f"),
+            (b"GNU.sparse.numblocks", b"2"),
+            (b"GNU.sparse.map", b"512,3,4096,2"),
+        ])
         .file("g", b"abcde");
     let mut data = b"2\n512\n3\n4096\n2\n".to_vec();
     data.resize(512, 0);

@@ -58,7 +58,10 @@ impl DirLog {
     }
 
     /// Hands every note to `apply`, in order.
-    pub(super) fn replay<E: From<io::Error>>(self, mut apply: impl FnMut(&DirNote) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn replay<E: From<io::Error>>(
+        self,
+        mut apply: impl FnMut(&DirNote) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut note = DirNote::default();
         if let Some(mut file) = self.file {
             file.seek(SeekFrom::Start(0))?;

@@ -223,9 +223,8 @@ impl Unpacker<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Set-ID bits come after the owner, which would clear them.
         let mode = entry.mode & 0o1777;
-        let fd = self.create(dir, name, |dir| {
-            rustix::fs::openat(&*dir.fd, name, flags, Mode::from_raw_mode(mode))
-        })?;
+        let fd = self
+            .create(dir, name, |dir| rustix::fs::openat(&*dir.fd, name, flags, Mode::from_raw_mode(mode)))?;
         let path = || join(&dir.path, name);
         let fail = |e| UnpackError::io("write", &path(), e);
         match &entry.sparse {
@@ -245,8 +244,8 @@ impl Unpacker<'_> {
                         let data = archive.data()?;
                         let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(data.len());
                         let data = &data[..wanted];
-                        let count =
-                            rustix::io::retry_on_intr(|| rustix::io::pwrite(&fd, data, offset)).map_err(fail)?;
+                        let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(&fd, data, offset))
+                            .map_err(fail)?;
                         archive.consume(count);
                         offset += count as u64;
                         self.summary.bytes += count as u64;

@@ -76,8 +76,16 @@ impl From<UnpackError> for Error {
                 let archive = matches!(
                     error.raw_os_error().map(Errno::from_raw_os_error),
                     Some(
-                        Errno::NOENT | Errno::EXIST | Errno::INVAL | Errno::NOTDIR | Errno::ISDIR
-                            | Errno::LOOP | Errno::NAMETOOLONG | Errno::NOTEMPTY | Errno::MLINK | Errno::FBIG
+                        Errno::NOENT
+                            | Errno::EXIST
+                            | Errno::INVAL
+                            | Errno::NOTDIR
+                            | Errno::ISDIR
+                            | Errno::LOOP
+                            | Errno::NAMETOOLONG
+                            | Errno::NOTEMPTY
+                            | Errno::MLINK
+                            | Errno::FBIG
                     )
                 );
                 let error = Error::from_io("unpack layer", error)

@@ -180,7 +180,9 @@ impl Tree {
             return Ok(false);
         }
         match rustix::fs::statat(&*dir.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0),
+            Ok(stat) => {
+                Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0)
+            }
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(UnpackError::io("stat", &join(&dir.path, name), errno)),
         }
