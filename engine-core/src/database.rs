@@ -156,24 +156,14 @@ impl fmt::Debug for Database {
 }
 
 /// Why a transaction is given up: SQLite's word, or the caller's own.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// SQLite failed.
-    Sqlite(rusqlite::Error),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
     /// The caller decided so.
-    Own(Error),
-}
-
-impl From<rusqlite::Error> for WriteError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl From<Error> for WriteError {
-    fn from(error: Error) -> Self {
-        Self::Own(error)
-    }
+    #[error(transparent)]
+    Own(#[from] Error),
 }
 
 fn configure(connection: Connection, synchronous: &str) -> rusqlite::Result<Connection> {

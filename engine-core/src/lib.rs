@@ -1,17 +1,53 @@
-//! An embeddable container engine for Linux.
+//! An embeddable container engine for Linux: link it, open a directory, run containers. No daemon.
+//!
+//! ```no_run
+//! use engine_core::{ContainerSpec, Engine, Reference};
+//! use engine_core::engine::PullOptions;
+//!
+//! # async fn example(registry: impl engine_core::RegistryClient) -> engine_core::Result<()> {
+//! // Everything lies beneath this directory; `registry` is for instance engine_registry::OciRegistry.
+//! let engine = Engine::builder("/var/lib/my-tool").registry(registry).open().await?;
+//! let image: Reference = "registry.example/app:1.0".parse()?;
+//! engine.pull(&image, PullOptions::default()).await?;
+//!
+//! let spec = ContainerSpec::command(["/app", "--once"]).with_memory_limit(64 << 20);
+//! let container = engine.create_scoped(&image.to_string(), spec).await?;
+//! println!("exited with {}", container.run().await?);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Core concepts
 //!
-//! Five traits are the joints of the engine; each has a contract in its documentation, an in-memory
-//! implementation in [`memory`] and a conformance suite in [`testing`] (feature `testing`):
+//! An [`Engine`] is a directory and five parts. A [`Container`] that it creates is *detached*: it outlives the
+//! program, and the next program that opens the directory finds it, its log and its exit status. A
+//! [`ScopedContainer`] ends with its handle and with the program, however that ends.
 //!
-//! | trait | owns |
-//! | --- | --- |
-//! | [`ImageStore`] | blobs, names, unpacked layers; describes root file systems as [`Mount`]s |
-//! | [`Runtime`] | processes in containers |
-//! | [`Network`] | networks, endpoints, published ports |
-//! | [`VolumeDriver`] | named storage that outlives containers |
-//! | [`RegistryClient`] | content in registries |
+//! Long operations ([`engine::Operation`]) are streams of progress with a result; dropping one cancels it and leaves
+//! nothing half made. Errors ([`Error`]) have a kind to branch on and say what was wrong with which thing, why, and
+//! what to do.
+//!
+//! The crate is a guest in your process: it prints nothing, reads no environment variable, installs no signal handler,
+//! keeps no global state and forks nothing. Several engines in one program, and several programs over one
+//! directory, do not disturb each other.
+//!
+//! # Replacing parts
+//!
+//! Five traits are the joints of the engine; each has a contract in its documentation, an in-memory
+//! implementation in `memory` and a conformance suite in `testing` (feature `testing`):
+//!
+//! | trait | owns | default |
+//! | --- | --- | --- |
+//! | [`ImageStore`] | blobs, names, unpacked layers; describes root file systems as [`Mount`]s | files and overlayfs |
+//! | [`Runtime`] | processes in containers | namespaces and cgroups, through a small helper per container |
+//! | [`Network`] | networks, endpoints, published ports | none: the modes `none`, `host`, `container:ID` |
+//! | [`VolumeDriver`] | named storage that outlives containers | directories |
+//! | [`RegistryClient`] | content in registries | none; the crate `engine-registry` has one |
+//!
+//! # Features
+//!
+//! - `linux` (default): the embedded defaults. Without it, an engine needs parts of yours.
+//! - `testing`: the conformance suites.
 
 pub mod container_spec;
 pub mod database;

@@ -6,6 +6,7 @@ use crate::container_spec::{ContainerSpec, MountSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::mount::MountKind;
+use crate::platform::Platform;
 
 use super::container::Container;
 use super::records::{ProcessIdentity, Record, RecordData};
@@ -47,7 +48,8 @@ impl Engine {
     ) -> Result<Container> {
         // The lease keeps the image from being collected until the root file system holds it.
         let lease = self.inner.images.lease().await?;
-        let found = self.image(image).await?;
+        let target = self.find_image(image).await?;
+        let found = self.load_image(&target, &Platform::host(), &[]).await?;
         let id = ContainerId::random();
         let anonymous_volumes = self.make_volumes(&mut spec).await?;
         let wished_name = spec.name.clone();

@@ -21,7 +21,7 @@ impl Engine {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
     pub async fn image(&self, name: &str) -> Result<Image> {
         let names = self.inner.images.names().await?;
-        let target = self.find_image(name, &names).await?;
+        let target = self.find_image(name).await?;
         self.load_image(&target, &Platform::host(), &names).await
     }
 
@@ -61,8 +61,7 @@ impl Engine {
                 .with_message("a name with a digest cannot be given"));
         }
         let _lease = self.inner.images.lease().await?;
-        let names = self.inner.images.names().await?;
-        let target = self.find_image(source, &names).await?;
+        let target = self.find_image(source).await?;
         self.inner.images.set_name(name, &target).await
     }
 
@@ -80,7 +79,7 @@ impl Engine {
                 .with_hint(hint)
         };
         let names = self.inner.images.names().await?;
-        let target = self.find_image(name, &names).await?;
+        let target = self.find_image(name).await?;
         let of_target: Vec<&Reference> =
             names.iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n).collect();
         let by_name = name.parse::<Reference>().ok().filter(|reference| of_target.contains(&reference));
@@ -169,13 +168,16 @@ impl Engine {
         Ok(self.inner.images.collect_garbage().await?.bytes)
     }
 
-    /// Finds what `name` points at among `names`.
-    async fn find_image(&self, name: &str, names: &[(Reference, Descriptor)]) -> Result<Descriptor> {
+    /// Finds what a user means by `name`.
+    pub(super) async fn find_image(&self, name: &str) -> Result<Descriptor> {
         let reference = name.parse::<Reference>();
+        if let Ok(reference) = &reference
+            && let Some(target) = self.inner.images.resolve_name(reference).await?
+        {
+            return Ok(target);
+        }
+        let names = self.inner.images.names().await?;
         if let Ok(reference) = &reference {
-            if let Some((_, target)) = names.iter().find(|(known, _)| known == reference) {
-                return Ok(target.clone());
-            }
             // repo@digest, with or without a tag: any name of that repository pointing at the digest.
             if let Some(digest) = reference.digest() {
                 let same = |known: &Reference| {
@@ -190,7 +192,7 @@ impl Engine {
         let hex = name.strip_prefix("sha256:").unwrap_or(name);
         if hex.len() >= 2 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             let mut found: Option<(Digest, Descriptor)> = None;
-            for (_, target) in names {
+            for (_, target) in &names {
                 let Ok(image) = self.load_image(target, &Platform::host(), &[]).await else { continue };
                 let matches = image.id().hex().starts_with(hex) || target.digest.hex().starts_with(hex);
                 match &found {
