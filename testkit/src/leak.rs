@@ -8,6 +8,7 @@
 mod scan;
 
 use std::{
+    cmp::Ordering,
     collections::BTreeSet,
     fmt,
     future::poll_fn,
@@ -41,11 +42,38 @@ pub struct LeakCheck {
     kept: Vec<String>,
 }
 
-/// One thing found on the machine: its kind and what tells it from others.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// One thing found on the machine: its kind and what tells it from others. Why it counts is no part of its identity.
+#[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) kind: &'static str,
     pub(crate) what: String,
+    pub(crate) why: String,
+}
+
+impl Finding {
+    fn key(&self) -> (&'static str, &str) {
+        (self.kind, &self.what)
+    }
+}
+
+impl PartialEq for Finding {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Finding {}
+
+impl PartialOrd for Finding {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Finding {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 /// What stayed behind.
@@ -56,7 +84,11 @@ impl Leaks {
     /// Returns one line for each thing: its kind (`process`, `zombie`, `mount`, `netns`, `link`, `nftables`, `cgroup`,
     /// `loop`, `descriptor`, `file`), a colon, and what it is.
     pub fn lines(&self) -> Vec<String> {
-        self.0.iter().map(|finding| format!("{}: {}", finding.kind, finding.what)).collect()
+        let line = |finding: &Finding| {
+            let why = if finding.why.is_empty() { String::new() } else { format!(" ({})", finding.why) };
+            format!("{}: {}{why}", finding.kind, finding.what)
+        };
+        self.0.iter().map(line).collect()
     }
 }
 
@@ -103,6 +135,13 @@ impl LeakCheck {
         self
     }
 
+    /// Returns the lines that would be leaks and carry `text`: what is there of a container, for example.
+    pub fn found(&self, text: &str) -> Vec<String> {
+        let all = Self { kept: Vec::new(), ..self.clone() };
+        let lines = all.check().err().map(|leaks| leaks.lines()).unwrap_or_default();
+        lines.into_iter().filter(|line| line.contains(text)).collect()
+    }
+
     /// Compares now, without waiting.
     ///
     /// # Errors
@@ -111,9 +150,9 @@ impl LeakCheck {
         let mut scope = self.scope.clone();
         scope.learn_containers();
         let after = scan::look(&scope);
-        let new = after
-            .into_iter()
-            .filter(|f| !self.before.contains(f) && !self.kept.iter().any(|k| f.what.contains(k)));
+        let new = after.into_iter().filter(|f| {
+            !self.before.contains(f) && !self.kept.iter().any(|k| f.what.contains(k) || f.why.contains(k))
+        });
         let leaks: Vec<_> = new.collect();
         if leaks.is_empty() { Ok(()) } else { Err(Leaks(leaks)) }
     }

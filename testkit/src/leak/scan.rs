@@ -60,6 +60,11 @@ impl Scope {
         }
     }
 
+    /// Returns the first line of `text` that is ours.
+    fn line<'a>(&self, text: &'a str) -> Option<&'a str> {
+        text.lines().find(|line| self.owns(line))
+    }
+
     fn owns(&self, text: &str) -> bool {
         self.tokens.iter().any(|token| {
             text.match_indices(token.as_str()).any(|(at, _)| {
@@ -86,7 +91,11 @@ pub(crate) fn look(scope: &Scope) -> BTreeSet<Finding> {
 }
 
 fn add(found: &mut BTreeSet<Finding>, kind: &'static str, what: String) {
-    found.insert(Finding { kind, what });
+    add_with(found, kind, what, String::new());
+}
+
+fn add_with(found: &mut BTreeSet<Finding>, kind: &'static str, what: String, why: String) {
+    found.insert(Finding { kind, what, why });
 }
 
 fn list(dir: &Path) -> Vec<String> {
@@ -134,42 +143,27 @@ fn processes(scope: &Scope, found: &mut BTreeSet<Finding>) {
     let own_mounts = link("/proc/self/ns/mnt");
     let all = all_processes();
     let parents: HashMap<u32, u32> = all.iter().map(|p| (p.pid, p.parent)).collect();
-    let mut mount_tables: HashMap<String, bool> = HashMap::new();
+    let mut mount_tables: HashMap<String, Option<String>> = HashMap::new();
     let mut ours = BTreeSet::new();
     for process in all.iter().filter(|p| p.pid != own && !p.zombie) {
-        let dir = format!("/proc/{}", process.pid);
         let is_kernel_thread = process.parent == 2 || process.pid == 2;
-        let counts = if scope.whole {
-            !is_kernel_thread
-        } else if is_kernel_thread {
-            false
-        } else {
-            (scope.exclusive && descends(process.pid, own, &parents))
-                || ["cmdline", "environ", "cgroup"]
-                    .iter()
-                    .any(|file| scope.owns(&text(format!("{dir}/{file}"))))
-                || ["cwd", "root", "exe"].iter().any(|name| scope.owns(&link(format!("{dir}/{name}"))))
-                || list(Path::new(&format!("{dir}/fd")))
-                    .iter()
-                    .any(|fd| scope.owns(&link(format!("{dir}/fd/{fd}"))))
-                || {
-                    let namespace = link(format!("{dir}/ns/mnt"));
-                    process.started >= scope.since
-                        && namespace != own_mounts
-                        && *mount_tables
-                            .entry(namespace)
-                            .or_insert_with(|| scope.owns(&text(format!("{dir}/mountinfo"))))
-                }
-        };
-        if counts {
+        if is_kernel_thread {
+            continue;
+        }
+        let mut why = evidence(scope, process, &own_mounts, &mut mount_tables);
+        if why.is_none() && (scope.whole || scope.exclusive && descends(process.pid, own, &parents)) {
+            why = Some(String::new());
+        }
+        if let Some(why) = why {
             ours.insert(process.pid);
+            let dir = format!("/proc/{}", process.pid);
             let line = text(format!("{dir}/cmdline"));
             let what =
                 format!("{} {} (started {}) {}", process.pid, process.name, process.started, line.trim());
-            add(found, "process", what);
+            add_with(found, "process", what, why.clone());
             let namespace = link(format!("{dir}/ns/net"));
             if namespace != link("/proc/self/ns/net") && !namespace.is_empty() {
-                add(found, "netns", namespace);
+                add_with(found, "netns", namespace, why);
             }
         }
     }
@@ -178,6 +172,41 @@ fn processes(scope: &Scope, found: &mut BTreeSet<Finding>) {
             add(found, "zombie", format!("{} {} of {}", process.pid, process.name, process.parent));
         }
     }
+}
+
+/// Returns what shows that a process belongs to the engine: its cgroup first, for that names the container.
+fn evidence(
+    scope: &Scope,
+    process: &Process,
+    own_mounts: &str,
+    mount_tables: &mut HashMap<String, Option<String>>,
+) -> Option<String> {
+    let dir = format!("/proc/{}", process.pid);
+    for file in ["cgroup", "cmdline", "environ"] {
+        if let Some(line) = scope.line(&text(format!("{dir}/{file}"))) {
+            return Some(line.chars().take(200).collect());
+        }
+    }
+    for name in ["cwd", "root", "exe"] {
+        let target = link(format!("{dir}/{name}"));
+        if scope.owns(&target) {
+            return Some(target);
+        }
+    }
+    let mut targets: Vec<_> =
+        list(Path::new(&format!("{dir}/fd"))).iter().map(|fd| link(format!("{dir}/fd/{fd}"))).collect();
+    // The longest path says most: a container's own directory, not the directory of all.
+    targets.retain(|target| scope.owns(target));
+    targets.sort_by_key(|target| std::cmp::Reverse(target.len()));
+    if let Some(target) = targets.into_iter().next() {
+        return Some(target);
+    }
+    let namespace = link(format!("{dir}/ns/mnt"));
+    if process.started < scope.since || namespace == own_mounts {
+        return None;
+    }
+    let table = || scope.line(&text(format!("{dir}/mountinfo"))).map(str::to_owned);
+    mount_tables.entry(namespace).or_insert_with(table).clone()
 }
 
 fn descends(pid: u32, ancestor: u32, parents: &HashMap<u32, u32>) -> bool {
