@@ -1,0 +1,144 @@
+//! Opening the engine after a kill and comparing it with the model.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use engine_core::{Engine, container::RemoveOptions, engine::ContainerInfo, state::ContainerStatus};
+use engine_testkit::LeakCheck;
+
+use crate::{
+    WorkerArgs,
+    journal::Operation,
+    model::{Known, Model},
+    worker::{identity, open},
+};
+
+/// Compares the engine, and the machine, with what must be true.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    args: WorkerArgs,
+    base: LeakCheck,
+}
+
+impl Checker {
+    pub(crate) fn new(args: &WorkerArgs, base: LeakCheck) -> Self {
+        Self { args: args.clone(), base }
+    }
+
+    /// Opens the engine, compares, takes over what was under way into the model, and looks for leaks.
+    pub(crate) async fn check(&self, model: &mut Model) -> Result<()> {
+        let engine = open(&self.args).await?;
+        let containers = engine.containers().await?;
+        self.images(&engine, model).await?;
+        Self::containers(&containers, model)?;
+        model.settle();
+        drop(engine);
+        let mut leaks = self.base.clone();
+        for container in &containers {
+            leaks = leaks.keep(container.id.as_str());
+            // The container's own processes show nothing but their cgroup and namespaces; init is known by its pid.
+            if let Some(pid) = container.state.pid {
+                leaks = leaks.keep(&format!("{pid} "));
+            }
+        }
+        if let Err(left) = leaks.settle() {
+            bail!("left behind with {} containers:\n{left}", containers.len());
+        }
+        Ok(())
+    }
+
+    async fn images(&self, engine: &Engine, model: &mut Model) -> Result<()> {
+        let found: BTreeSet<String> =
+            engine.images().await?.into_iter().map(|image| image.reference.to_string()).collect();
+        for name in model.images.keys() {
+            let may_be_gone = model.open(name) == Some(Operation::RemoveImage);
+            ensure!(found.contains(name) || may_be_gone, "image {name} was acknowledged and is gone");
+        }
+        for name in &found {
+            let may_be_there = matches!(model.open(name), Some(Operation::Pull | Operation::Tag));
+            ensure!(model.images.contains_key(name) || may_be_there, "image {name} was never acknowledged");
+            // Everything it consists of must be there.
+            engine.image(name).await.with_context(|| format!("image {name} is not whole"))?;
+        }
+        model.images = found.into_iter().map(|name| (name, ())).collect();
+        Ok(())
+    }
+
+    fn containers(found: &[ContainerInfo], model: &mut Model) -> Result<()> {
+        for (name, known) in &model.containers {
+            let open = model.open(name);
+            let Some(container) = found.iter().find(|container| container.name.as_str() == name) else {
+                ensure!(open == Some(Operation::Remove), "container {name} ({known:?}) is gone, under way: {open:?}");
+                continue;
+            };
+            let status = container.state.status;
+            match known {
+                Known::Created => {
+                    let may_have_run = matches!(open, Some(Operation::Start | Operation::Run | Operation::Remove));
+                    ensure!(status == ContainerStatus::Created || may_have_run, "{name} was created and is {status:?}");
+                }
+                Known::Running(process) => {
+                    let may_have_ended = matches!(open, Some(Operation::Stop | Operation::Remove | Operation::Run));
+                    if status == ContainerStatus::Running {
+                        let now = container.state.pid.map(identity).unwrap_or_default();
+                        let same = &now == process || open == Some(Operation::Run);
+                        ensure!(same, "{name} ran as {process} and now runs as {now}");
+                    } else {
+                        ensure!(may_have_ended, "{name} ran and is {:?}, under way: {open:?}", container.state);
+                    }
+                }
+                Known::Exited => {
+                    let may_run = matches!(open, Some(Operation::Start | Operation::Run | Operation::Remove));
+                    ensure!(status == ContainerStatus::Exited || may_run, "{name} had exited and is {status:?}");
+                }
+            }
+        }
+        for container in found {
+            let name = container.name.as_str();
+            let may_be_there = model.open(name) == Some(Operation::Create);
+            ensure!(model.containers.contains_key(name) || may_be_there, "container {name} was never acknowledged");
+        }
+        model.containers.clear();
+        for container in found {
+            let known = match container.state.status {
+                ContainerStatus::Running => {
+                    let pid = container.state.pid.with_context(|| format!("{} runs without a pid", container.name))?;
+                    let process = identity(pid);
+                    ensure!(!process.ends_with("gone"), "{} runs as {pid}, which does not exist", container.name);
+                    Known::Running(process)
+                }
+                ContainerStatus::Created => Known::Created,
+                _ => Known::Exited,
+            };
+            model.containers.insert(container.name.to_string(), known);
+        }
+        Ok(())
+    }
+
+    /// Removes all containers and images through the facade.
+    pub(crate) async fn remove_everything(&self) -> Result<()> {
+        let engine = open(&self.args).await?;
+        for container in engine.containers().await? {
+            let handle = engine.container(container.id.as_str()).await?;
+            handle.remove(RemoveOptions::default().with_force(true).with_volumes(true)).await?;
+        }
+        for image in engine.images().await? {
+            engine.remove_image(&image.reference.to_string(), true).await?;
+        }
+        engine.collect_garbage().await?;
+        Ok(())
+    }
+
+    /// Compares the machine with how it was at the very beginning, and looks that the store is empty.
+    pub(crate) fn check_base(&self) -> Result<()> {
+        if let Err(left) = self.base.settle() {
+            bail!("left behind:\n{left}");
+        }
+        for dir in ["images/blobs/sha256", "images/layers", "images/ingest", "containers"] {
+            let path = self.args.root.join(dir);
+            let left: Vec<_> = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+            ensure!(left.is_empty(), "{} still holds {left:?}", path.display());
+        }
+        Ok(())
+    }
+}

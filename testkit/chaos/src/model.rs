@@ -1,0 +1,79 @@
+//! What must be true: kept from what workers acknowledged.
+//!
+//! Invariant: what was acknowledged is definite; the subject of an operation under way may be as before or as after.
+
+use std::collections::BTreeMap;
+
+use crate::journal::{Line, Operation, Outcome};
+
+/// A container as far as it is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Known {
+    /// Created, never started.
+    Created,
+    /// Runs, as this process: pid and start time.
+    Running(String),
+    /// Has ended.
+    Exited,
+}
+
+/// All that workers acknowledged, and what they were doing last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) containers: BTreeMap<String, Known>,
+    pub(crate) images: BTreeMap<String, ()>,
+    /// The operation under way in each lane, by its subject.
+    open: BTreeMap<String, Operation>,
+}
+
+impl Model {
+    /// Takes a line of a worker.
+    pub(crate) fn apply(&mut self, line: &Line) {
+        let subject = line.subject.clone();
+        let Some(outcome) = &line.result else {
+            self.open.insert(subject, line.operation);
+            return;
+        };
+        let Outcome::Done(note) = outcome else {
+            // A failed operation may have got anywhere; the next look says where.
+            return;
+        };
+        self.open.remove(&subject);
+        match line.operation {
+            Operation::Pull | Operation::Tag => {
+                self.images.insert(subject, ());
+            }
+            Operation::RemoveImage => {
+                self.images.remove(&subject);
+            }
+            Operation::Create => {
+                self.containers.insert(subject, Known::Created);
+            }
+            Operation::Start => {
+                self.containers.insert(subject, Known::Running(note.clone()));
+            }
+            Operation::Run | Operation::Stop => {
+                self.containers.insert(subject, Known::Exited);
+            }
+            Operation::Remove => {
+                self.containers.remove(&subject);
+            }
+            Operation::Exec => {}
+        }
+    }
+
+    /// Returns how many operations nobody acknowledged.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.open.len() as u64
+    }
+
+    /// Returns the operation under way on `subject`.
+    pub(crate) fn open(&self, subject: &str) -> Option<Operation> {
+        self.open.get(subject).copied()
+    }
+
+    /// Forgets what was under way: it has been looked at.
+    pub(crate) fn settle(&mut self) {
+        self.open.clear();
+    }
+}

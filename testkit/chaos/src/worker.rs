@@ -1,0 +1,232 @@
+//! The program that is killed: random operations through the facade, in lanes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use engine_core::{
+    ContainerSpec, Engine, ErrorKind, ExecSpec, Name, Reference,
+    container::RemoveOptions,
+    container_spec::NetworkMode,
+    io::AttachOptions,
+    pull::PullOptions,
+    state::ContainerStatus,
+};
+
+use crate::{
+    IMAGES, LANES, WorkerArgs,
+    journal::{Line, Operation, Outcome, say},
+    random::Random,
+};
+
+/// A container of this many makes a lane prefer to remove some.
+const MANY: usize = 5;
+
+/// Works until it is killed.
+pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let engine = open(args).await?;
+        say("ready")?;
+        let mut random = Random::new(args.seed);
+        let mut lanes = tokio::task::JoinSet::new();
+        for lane in 0..LANES {
+            let lane =
+                Lane { lane, engine: engine.clone(), registry: args.registry.clone(), random: Random::new(random.next()) };
+            lanes.spawn(lane.work());
+        }
+        match lanes.join_next().await {
+            Some(Ok(Err(error))) => Err(error),
+            other => bail!("a lane ended: {other:?}"),
+        }
+    })
+}
+
+/// Opens the engine as worker and supervisor both do.
+pub(crate) async fn open(args: &WorkerArgs) -> Result<Engine> {
+    let engine = Engine::builder(&args.root)
+        .run_root(&args.run_root)
+        .registry(engine_registry::OciRegistry::new())
+        .open()
+        .await
+        .context("open the engine")?;
+    Ok(engine)
+}
+
+/// Returns pid and start time of a process, which no other process shares since boot. See proc_pid_stat(5).
+pub(crate) fn identity(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let started = rest.split_whitespace().nth(19).unwrap_or("gone");
+    format!("{pid}@{started}")
+}
+
+struct Lane {
+    lane: usize,
+    engine: Engine,
+    registry: String,
+    random: Random,
+}
+
+impl Lane {
+    async fn work(mut self) -> Result<()> {
+        loop {
+            self.step().await?;
+        }
+    }
+
+    fn image_name(&self, number: u64) -> String {
+        format!("{}/lane{}/image{number}:latest", self.registry, self.lane)
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        let prefix = format!("lane{}-", self.lane);
+        let all = self.engine.containers().await?;
+        let own: Vec<_> = all.into_iter().filter(|c| c.name.as_str().starts_with(&prefix)).collect();
+        let tag_prefix = format!("localhost/lane{}/", self.lane);
+        let pulled_prefix = format!("{}/lane{}/", self.registry, self.lane);
+        let images = self.engine.images().await?;
+        let names: Vec<String> = images.into_iter().map(|image| image.reference.to_string()).collect();
+        let pulled: Vec<_> = names.iter().filter(|name| name.starts_with(&pulled_prefix)).cloned().collect();
+        let tags: Vec<_> = names.iter().filter(|name| name.starts_with(&tag_prefix)).cloned().collect();
+        let number = self.random.below(IMAGES as u64);
+        let choice = self.random.below(100);
+        let any = |random: &mut Random, length: usize| random.below(length as u64) as usize;
+        if pulled.is_empty() || choice < 8 {
+            return self.pull(self.image_name(number)).await;
+        }
+        let image = pulled[any(&mut self.random, pulled.len())].clone();
+        if choice < 14 {
+            return self.tag(&image, &format!("{tag_prefix}tag{number}:latest")).await;
+        }
+        if choice < 18 && !tags.is_empty() {
+            let tag = tags[any(&mut self.random, tags.len())].clone();
+            return self.remove_image(tag).await;
+        }
+        if choice < 21 {
+            return self.remove_image(image).await;
+        }
+        if own.is_empty() || (choice < 45 && own.len() < MANY) {
+            let name = format!("{prefix}{:x}", self.random.next());
+            return self.create(&image, name).await;
+        }
+        let container = &own[any(&mut self.random, own.len())];
+        let name = container.name.to_string();
+        let running = container.state.status == ContainerStatus::Running;
+        match (running, choice % 8) {
+            (_, 0) => self.remove(name).await,
+            (true, 1..=3) => self.exec(name).await,
+            (true, 4 | 5) => self.stop(name).await,
+            (false, 1..=5) => self.start(name).await,
+            _ if own.len() >= MANY => self.remove(name).await,
+            (false, _) => self.run(name).await,
+            (true, _) => self.exec(name).await,
+        }
+    }
+
+    /// Says what begins, does it, says how it ended. What an operation of another lane may cause is a failure to go on after.
+    async fn journaled<F>(&self, operation: Operation, subject: String, work: F) -> Result<()>
+    where
+        F: Future<Output = engine_core::Result<String>>,
+    {
+        let mut line = Line { lane: self.lane, operation, subject, result: None };
+        line.say()?;
+        line.result = Some(match work.await {
+            Ok(note) => Outcome::Done(note),
+            Err(error) => {
+                let text = chain(&error);
+                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::AlreadyExists) {
+                    bail!("{operation:?} {}: {text}", line.subject);
+                }
+                Outcome::Failed(text)
+            }
+        });
+        line.say()
+    }
+
+    async fn pull(&self, name: String) -> Result<()> {
+        let reference: Reference = name.parse()?;
+        let work = async {
+            self.engine.pull(&reference, PullOptions::default()).await?;
+            Ok(String::new())
+        };
+        self.journaled(Operation::Pull, name, work).await
+    }
+
+    async fn tag(&self, image: &str, name: &str) -> Result<()> {
+        let reference: Reference = name.parse()?;
+        let work = async { self.engine.tag(image, &reference).await.map(|()| String::new()) };
+        self.journaled(Operation::Tag, name.to_owned(), work).await
+    }
+
+    async fn remove_image(&self, name: String) -> Result<()> {
+        let work = async { self.engine.remove_image(&name, true).await.map(|_| String::new()) };
+        self.journaled(Operation::RemoveImage, name.clone(), work).await
+    }
+
+    async fn create(&mut self, image: &str, name: String) -> Result<()> {
+        let script = "trap 'exit 0' TERM; while :; do sleep 100 & wait; done";
+        let wished: Name = name.parse()?;
+        let spec = ContainerSpec::command(["sh", "-c", script]).with_name(wished).with_network(NetworkMode::None);
+        let work = async { self.engine.create(image, spec).await.map(|_| String::new()) };
+        self.journaled(Operation::Create, name, work).await
+    }
+
+    async fn start(&self, name: String) -> Result<()> {
+        let work = async {
+            let container = self.engine.container(&name).await?;
+            container.start().await?;
+            let pid = container.inspect().await?.state.pid;
+            Ok(pid.map_or_else(|| "none".to_owned(), identity))
+        };
+        self.journaled(Operation::Start, name.clone(), work).await
+    }
+
+    /// Start, kill, wait: ends as `Exited`.
+    async fn run(&self, name: String) -> Result<()> {
+        let work = async {
+            let container = self.engine.container(&name).await?;
+            container.start().await?;
+            container.kill(9).await?;
+            container.wait().await?;
+            Ok(String::new())
+        };
+        self.journaled(Operation::Run, name.clone(), work).await
+    }
+
+    async fn exec(&self, name: String) -> Result<()> {
+        let work = async {
+            let container = self.engine.container(&name).await?;
+            let process = container.exec(&ExecSpec::new(["true"]), AttachOptions::default()).await?;
+            let status = container.exec_wait(&process.id).await?;
+            Ok(format!("{status:?}").replace(' ', ""))
+        };
+        self.journaled(Operation::Exec, name.clone(), work).await
+    }
+
+    async fn stop(&self, name: String) -> Result<()> {
+        let patience = Duration::from_millis(if self.lane.is_multiple_of(2) { 0 } else { 5000 });
+        let work = async {
+            self.engine.container(&name).await?.stop(Some(patience)).await.map(|()| String::new())
+        };
+        self.journaled(Operation::Stop, name.clone(), work).await
+    }
+
+    async fn remove(&self, name: String) -> Result<()> {
+        let options = RemoveOptions::default().with_force(true).with_volumes(true);
+        let work =
+            async { self.engine.container(&name).await?.remove(options).await.map(|()| String::new()) };
+        self.journaled(Operation::Remove, name.clone(), work).await
+    }
+}
+
+/// An error with all its causes in one line.
+fn chain(error: &engine_core::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
