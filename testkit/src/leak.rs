@@ -2,7 +2,7 @@
 //!
 //! Owns the comparison of two looks at the machine; `leak::scan` owns the looking. By default only what belongs to one engine
 //! counts (its root and run directory, or a token such as an owner id, appear in a command line, environment, open descriptor, mount or
-//! cgroup), so that tests may run in parallel. [`exclusive`](LeakCheck::exclusive) adds everything of this process,
+//! cgroup), and cgroups without a process, so that tests may run in parallel. [`exclusive`](LeakCheck::exclusive) adds everything of this process,
 //! [`whole_machine`](LeakCheck::whole_machine) everything there is.
 
 mod scan;

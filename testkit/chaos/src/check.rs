@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
-use engine_core::{Engine, container::RemoveOptions, engine::ContainerInfo, state::ContainerStatus};
+use engine_core::{
+    Engine,
+    engine::{ContainerInfo, RemoveOptions},
+    state::ContainerStatus,
+};
 use engine_testkit::LeakCheck;
 
 use crate::{
@@ -68,43 +72,68 @@ impl Checker {
         for (name, known) in &model.containers {
             let open = model.open(name);
             let Some(container) = found.iter().find(|container| container.name.as_str() == name) else {
-                ensure!(open == Some(Operation::Remove), "container {name} ({known:?}) is gone, under way: {open:?}");
+                ensure!(
+                    open == Some(Operation::Remove),
+                    "container {name} ({known:?}) is gone, under way: {open:?}"
+                );
                 continue;
             };
             let status = container.state.status;
             match known {
                 Known::Created => {
-                    let may_have_run = matches!(open, Some(Operation::Start | Operation::Run | Operation::Remove));
-                    ensure!(status == ContainerStatus::Created || may_have_run, "{name} was created and is {status:?}");
+                    let may_have_run =
+                        matches!(open, Some(Operation::Start | Operation::Run | Operation::Remove));
+                    ensure!(
+                        status == ContainerStatus::Created || may_have_run,
+                        "{name} was created and is {status:?}"
+                    );
                 }
                 Known::Running(process) => {
-                    let may_have_ended = matches!(open, Some(Operation::Stop | Operation::Remove | Operation::Run));
+                    let may_have_ended =
+                        matches!(open, Some(Operation::Stop | Operation::Remove | Operation::Run));
                     if status == ContainerStatus::Running {
                         let now = container.state.pid.map(identity).unwrap_or_default();
                         let same = &now == process || open == Some(Operation::Run);
                         ensure!(same, "{name} ran as {process} and now runs as {now}");
                     } else {
-                        ensure!(may_have_ended, "{name} ran and is {:?}, under way: {open:?}", container.state);
+                        ensure!(
+                            may_have_ended,
+                            "{name} ran and is {:?}, under way: {open:?}",
+                            container.state
+                        );
                     }
                 }
                 Known::Exited => {
                     let may_run = matches!(open, Some(Operation::Start | Operation::Run | Operation::Remove));
-                    ensure!(status == ContainerStatus::Exited || may_run, "{name} had exited and is {status:?}");
+                    ensure!(
+                        status == ContainerStatus::Exited || may_run,
+                        "{name} had exited and is {status:?}"
+                    );
                 }
             }
         }
         for container in found {
             let name = container.name.as_str();
             let may_be_there = model.open(name) == Some(Operation::Create);
-            ensure!(model.containers.contains_key(name) || may_be_there, "container {name} was never acknowledged");
+            ensure!(
+                model.containers.contains_key(name) || may_be_there,
+                "container {name} was never acknowledged"
+            );
         }
         model.containers.clear();
         for container in found {
             let known = match container.state.status {
                 ContainerStatus::Running => {
-                    let pid = container.state.pid.with_context(|| format!("{} runs without a pid", container.name))?;
+                    let pid = container
+                        .state
+                        .pid
+                        .with_context(|| format!("{} runs without a pid", container.name))?;
                     let process = identity(pid);
-                    ensure!(!process.ends_with("gone"), "{} runs as {pid}, which does not exist", container.name);
+                    ensure!(
+                        !process.ends_with("gone"),
+                        "{} runs as {pid}, which does not exist",
+                        container.name
+                    );
                     Known::Running(process)
                 }
                 ContainerStatus::Created => Known::Created,
@@ -136,7 +165,8 @@ impl Checker {
         }
         for dir in ["images/blobs/sha256", "images/layers", "images/ingest", "containers"] {
             let path = self.args.root.join(dir);
-            let left: Vec<_> = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+            let left: Vec<_> =
+                std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
             ensure!(left.is_empty(), "{} still holds {left:?}", path.display());
         }
         Ok(())

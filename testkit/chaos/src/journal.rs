@@ -67,7 +67,8 @@ impl Line {
 
     /// Writes the line to standard output at once.
     pub(crate) fn say(&self) -> Result<()> {
-        let name = NAMES.iter().find(|(operation, _)| *operation == self.operation).map_or("", |(_, name)| name);
+        let name =
+            NAMES.iter().find(|(operation, _)| *operation == self.operation).map_or("", |(_, name)| name);
         let rest = match &self.result {
             None => "begin".to_owned(),
             Some(Outcome::Done(note)) => format!("done {note}"),
@@ -93,7 +94,8 @@ impl FromStr for Line {
         let mut words = text.splitn(5, ' ');
         let mut word = || words.next().unwrap_or_default();
         let (lane, name, subject, state, rest) = (word().parse()?, word(), word().to_owned(), word(), word());
-        let operation = NAMES.iter().find(|(_, known)| *known == name).with_context(|| format!("in {text:?}"))?.0;
+        let operation =
+            NAMES.iter().find(|(_, known)| *known == name).with_context(|| format!("in {text:?}"))?.0;
         let result = match state {
             "begin" => None,
             "done" => Some(Outcome::Done(rest.to_owned())),

@@ -143,7 +143,9 @@ fn rounds(
             journal::Life::FromSpawn(Duration::from_micros(random.below(60_000)))
         } else {
             // Short and long lives alike: from a quarter of a millisecond to half a second.
-            journal::Life::FromReady(Duration::from_micros(250 << random.below(11)) * (8 + random.below(8) as u32) / 8)
+            journal::Life::FromReady(
+                Duration::from_micros(250 << random.below(11)) * (8 + random.below(8) as u32) / 8,
+            )
         };
         let lines = journal::run_worker(&args, life).with_context(|| format!("round {round}"))?;
         for line in &lines {
@@ -151,9 +153,9 @@ fn rounds(
             acknowledged += u64::from(line.is_acknowledged());
         }
         interrupted += model.under_way();
-        runtime
-            .block_on(checker.check(&mut model))
-            .with_context(|| format!("round {round} of seed {}; the last lines were {:#?}", args.seed, tail(&lines)))?;
+        runtime.block_on(checker.check(&mut model)).with_context(|| {
+            format!("round {round} of seed {}; the last lines were {:#?}", args.seed, tail(&lines))
+        })?;
         if round % 50 == 0 || round == options.rounds {
             println!(
                 "engine-chaos: round {round}, {:.0} s, {acknowledged} operations acknowledged, {interrupted} interrupted, \
@@ -189,7 +191,11 @@ fn push_images(registry: &Registry) {
             let mut builder = image::ImageBuilder::new().layer(image::busybox_layer());
             for layer in 0..number * 2 {
                 let text = format!("{layer} of {number}\n");
-                builder = builder.layer(LayerBuilder::new().file(&format!("layer-{layer}"), 0o644, text.as_bytes()));
+                builder = builder.layer(LayerBuilder::new().file(
+                    &format!("layer-{layer}"),
+                    0o644,
+                    text.as_bytes(),
+                ));
             }
             let own = vec![b'a' + lane as u8; 200_000];
             let image = builder.layer(LayerBuilder::new().file("lane", 0o644, &own)).command(&["sh"]).build();

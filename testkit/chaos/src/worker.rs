@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use engine_core::{
     ContainerSpec, Engine, ErrorKind, ExecSpec, Name, Reference,
-    container::RemoveOptions,
     container_spec::NetworkMode,
+    engine::{PullOptions, RemoveOptions},
     io::AttachOptions,
-    pull::PullOptions,
     state::ContainerStatus,
 };
 
@@ -30,8 +29,12 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
         let mut random = Random::new(args.seed);
         let mut lanes = tokio::task::JoinSet::new();
         for lane in 0..LANES {
-            let lane =
-                Lane { lane, engine: engine.clone(), registry: args.registry.clone(), random: Random::new(random.next()) };
+            let lane = Lane {
+                lane,
+                engine: engine.clone(),
+                registry: args.registry.clone(),
+                random: Random::new(random.next()),
+            };
             lanes.spawn(lane.work());
         }
         match lanes.join_next().await {
@@ -45,7 +48,7 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
 pub(crate) async fn open(args: &WorkerArgs) -> Result<Engine> {
     let engine = Engine::builder(&args.root)
         .run_root(&args.run_root)
-        .registry(engine_registry::OciRegistry::new())
+        // PENDING: .registry(engine_registry::OciRegistry::new())
         .open()
         .await
         .context("open the engine")?;
@@ -134,7 +137,10 @@ impl Lane {
             Ok(note) => Outcome::Done(note),
             Err(error) => {
                 let text = chain(&error);
-                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::AlreadyExists) {
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::AlreadyExists
+                ) {
                     bail!("{operation:?} {}: {text}", line.subject);
                 }
                 Outcome::Failed(text)
@@ -166,7 +172,8 @@ impl Lane {
     async fn create(&mut self, image: &str, name: String) -> Result<()> {
         let script = "trap 'exit 0' TERM; while :; do sleep 100 & wait; done";
         let wished: Name = name.parse()?;
-        let spec = ContainerSpec::command(["sh", "-c", script]).with_name(wished).with_network(NetworkMode::None);
+        let spec =
+            ContainerSpec::command(["sh", "-c", script]).with_name(wished).with_network(NetworkMode::None);
         let work = async { self.engine.create(image, spec).await.map(|_| String::new()) };
         self.journaled(Operation::Create, name, work).await
     }
@@ -205,9 +212,8 @@ impl Lane {
 
     async fn stop(&self, name: String) -> Result<()> {
         let patience = Duration::from_millis(if self.lane.is_multiple_of(2) { 0 } else { 5000 });
-        let work = async {
-            self.engine.container(&name).await?.stop(Some(patience)).await.map(|()| String::new())
-        };
+        let work =
+            async { self.engine.container(&name).await?.stop(Some(patience)).await.map(|()| String::new()) };
         self.journaled(Operation::Stop, name.clone(), work).await
     }
 

@@ -278,20 +278,36 @@ pub(crate) fn cgroup_roots() -> Vec<PathBuf> {
         .collect()
 }
 
+/// The engine's default parent of all cgroups, which several engines share and none removes.
+const CGROUP_PARENT: &str = "engine";
+
 fn cgroups(scope: &Scope, found: &mut BTreeSet<Finding>) {
     let mut todo = cgroup_roots();
     while let Some(dir) = todo.pop() {
+        let in_parent = dir.file_name().is_some_and(|name| name == CGROUP_PARENT);
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let path = entry.path();
                 let name = path.display().to_string();
-                if scope.whole || scope.owns(&name) {
+                let shared = entry.file_name() == CGROUP_PARENT;
+                // A cgroup says nothing about whose it is; but one without processes that stays is nobody's.
+                if scope.owns(&name) || (scope.whole && !shared) || (in_parent && is_empty(&path)) {
                     add(found, "cgroup", name);
                 }
                 todo.push(path);
             }
         }
     }
+}
+
+/// Returns whether no process is in a cgroup or in those beneath it.
+fn is_empty(cgroup: &Path) -> bool {
+    let children = fs::read_dir(cgroup).into_iter().flatten().flatten();
+    // Of a cgroup that is gone, nothing can be read: not empty then, for it does not stay.
+    fs::read(cgroup.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty())
+        && children
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .all(|entry| is_empty(&entry.path()))
 }
 
 fn loops(scope: &Scope, found: &mut BTreeSet<Finding>) {
