@@ -4,6 +4,7 @@
 //! move of files.
 
 pub mod image_store;
+pub mod cgroup;
 pub mod rootfd;
 pub mod seccomp;
 pub mod users;

@@ -197,7 +197,8 @@ fn a10_hostile_files_end_quickly_in_an_error() {
     let started = Instant::now();
     let line = format!("web:x:1000:{}\n", "m,".repeat(1_000_000));
     let many = "a:x:1:1:::\n".repeat(70_000);
-    let hostile: [(&str, &dyn Fn(&Image)); 7] = [
+    type Make<'a> = &'a dyn Fn(&Image);
+    let hostile: [(&str, Make<'_>); 7] = [
         ("FIFO", &|image| {
             let mode = rustix::fs::Mode::from_raw_mode(0o644);
             rustix::fs::mknodat(rustix::fs::CWD, image.path("passwd"), rustix::fs::FileType::Fifo, mode, 0)
