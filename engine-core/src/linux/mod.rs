@@ -3,8 +3,8 @@
 //! Everything here uses only what the rest of the crate makes public, so that moving it to a crate of its own stays a
 //! move of files.
 
-pub mod image_store;
 pub mod cgroup;
+pub mod image_store;
 pub mod rootfd;
 pub mod seccomp;
 pub mod users;

@@ -46,7 +46,9 @@ fn cpu(group: &Group, stats: &mut Stats) -> Result<()> {
         stats.cpu_user_time = time("user_usec");
         stats.cpu_kernel_time = time("system_usec");
     } else {
-        let time = |file| Ok(Duration::from_nanos(files::read_number(&group.dir, file)?.unwrap_or(0)));
+        let time = |file| -> Result<Duration> {
+            Ok(Duration::from_nanos(files::read_number(&group.dir, file)?.unwrap_or(0)))
+        };
         stats.cpu_time = time("cpuacct.usage")?;
         stats.cpu_user_time = time("cpuacct.usage_user")?;
         stats.cpu_kernel_time = time("cpuacct.usage_sys")?;
