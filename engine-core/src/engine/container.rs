@@ -15,9 +15,8 @@ use crate::runtime::{ExecProcess, Stats};
 use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 
-use super::Engine;
-use super::launch;
 use super::records::Record;
+use super::{Engine, launch, task};
 
 /// How long [`Container::stop`] waits by default before it kills.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,7 +110,7 @@ impl Container {
         self.engine.info_of(record).await
     }
 
-    /// Starts the container. Does nothing if it runs.
+    /// Starts the container. Does nothing if it runs. A start whose future is dropped is carried to its end.
     ///
     /// # Errors
     /// [`ErrorKind::CommandNotFound`] or [`ErrorKind::CommandNotExecutable`], after which it has exited with
@@ -121,8 +120,12 @@ impl Container {
         if self.engine.state_of(&record).await?.status.is_running() {
             return Ok(());
         }
-        self.engine.launch(&record).await?;
-        self.engine.inner.runtime.start(&self.id).await
+        let engine = self.engine.clone();
+        task::to_the_end(async move {
+            engine.launch(&record).await?;
+            engine.inner.runtime.start(&record.id).await
+        })
+        .await
     }
 
     /// Starts the container with the caller attached, so that no output is missed.
@@ -134,20 +137,21 @@ impl Container {
         if self.engine.state_of(&record).await?.status.is_running() {
             return Err(self.conflict("start container", "it is running already", "attach to it instead"));
         }
-        self.engine.launch(&record).await?;
-        let attached = self.engine.inner.runtime.attach(&self.id, options).await;
-        match attached {
-            Ok(streams) => {
-                self.engine.inner.runtime.start(&self.id).await?;
-                Ok(streams)
-            }
-            Err(mut error) => {
-                if let Err(later) = self.engine.inner.runtime.signal(&self.id, signal::SIGKILL).await {
-                    error.suppress(later);
+        let engine = self.engine.clone();
+        task::to_the_end(async move {
+            engine.launch(&record).await?;
+            let runtime = &engine.inner.runtime;
+            match runtime.attach(&record.id, options).await {
+                Ok(streams) => runtime.start(&record.id).await.map(|()| streams),
+                Err(mut error) => {
+                    if let Err(later) = runtime.signal(&record.id, signal::SIGKILL).await {
+                        error.suppress(later);
+                    }
+                    Err(error)
                 }
-                Err(error)
             }
-        }
+        })
+        .await
     }
 
     /// Starts the container, waits for its end and returns how it ended.

@@ -7,10 +7,10 @@ use crate::mount::Mount;
 use crate::network::EndpointOptions;
 use crate::state::{ContainerStatus, RuntimeState};
 
-use super::Engine;
 use super::container::{Container, ContainerInfo};
 use super::launch::{self, Joined, Peer};
 use super::records::Record;
+use super::{Engine, task};
 
 impl Engine {
     /// Finds a container by name, id, or the beginning of an id.
@@ -163,6 +163,11 @@ impl Engine {
     ///
     /// The record goes before the files, so that a crash in between leaves only what `repair` removes.
     pub(super) async fn remove_record(&self, record: &Record, volumes: bool) -> Result<()> {
+        let (engine, record) = (self.clone(), record.clone());
+        task::to_the_end(async move { engine.remove_whole(&record, volumes).await }).await
+    }
+
+    async fn remove_whole(&self, record: &Record, volumes: bool) -> Result<()> {
         let networks: Vec<&Name> = match (&record.data.spec.network, &self.inner.default_network) {
             (NetworkMode::Networks(list), _) => list.iter().map(|(name, _)| name).collect(),
             (NetworkMode::Default, Some(name)) => vec![name],

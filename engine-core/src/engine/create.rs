@@ -8,10 +8,10 @@ use crate::id::ContainerId;
 use crate::mount::MountKind;
 use crate::platform::Platform;
 
-use super::container::Container;
+use super::container::{Container, RemoveOptions};
 use super::records::{ProcessIdentity, Record, RecordData};
 use super::scoped::ScopedContainer;
-use super::{Engine, launch, names};
+use super::{Engine, launch, names, task};
 
 impl Engine {
     /// Creates a container of `image` (a reference or an id of an image in the store) and does not start it.
@@ -39,8 +39,26 @@ impl Engine {
         Ok(ScopedContainer::new(self.create_owned(image, spec, Some(owner)).await?))
     }
 
-    #[tracing::instrument(skip_all, fields(image))]
+    /// Creates a container; one whose creator has stopped waiting is removed again.
     async fn create_owned(
+        &self,
+        image: &str,
+        spec: ContainerSpec,
+        owner: Option<ProcessIdentity>,
+    ) -> Result<Container> {
+        let (engine, image) = (self.clone(), image.to_owned());
+        let work = async move { engine.create_record(&image, spec, owner).await };
+        task::all_or_nothing(work, |container: Container| async move {
+            let options = RemoveOptions::default().with_force(true).with_volumes(true);
+            if let Err(error) = container.remove(options).await {
+                tracing::warn!(container = %container.id(), %error, "removing an unwanted container failed");
+            }
+        })
+        .await
+    }
+
+    #[tracing::instrument(skip_all, fields(image))]
+    async fn create_record(
         &self,
         image: &str,
         mut spec: ContainerSpec,

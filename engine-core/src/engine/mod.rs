@@ -20,6 +20,7 @@ mod push;
 mod records;
 mod repair;
 mod scoped;
+mod task;
 mod volumes;
 
 use std::path::{Path, PathBuf};
@@ -34,13 +35,13 @@ pub use pull::{LayerProgress, PullEvent, PullOptions};
 pub use push::{PushEvent, PushOptions};
 pub use scoped::ScopedContainer;
 
-use crate::error::{Error, ErrorKind, Result};
 use crate::image_store::ImageStore;
 use crate::network::Network;
 use crate::registry_client::RegistryClient;
 use crate::runtime::Runtime;
 use crate::volume_driver::VolumeDriver;
 use records::Records;
+use task::blocking;
 
 /// A container engine: images, containers and volumes under one directory.
 ///
@@ -113,13 +114,5 @@ impl Engine {
     #[must_use]
     pub fn registry(&self) -> &Arc<dyn RegistryClient> {
         &self.inner.registry
-    }
-}
-
-/// Runs blocking work off the async workers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::new(ErrorKind::Other, "run blocking work").with_source(error)),
     }
 }
