@@ -123,7 +123,8 @@ impl LeakCheck {
         Self::with_scope(self.scope)
     }
 
-    /// Counts everything on this machine. Only for a test that is alone on it.
+    /// Counts everything on this machine; of processes, those in other namespaces or with a program in a memfd. Only for a test
+    /// that is alone on it.
     pub fn whole_machine(mut self) -> Self {
         self.scope.whole = true;
         Self::with_scope(self.scope)

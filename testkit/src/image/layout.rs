@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::json;
 
 use super::{Blob, Image, LayerBuilder};
+use crate::tools::command;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -34,6 +35,18 @@ impl Image {
             tar = tar.file(&name, 0o644, &data);
         }
         fs::write(path, tar.build()).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    }
+
+    /// Unpacks this image by umoci into `dir` and returns the root file system's path: the second opinion on ours.
+    ///
+    /// # Panics
+    /// When umoci is missing or fails.
+    pub fn unpack_by_umoci(&self, dir: &Path) -> PathBuf {
+        let (layout, bundle) = (dir.join("layout"), dir.join("bundle"));
+        self.write_layout(&layout, "latest");
+        let image = format!("{}:latest", layout.display());
+        command("umoci", ["unpack".as_ref(), "--image".as_ref(), image.as_ref(), bundle.as_os_str()]);
+        bundle.join("rootfs")
     }
 
     fn layout_files(&self, tag: &str) -> Vec<(String, Vec<u8>)> {
@@ -125,18 +138,15 @@ mod tests {
     fn umoci_unpacks_forty_layers_as_promised() {
         crate::require!(root, "umoci");
         let dir = tempfile::tempdir().expect("temporary directory");
-        let (layout, bundle) = (dir.path().join("layout"), dir.path().join("bundle"));
-        busybox_layers(40).write_layout(&layout, "1");
-        let image = format!("{}:1", layout.display());
-        command("umoci", ["unpack".as_ref(), "--image".as_ref(), image.as_ref(), bundle.as_os_str()]);
-        let tree = Sentinel::record(&bundle.join("rootfs"));
+        let rootfs = busybox_layers(40).unpack_by_umoci(dir.path());
+        let tree = Sentinel::record(&rootfs);
         let left: Vec<_> = tree
             .entries()
             .keys()
             .filter(|p| p.starts_with("layers/") && p.components().count() == 2)
             .collect();
         assert_eq!(left.len(), 2, "{left:?}");
-        assert_eq!(std::fs::read_to_string(bundle.join("rootfs/top")).expect("read"), "39\n");
+        assert_eq!(std::fs::read_to_string(rootfs.join("top")).expect("read"), "39\n");
     }
 
     #[test]

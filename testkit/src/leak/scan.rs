@@ -151,8 +151,11 @@ fn processes(scope: &Scope, found: &mut BTreeSet<Finding>) {
             continue;
         }
         let mut why = evidence(scope, process, &own_mounts, &mut mount_tables);
-        if why.is_none() && (scope.whole || scope.exclusive && descends(process.pid, own, &parents)) {
-            why = Some(String::new());
+        if why.is_none() && scope.exclusive && descends(process.pid, own, &parents) {
+            why = Some("a descendant".to_owned());
+        }
+        if why.is_none() && scope.whole {
+            why = is_suspect(process.pid);
         }
         if let Some(why) = why {
             ours.insert(process.pid);
@@ -168,7 +171,7 @@ fn processes(scope: &Scope, found: &mut BTreeSet<Finding>) {
         }
     }
     for process in all.iter().filter(|p| p.zombie) {
-        if scope.whole || process.parent == own || ours.contains(&process.parent) {
+        if process.parent == own || ours.contains(&process.parent) {
             add(found, "zombie", format!("{} {} of {}", process.pid, process.name, process.parent));
         }
     }
@@ -207,6 +210,18 @@ fn evidence(
     }
     let table = || scope.line(&text(format!("{dir}/mountinfo"))).map(str::to_owned);
     mount_tables.entry(namespace).or_insert_with(table).clone()
+}
+
+/// Returns why a process, on a machine where only tests run, can only come from an engine. Others come and go: a login, a cron job.
+fn is_suspect(pid: u32) -> Option<String> {
+    let exe = link(format!("/proc/{pid}/exe"));
+    if exe.starts_with("/memfd:") {
+        return Some(exe);
+    }
+    ["mnt", "pid", "net", "cgroup"].into_iter().find_map(|kind| {
+        let namespace = link(format!("/proc/{pid}/ns/{kind}"));
+        (!namespace.is_empty() && namespace != link(format!("/proc/self/ns/{kind}"))).then_some(namespace)
+    })
 }
 
 fn descends(pid: u32, ancestor: u32, parents: &HashMap<u32, u32>) -> bool {
