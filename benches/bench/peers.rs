@@ -25,7 +25,10 @@ const IMAGE: &str = "localhost/engine-bench:latest";
 
 /// Returns a peer's name with its version, for a table.
 pub(crate) fn label(name: &str) -> String {
-    let Ok(output) = Command::new(name).arg("--version").output() else { return name.to_owned() };
+    // Docker's client and daemon may differ: the daemon does the work.
+    let arguments: &[&str] =
+        if name == "docker" { &["version", "--format", "{{.Server.Version}}"] } else { &["--version"] };
+    let Ok(output) = Command::new(name).args(arguments).output() else { return name.to_owned() };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     let bundle = if matches!(name, "crun" | "runc") { " (ready bundle)" } else { "" };
