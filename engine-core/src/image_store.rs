@@ -57,10 +57,15 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     /// Unpacks a layer whose blob is in the store. Does nothing if that was done before.
     ///
     /// # Errors
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the blob, its archive or its diff ID is wrong.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if the blob is not there;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the blob, its archive or its diff ID is wrong;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if it is no layer we know.
     async fn unpack(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()>;
 
-    /// Points `name` at `target`, replacing where it pointed before. The target's blob is in the store.
+    /// Points `name` at `target`, replacing where it pointed before.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if the target's blob is not in the store.
     async fn set_name(&self, name: &Reference, target: &Descriptor) -> Result<()>;
 
     /// Returns where `name` points, or `None`.
@@ -102,7 +107,7 @@ pub trait Ingest: fmt::Debug + Send {
     /// bytes than the descriptor says or a malformed archive.
     async fn write(&mut self, chunk: Bytes) -> Result<()>;
 
-    /// Checks size, digest and diff ID, and makes the content visible.
+    /// Checks size, digest and diff ID, and makes the content visible: blob and unpacked layer, or neither.
     async fn commit(self: Box<Self>) -> Result<()>;
 }
 

@@ -64,6 +64,7 @@ pub mod launch;
 pub mod linux;
 pub mod logs;
 pub mod manifest;
+pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod platform;
@@ -75,6 +76,8 @@ pub mod runtime;
 pub mod signal;
 pub mod state;
 pub mod time;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod volume_driver;
 
 pub use container_spec::ContainerSpec;

@@ -30,7 +30,8 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the name is taken;
-    /// [`Conflict`](ErrorKind::Conflict) if the subnet overlaps another.
+    /// [`Conflict`](ErrorKind::Conflict) if the subnet overlaps another;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if it is no subnet.
     async fn create(&self, name: &Name, options: &NetworkOptions) -> Result<NetworkInfo>;
 
     /// Returns a network, or `None`.
@@ -49,7 +50,9 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if there is no such network;
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the sandbox is on it.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the sandbox is on it;
+    /// [`Conflict`](ErrorKind::Conflict) if the address or a port of the host is taken;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an address outside the network's subnets.
     async fn attach(&self, network: &Name, sandbox: &Sandbox, options: &EndpointOptions) -> Result<Endpoint>;
 
     /// Removes the endpoint of container `id` on `network` and everything `attach` made for it. Idempotent.
@@ -129,10 +132,17 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
+<<<<<<< HEAD
     /// Publishes TCP port `container_port` on any free port of every address of the host.
     #[must_use]
     pub fn new(container_port: u16) -> Self {
         Self { host_ip: None, host_port: 0, container_port, protocol: "tcp".to_owned() }
+=======
+    /// Creates a mapping of a TCP port to `host_port` on all addresses of the host.
+    #[must_use]
+    pub fn tcp(host_port: u16, container_port: u16) -> Self {
+        Self { host_ip: None, host_port, container_port, protocol: "tcp".to_owned() }
+>>>>>>> 90b149a (In-memory image store, volumes, network and registry; conformance suites for them)
     }
 }
 

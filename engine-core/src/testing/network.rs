@@ -1,0 +1,308 @@
+//! What a [`Network`] promises. Packets are left to the implementation's own tests.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+
+use super::{Subject, Suite, assert_kind, fresh_name, run_promises};
+use crate::error::ErrorKind;
+use crate::id::ContainerId;
+use crate::network::{EndpointOptions, Network, NetworkOptions, PortMapping};
+use crate::runtime::Sandbox;
+
+/// Where the suite gets what it needs.
+#[async_trait]
+pub trait NetworkHarness: Sync {
+    /// Makes an implementation over fresh state.
+    async fn network(&self) -> Subject<dyn Network>;
+
+    /// Makes a sandbox to attach. A real network needs a real namespace, which the harness keeps until it goes.
+    async fn sandbox(&self) -> Sandbox;
+
+    /// Returns two subnets, in CIDR notation, that nothing on this host uses; neither contains the other.
+    fn subnets(&self) -> [String; 2] {
+        // Set aside for benchmarks (RFC 2544), so in nobody's use.
+        ["198.18.77.0/24".to_owned(), "198.18.78.0/24".to_owned()]
+    }
+
+    /// Returns a port of this host that is free.
+    fn free_port(&self) -> u16 {
+        18_077
+    }
+}
+
+/// Runs every promise, each on what `harness` makes anew.
+///
+/// # Panics
+/// If a promise is broken; the message names all that are.
+pub async fn all(harness: &dyn NetworkHarness) {
+    let mut suite = Suite::new("Network");
+    let factory = || harness.network();
+    run_promises!(suite, factory, |subject|
+        created_network_is_found(&*subject.first);
+        name_is_taken_once(&*subject.first);
+        remove_is_idempotent(&*subject.first);
+        overlapping_subnets_conflict(&*subject.first, harness);
+        malformed_subnet_is_refused(&*subject.first);
+        attached_container_is_listed(&*subject.first, harness);
+        addresses_differ(&*subject.first, harness);
+        attach_twice_is_refused(&*subject.first, harness);
+        attach_to_nothing_is_not_found(&*subject.first, harness);
+        detach_is_idempotent(&*subject.first, harness);
+        network_in_use_stays(&*subject.first, harness);
+        asked_address_is_given(&*subject.first, harness);
+        ports_are_published_once(&*subject.first, harness);
+        failed_attach_leaves_nothing(&*subject.first, harness);
+        sweep_removes_the_dead(&*subject.first, harness);
+        attaches_run_at_once(&*subject.first, harness);
+        other_instances_see_networks(&*subject.first, &*subject.second);
+    );
+    suite.finish();
+}
+
+fn on(subnet: &str) -> NetworkOptions {
+    let mut options = NetworkOptions::default();
+    options.subnets.push(subnet.to_owned());
+    options
+}
+
+fn published(host_port: u16) -> EndpointOptions {
+    let mut options = EndpointOptions::default();
+    options.ports.push(PortMapping::tcp(host_port, 80));
+    options
+}
+
+/// Promise: a created network is found by name and listed.
+pub async fn created_network_is_found(network: &dyn Network) {
+    let name = fresh_name("net");
+    assert_eq!(network.inspect(&name).await.expect("inspect before"), None);
+    let made = network.create(&name, &NetworkOptions::default()).await.expect("create");
+    assert_eq!(made.name, name);
+    assert!(!made.id.is_empty() && made.endpoints.is_empty());
+    assert_eq!(network.inspect(&name).await.expect("inspect"), Some(made.clone()));
+    assert!(network.list().await.expect("list").contains(&made));
+    network.remove(&name).await.expect("remove");
+    assert_eq!(network.inspect(&name).await.expect("inspect after"), None);
+}
+
+/// Promise: a name belongs to one network.
+pub async fn name_is_taken_once(network: &dyn Network) {
+    let name = fresh_name("net");
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let again = network.create(&name, &NetworkOptions::default()).await;
+    assert_kind(again, &[ErrorKind::AlreadyExists], "create again");
+    network.remove(&name).await.expect("remove");
+}
+
+/// Promise: removing what is not there is no error.
+pub async fn remove_is_idempotent(network: &dyn Network) {
+    let name = fresh_name("net");
+    network.remove(&name).await.expect("remove what never was");
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    network.remove(&name).await.expect("remove");
+    network.remove(&name).await.expect("remove again");
+}
+
+/// Promise: two networks never share addresses.
+pub async fn overlapping_subnets_conflict(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let [subnet, other] = harness.subnets();
+    let (a, b, c) = (fresh_name("net"), fresh_name("net"), fresh_name("net"));
+    network.create(&a, &on(&subnet)).await.expect("create");
+    assert_kind(network.create(&b, &on(&subnet)).await, &[ErrorKind::Conflict], "create over it");
+    assert_eq!(network.inspect(&b).await.expect("inspect"), None);
+    network.create(&c, &on(&other)).await.expect("create beside it");
+    for name in [a, c] {
+        network.remove(&name).await.expect("remove");
+    }
+}
+
+/// Promise: what is no subnet is refused, and nothing is made.
+pub async fn malformed_subnet_is_refused(network: &dyn Network) {
+    for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/x", "300.0.0.0/8"] {
+        let name = fresh_name("net");
+        assert_kind(network.create(&name, &on(text)).await, &[ErrorKind::InvalidArgument], text);
+        assert_eq!(network.inspect(&name).await.expect("inspect"), None);
+    }
+}
+
+/// Promise: a network lists the containers on it, until they are detached.
+pub async fn attached_container_is_listed(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let endpoint = network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    assert_eq!((&endpoint.container, &endpoint.network), (&sandbox.id, &name));
+    assert!(!endpoint.addresses.is_empty(), "it has an address");
+    let info = network.inspect(&name).await.expect("inspect").expect("it is there");
+    assert_eq!(info.endpoints, [endpoint]);
+    network.detach(&name, &sandbox.id).await.expect("detach");
+    let info = network.inspect(&name).await.expect("inspect").expect("it is there");
+    assert!(info.endpoints.is_empty(), "{info:?}");
+    network.remove(&name).await.expect("remove");
+}
+
+/// Promise: each container of a network has addresses of its own.
+pub async fn addresses_differ(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let name = fresh_name("net");
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let sandbox = harness.sandbox().await;
+        let endpoint = network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+        for address in endpoint.addresses {
+            assert!(!addresses.contains(&address), "{address} was given twice");
+            addresses.push(address);
+        }
+        ids.push(sandbox.id);
+    }
+    clean_up(network, &name, &ids).await;
+}
+
+/// Promise: a sandbox is on a network once.
+pub async fn attach_twice_is_refused(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let first = network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    let again = network.attach(&name, &sandbox, &EndpointOptions::default()).await;
+    assert_kind(again, &[ErrorKind::AlreadyExists], "attach again");
+    let info = network.inspect(&name).await.expect("inspect").expect("it is there");
+    assert_eq!(info.endpoints, [first], "the first endpoint is untouched");
+    clean_up(network, &name, &[sandbox.id]).await;
+}
+
+/// Promise: there is no attaching to a network that does not exist.
+pub async fn attach_to_nothing_is_not_found(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let sandbox = harness.sandbox().await;
+    let result = network.attach(&fresh_name("no"), &sandbox, &EndpointOptions::default()).await;
+    assert_kind(result, &[ErrorKind::NotFound], "attach");
+}
+
+/// Promise: detaching what is already gone is no error.
+pub async fn detach_is_idempotent(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
+    network.detach(&name, &sandbox.id).await.expect("detach from nothing");
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    network.detach(&name, &sandbox.id).await.expect("detach");
+    network.detach(&name, &sandbox.id).await.expect("detach again");
+    network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach after detach");
+    clean_up(network, &name, &[sandbox.id]).await;
+}
+
+/// Promise: a network with containers on it is not removed.
+pub async fn network_in_use_stays(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    assert_kind(network.remove(&name).await, &[ErrorKind::Conflict], "remove");
+    assert!(network.inspect(&name).await.expect("inspect").is_some());
+    clean_up(network, &name, &[sandbox.id]).await;
+}
+
+/// Promise: a container gets the address it asks for, unless another has it or it is of no subnet.
+pub async fn asked_address_is_given(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let [subnet, other] = harness.subnets();
+    let host = |subnet: &str, number: u8| -> IpAddr {
+        let (base, _) = subnet.rsplit_once('.').expect("an IPv4 subnet");
+        format!("{base}.{number}").parse().expect("an address")
+    };
+    let name = fresh_name("net");
+    network.create(&name, &on(&subnet)).await.expect("create");
+    let asking = |ip| {
+        let mut options = EndpointOptions::default();
+        options.ip = Some(ip);
+        options
+    };
+    let (sandbox, rival) = (harness.sandbox().await, harness.sandbox().await);
+    let wanted = host(&subnet, 77);
+    let endpoint = network.attach(&name, &sandbox, &asking(wanted)).await.expect("attach");
+    assert!(endpoint.addresses.contains(&wanted), "{endpoint:?}");
+    assert_kind(network.attach(&name, &rival, &asking(wanted)).await, &[ErrorKind::Conflict], "same address");
+    let outside = network.attach(&name, &rival, &asking(host(&other, 77))).await;
+    assert_kind(outside, &[ErrorKind::InvalidArgument], "address of another subnet");
+    clean_up(network, &name, &[sandbox.id]).await;
+}
+
+/// Promise: a port of the host is published for one container at a time; port 0 means any.
+pub async fn ports_are_published_once(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, port) = (fresh_name("net"), harness.free_port());
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let (a, b) = (harness.sandbox().await, harness.sandbox().await);
+    let endpoint = network.attach(&name, &a, &published(port)).await.expect("attach");
+    assert_eq!(endpoint.ports.first().map(|mapping| mapping.host_port), Some(port));
+    assert_kind(network.attach(&name, &b, &published(port)).await, &[ErrorKind::Conflict], "same port");
+    network.detach(&name, &a.id).await.expect("detach");
+    network.attach(&name, &b, &published(port)).await.expect("the port is free again");
+    let any = network.attach(&name, &a, &published(0)).await.expect("any port");
+    let given = any.ports.first().map_or(0, |mapping| mapping.host_port);
+    assert!(given != 0 && given != port, "{any:?}");
+    clean_up(network, &name, &[a.id, b.id]).await;
+}
+
+/// Promise: an attach that fails leaves no endpoint, address or port behind.
+pub async fn failed_attach_leaves_nothing(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, port) = (fresh_name("net"), harness.free_port());
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let (a, b) = (harness.sandbox().await, harness.sandbox().await);
+    let mut options = published(0);
+    options.ports.extend(published(port).ports);
+    network.attach(&name, &a, &published(port)).await.expect("attach");
+    assert_kind(network.attach(&name, &b, &options).await, &[ErrorKind::Conflict], "taken second port");
+    let info = network.inspect(&name).await.expect("inspect").expect("it is there");
+    assert_eq!(info.endpoints.len(), 1, "{info:?}");
+    network.attach(&name, &b, &published(0)).await.expect("attach after a failure");
+    clean_up(network, &name, &[a.id, b.id]).await;
+}
+
+/// Promise: `sweep` removes the endpoints of containers that are gone and keeps the others.
+pub async fn sweep_removes_the_dead(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let name = fresh_name("net");
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let (alive, dead) = (harness.sandbox().await, harness.sandbox().await);
+    for sandbox in [&alive, &dead] {
+        network.attach(&name, sandbox, &EndpointOptions::default()).await.expect("attach");
+    }
+    network.sweep(std::slice::from_ref(&alive.id)).await.expect("sweep");
+    let info = network.inspect(&name).await.expect("inspect").expect("it is there");
+    let left: Vec<_> = info.endpoints.into_iter().map(|endpoint| endpoint.container).collect();
+    assert_eq!(left, std::slice::from_ref(&alive.id));
+    network.sweep(&[]).await.expect("sweep");
+    network.remove(&name).await.expect("nothing is on it");
+}
+
+/// Promise: different sandboxes are attached at the same time, and get different addresses.
+pub async fn attaches_run_at_once(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let name = fresh_name("net");
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let (a, b, c) = (harness.sandbox().await, harness.sandbox().await, harness.sandbox().await);
+    let options = published(0);
+    let (x, y, z) = tokio::join!(
+        network.attach(&name, &a, &options),
+        network.attach(&name, &b, &options),
+        network.attach(&name, &c, &options),
+    );
+    let endpoints = [x.expect("first"), y.expect("second"), z.expect("third")];
+    for (index, one) in endpoints.iter().enumerate() {
+        for other in &endpoints[index + 1..] {
+            assert!(!one.addresses.iter().any(|address| other.addresses.contains(address)), "{endpoints:?}");
+            assert_ne!(one.ports, other.ports);
+        }
+    }
+    clean_up(network, &name, &[a.id, b.id, c.id]).await;
+}
+
+/// Promise: what one instance acknowledged, another over the same state sees.
+pub async fn other_instances_see_networks(first: &dyn Network, second: &dyn Network) {
+    let name = fresh_name("net");
+    let made = first.create(&name, &NetworkOptions::default()).await.expect("create");
+    assert_eq!(second.inspect(&name).await.expect("inspect"), Some(made));
+    second.remove(&name).await.expect("remove");
+    assert_eq!(first.inspect(&name).await.expect("inspect"), None);
+}
+
+async fn clean_up(network: &dyn Network, name: &crate::id::Name, ids: &[ContainerId]) {
+    for id in ids {
+        network.detach(name, id).await.expect("detach");
+    }
+    network.remove(name).await.expect("remove");
+}

@@ -1,0 +1,69 @@
+//! The in-memory implementations keep the contracts.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engine_core::memory::{MemoryImageStore, MemoryNetwork, MemoryRegistry, MemoryVolumes};
+use engine_core::network::Network;
+use engine_core::registry_client::Credentials;
+use engine_core::runtime::Sandbox;
+use engine_core::testing::network::NetworkHarness;
+use engine_core::testing::registry_client::RegistrySubject;
+use engine_core::testing::{Subject, image_store, network, registry_client, volume_driver};
+use engine_core::{ContainerId, Reference};
+
+#[tokio::test]
+async fn image_store_keeps_its_promises() {
+    image_store::all(async || {
+        let store = MemoryImageStore::new();
+        Subject::new(Arc::new(store.clone()), Arc::new(store))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn volume_driver_keeps_its_promises() {
+    volume_driver::all(async || {
+        let volumes = MemoryVolumes::new();
+        Subject::new(Arc::new(volumes.clone()), Arc::new(volumes))
+    })
+    .await;
+}
+
+struct Harness;
+
+#[async_trait]
+impl NetworkHarness for Harness {
+    async fn network(&self) -> Subject<dyn Network> {
+        let network = MemoryNetwork::new();
+        Subject::new(Arc::new(network.clone()), Arc::new(network))
+    }
+
+    async fn sandbox(&self) -> Sandbox {
+        Sandbox::new(ContainerId::random(), 1 << 23, None)
+    }
+}
+
+#[tokio::test]
+async fn network_keeps_its_promises() {
+    network::all(&Harness).await;
+}
+
+fn reference() -> Reference {
+    "registry.example/conformance/app:1".parse().unwrap()
+}
+
+#[tokio::test]
+async fn registry_client_keeps_its_promises() {
+    registry_client::all(async || RegistrySubject::new(Arc::new(MemoryRegistry::new()), reference())).await;
+}
+
+#[tokio::test]
+async fn registry_client_minds_credentials() {
+    let good = Credentials::Basic { username: "me".to_owned(), password: "right".to_owned() };
+    let stranger = MemoryRegistry::new().requiring("registry.example", good.clone());
+    registry_client::stranger_is_refused(&stranger, &reference()).await;
+    registry_client::credentials_are_checked(&stranger, "registry.example", &good).await;
+    let friend = stranger.logged_in("registry.example", good);
+    registry_client::pushed_image_is_fetched(&friend, &reference()).await;
+}
