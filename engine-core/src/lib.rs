@@ -75,9 +75,9 @@ pub mod resources;
 pub mod runtime;
 pub mod signal;
 pub mod state;
-pub mod time;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod time;
 pub mod volume_driver;
 
 pub use container_spec::ContainerSpec;

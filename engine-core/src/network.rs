@@ -132,17 +132,10 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
-<<<<<<< HEAD
     /// Publishes TCP port `container_port` on any free port of every address of the host.
     #[must_use]
     pub fn new(container_port: u16) -> Self {
         Self { host_ip: None, host_port: 0, container_port, protocol: "tcp".to_owned() }
-=======
-    /// Creates a mapping of a TCP port to `host_port` on all addresses of the host.
-    #[must_use]
-    pub fn tcp(host_port: u16, container_port: u16) -> Self {
-        Self { host_ip: None, host_port, container_port, protocol: "tcp".to_owned() }
->>>>>>> 90b149a (In-memory image store, volumes, network and registry; conformance suites for them)
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`MemoryNetwork`]: networks that are records: addresses and ports are given out, and carry nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
@@ -92,7 +93,7 @@ impl Network for MemoryNetwork {
         }
         let mut options = options.clone();
         options.driver = Some("memory".to_owned());
-        options.subnets = subnets.iter().map(Subnet::to_string).collect();
+        options.subnets = subnets.iter().map(ToString::to_string).collect();
         let id = Digest::sha256(format!("{name} {:?}", options.subnets).as_bytes()).hex().to_owned();
         let info = NetworkInfo::new(id, name.clone(), options);
         networks.insert(name.clone(), Record { info: info.clone(), subnets });
@@ -258,9 +259,11 @@ impl Subnet {
         }
         Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into()
     }
+}
 
-    fn to_string(&self) -> String {
-        format!("{}/{}", self.address(0), self.prefix)
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address(0), self.prefix)
     }
 }
 

@@ -68,7 +68,9 @@ fn on(subnet: &str) -> NetworkOptions {
 
 fn published(host_port: u16) -> EndpointOptions {
     let mut options = EndpointOptions::default();
-    options.ports.push(PortMapping::tcp(host_port, 80));
+    let mut port = PortMapping::new(80);
+    port.host_port = host_port;
+    options.ports.push(port);
     options
 }
 
@@ -208,11 +210,7 @@ pub async fn asked_address_is_given(network: &dyn Network, harness: &dyn Network
     };
     let name = fresh_name("net");
     network.create(&name, &on(&subnet)).await.expect("create");
-    let asking = |ip| {
-        let mut options = EndpointOptions::default();
-        options.ip = Some(ip);
-        options
-    };
+    let asking = |ip| EndpointOptions { ip: Some(ip), ..EndpointOptions::default() };
     let (sandbox, rival) = (harness.sandbox().await, harness.sandbox().await);
     let wanted = host(&subnet, 77);
     let endpoint = network.attach(&name, &sandbox, &asking(wanted)).await.expect("attach");
