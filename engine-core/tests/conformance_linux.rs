@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use engine_core::database::Database;
 use engine_core::linux::image_store::{LayerDriver, LocalImageStore, LocalImageStoreOptions};
-use engine_core::testing::{Subject, image_store};
+use engine_core::linux::volumes::LocalVolumes;
+use engine_core::testing::{Subject, image_store, volume_driver};
 use engine_testkit::require;
 
 /// Directories for one instance after the other.
@@ -50,4 +51,15 @@ async fn copying_image_store_keeps_its_promises() {
     require!(root);
     let roots = Roots::new();
     image_store::all(async || stores(&roots, LayerDriver::Copy)).await;
+}
+
+#[tokio::test]
+async fn volume_driver_keeps_its_promises() {
+    let roots = Roots::new();
+    volume_driver::all(async || {
+        let root = roots.fresh();
+        let open = async || Arc::new(LocalVolumes::open(&root).await.unwrap());
+        Subject::new(open().await, open().await)
+    })
+    .await;
 }

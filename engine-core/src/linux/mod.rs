@@ -8,6 +8,7 @@ pub mod image_store;
 pub mod rootfd;
 pub mod seccomp;
 pub mod users;
+pub mod volumes;
 
 mod host;
 pub use host::{check_host, diagnose};

@@ -21,7 +21,7 @@ mod names;
 mod options;
 mod pipeline;
 mod probe;
-mod remove;
+pub(in crate::linux) mod remove;
 mod rootfs;
 mod store;
 mod unpack;
