@@ -153,6 +153,8 @@ impl Engine {
             if let MountSpec::Volume { name, .. } = mount {
                 let options = crate::volume_driver::VolumeOptions::default();
                 match name {
+                    // One that is there is used as it is, whatever it was made with.
+                    Some(name) if self.inner.volumes.inspect(name).await?.is_some() => {}
                     Some(name) => drop(self.inner.volumes.create(name, &options).await?),
                     None => {
                         let fresh = crate::id::Name::random_hex();
