@@ -293,7 +293,10 @@ fn kill_reaches_groups_beneath_and_remove_takes_them_away() {
     }
     let inner = Cgroup::open(&scratch.hierarchies, &scratch.path.join("inner"));
     children.push(spawn(&inner, "sleep 100"));
-    while scratch.cgroup.processes().len() < 5 {
+    // Three sleeps and one or two shells, depending on whether a shell runs its last command by itself.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while scratch.cgroup.processes().len() < 4 || inner.processes().is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", scratch.cgroup.processes());
         std::thread::sleep(Duration::from_millis(1));
     }
     let busy = remove_tree(&scratch.cgroup.dirs()[0], Instant::now()).unwrap_err();
@@ -313,11 +316,16 @@ fn kill_reaches_groups_beneath_and_remove_takes_them_away() {
 fn statistics_count_what_is_used() {
     let Some(scratch) = scratch("stats", r#"{"pids":{"limit":50}}"#) else { return };
     let cgroup = &scratch.cgroup;
-    let script = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; head -c 8388608 /dev/zero | tail | read x; sleep 100";
-    let mut child = spawn(cgroup, script);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while cgroup.processes().len() != 2 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
+    let dir = tempfile::tempdir().unwrap();
+    let ready = dir.path().join("ready");
+    // dd holds one block of 8 MiB at a time.
+    let work =
+        "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; dd if=/dev/zero of=/dev/null bs=8388608 count=4";
+    let mut child = spawn(cgroup, &format!("{work}; : > '{}'; sleep 100; exit 1", ready.display()));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !ready.exists() {
+        assert!(Instant::now() < deadline, "the work never ends");
+        std::thread::sleep(Duration::from_millis(5));
     }
     let stats = cgroup.stats().unwrap();
     if has(cgroup, "cpu") {
