@@ -5,11 +5,16 @@
 
 pub mod cgroup;
 pub mod image_store;
+mod plan;
 pub mod rootfd;
+mod runtime;
 pub mod seccomp;
+mod shim;
 pub mod users;
 pub mod volumes;
 
 mod host;
 pub use host::{check_host, diagnose};
 pub(crate) mod tar;
+
+pub use runtime::LinuxRuntime;

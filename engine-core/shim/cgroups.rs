@@ -1,0 +1,113 @@
+//! Cgroups of the container: opened for joining, read for out-of-memory kills, removed at the end.
+//!
+//! The library makes the directories and sets their limits; nothing is configured here.
+
+use core::ffi::CStr;
+
+use crate::plan::{MAX_CGROUPS, Plan, cgroup, tag};
+use crate::sys::{self, Fd};
+use crate::{Failure, fail, wire::step};
+
+/// Open cgroups, for the container's life: execs join them too.
+pub(crate) struct Cgroups {
+    procs: [Fd; MAX_CGROUPS],
+    count: usize,
+    /// Directory of the v2 cgroup, or -1.
+    pub(crate) unified: Fd,
+}
+
+impl Cgroups {
+    pub(crate) const fn new() -> Self {
+        Cgroups { procs: [-1; MAX_CGROUPS], count: 0, unified: -1 }
+    }
+
+    /// Opens what the container joins.
+    pub(crate) fn open(&mut self, plan: &Plan<'_>) -> Result<(), Failure> {
+        for (index, record) in plan.all(tag::CGROUP).enumerate() {
+            let Some((flags, path)) = record.number_and_text() else { continue };
+            let wrong = fail(step::CGROUP_OPEN, index);
+            if flags & cgroup::JOIN == 0 {
+                continue;
+            }
+            let directory = sys::openat(sys::AT_FDCWD, path, sys::O_RDONLY | sys::O_DIRECTORY, 0).map_err(wrong)?;
+            if flags & cgroup::UNIFIED != 0 {
+                self.unified = directory;
+                continue;
+            }
+            let procs = sys::openat(directory, c"cgroup.procs", sys::O_WRONLY, 0);
+            sys::close(directory);
+            self.procs[self.count] = procs.map_err(wrong)?;
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// The v1 `cgroup.procs` files.
+    pub(crate) fn procs(&self) -> &[Fd] {
+        &self.procs[..self.count]
+    }
+}
+
+/// Lets a paused container be killed.
+pub(crate) fn thaw(plan: &Plan<'_>) {
+    for (flags, path) in plan.all(tag::CGROUP).filter_map(|record| record.number_and_text()) {
+        if flags & cgroup::FREEZER != 0
+            && let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0)
+        {
+            if let Ok(state) = sys::openat(directory, c"freezer.state", sys::O_WRONLY, 0) {
+                let _ = sys::write(state, b"THAWED");
+                sys::close(state);
+            }
+            sys::close(directory);
+        }
+    }
+}
+
+/// Whether the kernel killed in one of the container's cgroups for want of memory.
+pub(crate) fn out_of_memory(plan: &Plan<'_>) -> bool {
+    plan.all(tag::OOM_COUNTER).filter_map(|record| record.pair()).any(|(path, key)| {
+        let mut bytes = [0; 1024];
+        let Ok(fd) = sys::openat(sys::AT_FDCWD, path, sys::O_RDONLY, 0) else { return false };
+        let count = sys::read(fd, &mut bytes).unwrap_or(0);
+        sys::close(fd);
+        bytes[..count].split(|&byte| byte == b'\n').any(|line| {
+            line.strip_prefix(key.to_bytes()).and_then(|rest| rest.strip_prefix(b" ")).is_some_and(|value| value != b"0")
+        })
+    })
+}
+
+/// Removes the directories, killing what still lives in them (only without an own pid namespace).
+pub(crate) fn remove(plan: &Plan<'_>) {
+    for (flags, path) in plan.all(tag::CGROUP).filter_map(|record| record.number_and_text()) {
+        if flags & cgroup::REMOVE == 0 {
+            continue;
+        }
+        for _ in 0..500 {
+            match sys::unlinkat(sys::AT_FDCWD, path, sys::AT_REMOVEDIR) {
+                Err(sys::EBUSY) => {
+                    kill_all(path);
+                    let _ = sys::poll(&mut [], 1);
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+fn kill_all(path: &CStr) {
+    let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else { return };
+    if let Ok(procs) = sys::openat(directory, c"cgroup.procs", sys::O_RDONLY, 0) {
+        let mut bytes = [0; 2048];
+        let count = sys::read(procs, &mut bytes).unwrap_or(0);
+        // Whole lines only; what is left comes with the next try.
+        let whole = bytes[..count].iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+        for line in bytes[..whole].split(|&byte| byte == b'\n') {
+            let pid = line.iter().fold(0_i32, |value, digit| value.wrapping_mul(10) + i32::from(digit.wrapping_sub(b'0')));
+            if pid > 1 {
+                let _ = sys::kill(pid, sys::SIGKILL);
+            }
+        }
+        sys::close(procs);
+    }
+    sys::close(directory);
+}

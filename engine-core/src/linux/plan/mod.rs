@@ -1,0 +1,349 @@
+//! Launch plans: what the library hands the shim instead of JSON.
+//!
+//! This module owns the typed plan and its encoding; the format and its decoder are the shim's (`shim/plan.rs`),
+//! compiled here as well, so that tags cannot drift and tests reach the code that runs as root.
+//! Invariant: whatever [`LaunchPlan::encode`] returns, [`format::Plan::parse`] accepts.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::OwnedFd;
+
+use crate::error::{Error, ErrorKind, Result};
+
+#[allow(dead_code, unreachable_pub, reason = "the shim's side of the format; tests use it here")]
+#[path = "../../../shim/plan.rs"]
+pub(crate) mod format;
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, reason = "the shim's file")]
+#[path = "../../../shim/jsonlog.rs"]
+mod jsonlog;
+#[cfg(test)]
+mod tests;
+
+use format::{Capabilities, tag};
+
+/// A container, as prepared steps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LaunchPlan {
+    pub(crate) id: String,
+    pub(crate) boot_id: String,
+    /// `CLONE_NEW*` of the namespaces to make.
+    pub(crate) namespaces: u64,
+    /// `CLONE_NEW*` and path of the namespaces to join.
+    pub(crate) joins: Vec<(u32, String)>,
+    pub(crate) uid_map: Option<String>,
+    pub(crate) gid_map: Option<String>,
+    pub(crate) cgroups: Vec<CgroupStep>,
+    /// Files of counters with the key that counts out-of-memory kills.
+    pub(crate) oom_counters: Vec<(Vec<u8>, String)>,
+    /// The root file system first.
+    pub(crate) mounts: Vec<MountStep>,
+    pub(crate) entries: Vec<EntryStep>,
+    pub(crate) masked: Vec<String>,
+    pub(crate) read_only: Vec<String>,
+    /// Paths below /proc, and values.
+    pub(crate) sysctls: Vec<(String, String)>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    /// Largest size (0: no limit), files, name.
+    pub(crate) log: Option<(u64, u32, String)>,
+    pub(crate) process: ProcessPlan,
+}
+
+/// A cgroup directory of the container.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CgroupStep {
+    /// Bits of [`format::cgroup`].
+    pub(crate) flags: u32,
+    pub(crate) path: Vec<u8>,
+}
+
+/// A file system to mount.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MountStep {
+    /// A kind of [`format::mount`].
+    pub(crate) kind: u32,
+    /// Flags of [`format::mount`].
+    pub(crate) flags: u32,
+    pub(crate) attributes: u64,
+    pub(crate) propagation: u64,
+    pub(crate) fstype: String,
+    pub(crate) source: Vec<u8>,
+    pub(crate) target: Vec<u8>,
+    /// Options; an empty value makes a flag.
+    pub(crate) options: Vec<(String, Vec<u8>)>,
+}
+
+/// Something to make on a tmpfs of ours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EntryStep {
+    /// Index of the mount, or [`format::PRIVATE_FILES`].
+    pub(crate) mount: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) device: u64,
+    pub(crate) path: String,
+    /// Content of a file; target of a link, with its NUL.
+    pub(crate) data: Vec<u8>,
+}
+
+/// A process, of a container or of an exec.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProcessPlan {
+    /// Bits of [`format::option`].
+    pub(crate) options: u32,
+    /// Resource, soft and hard limit.
+    pub(crate) rlimits: Vec<(u32, u64, u64)>,
+    pub(crate) oom_score_adj: Option<i32>,
+    /// Path below /proc and text of the LSM label.
+    pub(crate) lsm: Option<(String, String)>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) umask: Option<u32>,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) capabilities: Capabilities,
+    /// Filter flags and BPF instructions.
+    pub(crate) seccomp: Option<(u32, Vec<u8>)>,
+    pub(crate) argv: Vec<Vec<u8>>,
+    pub(crate) env: Vec<Vec<u8>>,
+    pub(crate) cwd: String,
+    /// Rows and columns.
+    pub(crate) terminal: Option<(u16, u16)>,
+}
+
+impl LaunchPlan {
+    /// Encodes the plan.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a NUL inside a text or a plan beyond [`format::MAX_PLAN`].
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        let mut out = Encoder::new(format::KIND_LAUNCH);
+        self.process.encode(&mut out, self.namespaces)?;
+        out.text(tag::ID, &self.id)?;
+        out.text(tag::BOOT_ID, &self.boot_id)?;
+        for (kind, path) in &self.joins {
+            out.record(tag::JOIN, |body| body.u32(*kind).text(path))?;
+        }
+        for (tag, map) in [(tag::UID_MAP, &self.uid_map), (tag::GID_MAP, &self.gid_map)] {
+            if let Some(map) = map {
+                out.text(tag, map)?;
+            }
+        }
+        for cgroup in &self.cgroups {
+            out.record(tag::CGROUP, |body| body.u32(cgroup.flags).text(&cgroup.path))?;
+        }
+        for (path, key) in &self.oom_counters {
+            out.record(tag::OOM_COUNTER, |body| body.text(path).text(key))?;
+        }
+        for mount in &self.mounts {
+            out.record(tag::MOUNT, |body| mount.encode(body))?;
+        }
+        for entry in &self.entries {
+            out.record(tag::ENTRY, |body| entry.encode(body))?;
+        }
+        for (tag, paths) in [(tag::MASK, &self.masked), (tag::READONLY, &self.read_only)] {
+            for path in paths {
+                out.text(tag, path)?;
+            }
+        }
+        for (path, value) in &self.sysctls {
+            out.record(tag::SYSCTL, |body| body.text(path).text(value))?;
+        }
+        for (tag, name) in [(tag::HOSTNAME, &self.hostname), (tag::DOMAINNAME, &self.domainname)] {
+            if let Some(name) = name {
+                out.text(tag, name)?;
+            }
+        }
+        if let Some((size, files, name)) = &self.log {
+            out.record(tag::LOG, |body| body.u64(*size).u32(*files).text(name))?;
+        }
+        out.finish()
+    }
+}
+
+impl ProcessPlan {
+    /// Encodes the plan of an exec.
+    ///
+    /// # Errors
+    /// As [`LaunchPlan::encode`].
+    pub(crate) fn encode_exec(&self) -> Result<Vec<u8>> {
+        let mut out = Encoder::new(format::KIND_EXEC);
+        self.encode(&mut out, 0)?;
+        out.finish()
+    }
+
+    /// Reads the process of an encoded launch plan from its memory file.
+    pub(crate) fn read(plan: OwnedFd) -> io::Result<Self> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+        let mut bytes = Vec::new();
+        // From the start, wherever the shared offset of this open file is.
+        let limit = format::MAX_PLAN as u64 + 1;
+        let mut file = File::from(plan);
+        file.rewind()?;
+        file.take(limit).read_to_end(&mut bytes)?;
+        let plan = format::Plan::parse(&bytes, format::KIND_LAUNCH).map_err(|_| invalid())?;
+        let mut process = Self { options: plan.config().1, cwd: "/".to_owned(), ..Self::default() };
+        let text = |text: &CStr| text.to_string_lossy().into_owned();
+        let texts = |record: &format::Record<'_>| -> Vec<Vec<u8>> {
+            record.texts().into_iter().flat_map(|texts| texts.iter().map(|text| text.to_bytes().to_vec())).collect()
+        };
+        for record in plan.records() {
+            match record.tag {
+                tag::RLIMIT => process.rlimits.extend(record.rlimit()),
+                tag::OOM_SCORE_ADJ => process.oom_score_adj = record.number().map(u32::cast_signed),
+                tag::LSM_EXEC => process.lsm = record.pair().map(|(path, label)| (text(path), text(label))),
+                tag::CAPABILITIES => process.capabilities = record.capabilities().unwrap_or_default(),
+                tag::SECCOMP => process.seccomp = record.seccomp().map(|(flags, program)| (flags, program.to_vec())),
+                tag::ARGV => process.argv = texts(&record),
+                tag::ENV => process.env = texts(&record),
+                tag::CWD => process.cwd = record.text().map(text).unwrap_or_default(),
+                tag::USER => {
+                    let user = record.user().ok_or_else(invalid)?;
+                    (process.uid, process.gid) = (user.uid, user.gid);
+                    process.umask = Some(user.umask).filter(|umask| *umask != format::DEFAULT_UMASK);
+                    let (groups, _) = user.groups.as_chunks();
+                    process.groups = groups.iter().map(|group| u32::from_le_bytes(*group)).collect();
+                }
+                _ => {}
+            }
+        }
+        Ok(process)
+    }
+
+    fn encode(&self, out: &mut Encoder, namespaces: u64) -> Result<()> {
+        out.record(tag::CONFIG, |body| body.u64(namespaces).u32(self.options))?;
+        for &(resource, soft, hard) in &self.rlimits {
+            out.record(tag::RLIMIT, |body| body.u32(resource).u32(0).u64(soft).u64(hard))?;
+        }
+        if let Some(score) = self.oom_score_adj {
+            out.record(tag::OOM_SCORE_ADJ, |body| body.u32(score.cast_unsigned()))?;
+        }
+        if let Some((path, label)) = &self.lsm {
+            out.record(tag::LSM_EXEC, |body| body.text(path).text(label))?;
+        }
+        out.record(tag::USER, |body| {
+            let umask = self.umask.unwrap_or(format::DEFAULT_UMASK);
+            body.u32(self.uid).u32(self.gid).u32(umask).count(self.groups.len());
+            self.groups.iter().fold(body, |body, group| body.u32(*group))
+        })?;
+        let sets = self.capabilities;
+        out.record(tag::CAPABILITIES, |body| {
+            body.u64(sets.bounding).u64(sets.effective).u64(sets.permitted).u64(sets.inheritable).u64(sets.ambient)
+        })?;
+        if let Some((flags, program)) = &self.seccomp {
+            out.record(tag::SECCOMP, |body| body.u32(*flags).u32(0).bytes(program))?;
+        }
+        for (tag, texts) in [(tag::ARGV, &self.argv), (tag::ENV, &self.env)] {
+            out.record(tag, |body| texts.iter().fold(body.count(texts.len()), |body, text| body.text(text)))?;
+        }
+        out.text(tag::CWD, &self.cwd)?;
+        if let Some((rows, columns)) = self.terminal {
+            out.record(tag::TTY_SIZE, |body| body.u32(rows.into()).u32(columns.into()))?;
+        }
+        Ok(())
+    }
+}
+
+impl MountStep {
+    fn encode<'a>(&self, body: &'a mut Body) -> &'a mut Body {
+        body.u32(self.kind).u32(self.flags).u64(self.attributes).u64(self.propagation);
+        body.text(&self.fstype).text(&self.source).text(&self.target).count(self.options.len());
+        self.options.iter().fold(body, |body, (key, value)| body.text(key).text(value))
+    }
+}
+
+impl EntryStep {
+    fn encode<'a>(&self, body: &'a mut Body) -> &'a mut Body {
+        body.u32(self.mount).u32(self.mode).u32(self.uid).u32(self.gid).u64(self.device);
+        body.text(&self.path).bytes(&self.data)
+    }
+}
+
+/// Bytes being put together. A text that cannot be one is remembered and fails the record.
+struct Body {
+    bytes: Vec<u8>,
+    unsound: Option<String>,
+}
+
+impl Body {
+    fn u32(&mut self, value: u32) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// A length. What does not fit is beyond [`format::MAX_PLAN`] as well, which `finish` refuses.
+    fn count(&mut self, value: usize) -> &mut Self {
+        self.u32(u32::try_from(value).unwrap_or(u32::MAX))
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
+    fn text(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
+        let text = text.as_ref();
+        if text.contains(&0) {
+            self.unsound.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
+        }
+        self.count(text.len() + 1).bytes(text).bytes(&[0])
+    }
+}
+
+struct Encoder {
+    body: Body,
+    records: u32,
+}
+
+impl Encoder {
+    fn new(kind: u16) -> Self {
+        let mut bytes = Vec::with_capacity(8192);
+        bytes.extend_from_slice(&format::MAGIC.to_le_bytes());
+        bytes.extend_from_slice(&format::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&kind.to_le_bytes());
+        bytes.extend_from_slice(&[0; 8]);
+        Self { body: Body { bytes, unsound: None }, records: 0 }
+    }
+
+    fn text(&mut self, tag: u16, text: impl AsRef<[u8]>) -> Result<()> {
+        self.record(tag, |body| body.text(text))
+    }
+
+    fn record(&mut self, tag: u16, fill: impl for<'a> FnOnce(&'a mut Body) -> &'a mut Body) -> Result<()> {
+        let start = self.body.bytes.len();
+        self.body.bytes.extend_from_slice(&tag.to_le_bytes());
+        self.body.bytes.extend_from_slice(&[0; 6]);
+        fill(&mut self.body);
+        if let Some(text) = self.body.unsound.take() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "prepare container")
+                .with("text", text.replace('\0', "\\0"))
+                .with_message("a NUL byte cannot be part of a path, an argument or a variable"));
+        }
+        let length = self.body.bytes.len() - start - 8;
+        let padded = self.body.bytes.len().next_multiple_of(8);
+        self.body.bytes.resize(padded, 0);
+        self.body.bytes[start + 4..start + 8].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        self.records += 1;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<u8>> {
+        let mut bytes = self.body.bytes;
+        if bytes.len() > format::MAX_PLAN {
+            return Err(Error::new(ErrorKind::InvalidArgument, "prepare container").with_message(format!(
+                "arguments, environment, mounts and files add up to {} bytes; the limit is {}",
+                bytes.len(),
+                format::MAX_PLAN
+            )));
+        }
+        let length = u32::try_from(bytes.len()).expect("at most MAX_PLAN");
+        bytes[8..12].copy_from_slice(&length.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.records.to_le_bytes());
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,362 @@
+//! One container's life: created, started, asked, waited for, deleted.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{Inner, blocking, translate};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::io::TerminalSize;
+use crate::launch::{LaunchSpec, Lifetime};
+use crate::linux::plan::{LaunchPlan, ProcessPlan, format::option};
+use crate::linux::shim::wire::{Reply, Request, op, reply};
+use crate::linux::shim::{Connection, Failure, Names, ShimState, StateStatus, spawn};
+use crate::runtime::Sandbox;
+use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
+
+/// Docker's exit code of a container whose end nobody saw.
+const UNKNOWN_EXIT: u8 = 255;
+
+/// What the instance that created a container holds of it.
+#[derive(Debug)]
+pub(super) struct Local {
+    /// The control socket. Closing it ends a scoped container.
+    control: Connection,
+    /// One question at a time.
+    turn: tokio::sync::Mutex<()>,
+    names: Names,
+    /// What an exec inherits.
+    pub(super) process: OnceLock<ProcessPlan>,
+}
+
+/// The directories of a container.
+#[derive(Clone, Debug)]
+pub(super) struct Dirs {
+    pub(super) state: PathBuf,
+    pub(super) run: PathBuf,
+}
+
+/// Makes a directory that only its owner can enter (SECURITY B9), with its parents.
+pub(super) fn make_private(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| Error::from_io("make directory", error).with("path", path.display()))
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Removes a half-made container, unless told that it is whole.
+struct Undo {
+    dirs: Option<Dirs>,
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(dirs) = self.dirs.take() {
+            remove_files(&dirs);
+        }
+    }
+}
+
+/// Removes what the runtime keeps of a container, and its directory if nobody else has anything in it.
+fn remove_files(dirs: &Dirs) {
+    let _ = fs::remove_dir_all(&dirs.run);
+    let ours = |name: &str| name == "state" || name == "state.new" || name.starts_with(super::logs::FILE);
+    if let Ok(entries) = fs::read_dir(&dirs.state) {
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(ours) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+    let _ = fs::remove_dir(&dirs.state);
+}
+
+pub(super) fn not_found(operation: &'static str, id: &ContainerId) -> Error {
+    Error::new(ErrorKind::NotFound, operation).with("container", id).with_message("the runtime has no such container")
+}
+
+impl Inner {
+    pub(super) fn dirs(&self, id: &ContainerId) -> Dirs {
+        Dirs { state: self.root.join(id.as_str()), run: self.run.join(id.as_str()) }
+    }
+
+    pub(super) async fn create(self: &Arc<Self>, id: &ContainerId, launch: &LaunchSpec) -> Result<Sandbox> {
+        let (inner, owned_id, launch) = (Arc::clone(self), id.clone(), launch.clone());
+        let scoped = launch.lifetime == Lifetime::Scoped;
+        let prepared = blocking(move || inner.prepare(&owned_id, &launch)).await?;
+        let (plan, control, mut undo) = prepared;
+        let names = Names::of(&plan);
+        let failed = |error| Error::from_io("create container", error).with("container", id);
+        let control = Connection::new(control).map_err(failed)?;
+        let reply = match control.receive().await.map_err(failed)? {
+            Some((reply, _)) if reply.kind == reply::CREATED => reply,
+            Some((reply, _)) => return Err(names.error("create container", Failure::from(reply))),
+            None => {
+                return Err(Error::new(ErrorKind::Other, "create container")
+                    .with("container", id)
+                    .with_message("the container's shim ended while it made the container"));
+            }
+        };
+        if !scoped {
+            control.send(&Request { op: op::KEEP, ..Request::default() }, &[]).await.map_err(failed)?;
+        }
+        undo.dirs = None;
+        let process = OnceLock::from(plan.process);
+        let local = Arc::new(Local { control, turn: tokio::sync::Mutex::default(), names, process });
+        self.local.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), local);
+        let pid = u32::try_from(reply.a).unwrap_or_default();
+        let own_network = plan.namespaces & translate::NEWNET != 0;
+        Ok(Sandbox::new(id.clone(), pid, own_network.then(|| format!("/proc/{pid}/ns/net").into())))
+    }
+
+    /// What blocks: directories, translation, cgroups, the start of the shim.
+    fn prepare(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<(LaunchPlan, OwnedFd, Undo)> {
+        let dirs = self.dirs(id);
+        if let Some(state) = ShimState::read(&dirs.state)? {
+            if state.shim_is_alive() {
+                return Err(Error::new(ErrorKind::AlreadyExists, "create container")
+                    .with("container", id)
+                    .with_message("a container of this id exists"));
+            }
+            self.sweep(id, &state);
+        }
+        let plan = self.translate(id, launch)?;
+        let bytes = plan.encode()?;
+        make_private(&dirs.state)?;
+        let undo = Undo { dirs: Some(dirs.clone()) };
+        make_private(&dirs.run)?;
+        let failed = |error| Error::from_io("create container", error).with("container", id);
+        let (state_dir, run_dir) =
+            (open_directory(&dirs.state).map_err(failed)?, open_directory(&dirs.run).map_err(failed)?);
+        self.cgroups.create(id, launch)?;
+        let control = spawn(&bytes, state_dir.as_fd(), run_dir.as_fd())
+            .inspect_err(|_| self.cgroups.remove(id))
+            .map_err(|error| failed(error).with_message("the container's shim cannot be started"))?;
+        Ok((plan, control, undo))
+    }
+
+    /// Connects to a container's shim; `None` if there is none.
+    pub(super) fn connect(&self, id: &ContainerId) -> Result<Option<Connection>> {
+        let failed = |error| Error::from_io("connect to container", error).with("container", id);
+        let run = match open_directory(&self.dirs(id).run) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            run => run.map_err(failed)?,
+        };
+        match Connection::open(run.as_fd()) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(error) if crate::linux::shim::is_gone(&error) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Asks a container's shim one thing; `None` if there is no shim (any more).
+    pub(super) async fn ask(&self, id: &ContainerId, request: Request) -> Result<Option<Reply>> {
+        let failed = |error| Error::from_io("ask container", error).with("container", id);
+        match self.connect(id)? {
+            Some(connection) => connection.call(&request, &[]).await.map_err(failed),
+            None => Ok(None),
+        }
+    }
+
+    /// The state file of a container.
+    pub(super) fn state_file(&self, operation: &'static str, id: &ContainerId) -> Result<ShimState> {
+        ShimState::read(&self.dirs(id).state)?.ok_or_else(|| not_found(operation, id))
+    }
+
+    pub(super) async fn start(&self, id: &ContainerId) -> Result<()> {
+        const OPERATION: &str = "start container";
+        let failed = |error| Error::from_io(OPERATION, error).with("container", id);
+        let request = Request { op: op::START, ..Request::default() };
+        let (answer, names) = match self.local(id) {
+            Some(local) => {
+                let _turn = local.turn.lock().await;
+                (local.control.call(&request, &[]).await.map_err(failed)?, local.names.clone())
+            }
+            None => {
+                let names = self.process_of(id).await.map(|process| Names::of_process(&process)).unwrap_or_default();
+                (self.ask(id, request).await?, names)
+            }
+        };
+        match answer {
+            Some(answer) if answer.kind == reply::OK => Ok(()),
+            Some(answer) => Err(names.error(OPERATION, Failure::from(answer))),
+            None => {
+                let state = self.state_file(OPERATION, id)?;
+                match state.failure {
+                    Some(failure) => Err(names.error(OPERATION, failure)),
+                    None => Err(Error::new(ErrorKind::Conflict, OPERATION)
+                        .with("container", id)
+                        .with_message("the container has ended")),
+                }
+            }
+        }
+    }
+
+    pub(super) async fn state(&self, id: &ContainerId) -> Result<RuntimeState> {
+        let state = self.state_file("inspect container", id)?;
+        let alive = state.shim_is_alive();
+        let time = |ns: u64| (ns > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns));
+        let status = match state.status {
+            StateStatus::Exited => ContainerStatus::Exited,
+            _ if !alive => ContainerStatus::Exited,
+            StateStatus::Created => ContainerStatus::Created,
+            StateStatus::Running if self.cgroups.is_frozen(id) => ContainerStatus::Paused,
+            StateStatus::Running => ContainerStatus::Running,
+        };
+        let mut made = RuntimeState::new(status);
+        if status == ContainerStatus::Exited {
+            made.exit = Some(exit_status(&state));
+        } else {
+            made.pid = Some(state.init.pid);
+        }
+        (made.started_at, made.finished_at) = (time(state.started), time(state.finished));
+        Ok(made)
+    }
+
+    pub(super) async fn list(self: &Arc<Self>) -> Result<Vec<ContainerId>> {
+        let root = self.root.clone();
+        blocking(move || {
+            let failed = |error| Error::from_io("list containers", error).with("path", root.display());
+            let mut ids = Vec::new();
+            for entry in fs::read_dir(&root).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+                    && entry.path().join("state").exists()
+                {
+                    ids.push(id);
+                }
+            }
+            Ok(ids)
+        })
+        .await
+    }
+
+    pub(super) async fn signal(&self, id: &ContainerId, signal: i32) -> Result<()> {
+        if !(1..=64).contains(&signal) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "signal container")
+                .with("signal", signal)
+                .with_message("there is no such signal"));
+        }
+        let request = Request { op: op::SIGNAL, a: signal.into(), ..Request::default() };
+        match self.ask(id, request).await? {
+            // A process that has just ended is no error.
+            Some(answer) if answer.kind == reply::OK || answer.errno == rustix::io::Errno::SRCH.raw_os_error() => Ok(()),
+            Some(answer) => Err(Names::default().error("signal container", Failure::from(answer))),
+            None => self.state_file("signal container", id).map(drop),
+        }
+    }
+
+    pub(super) async fn wait(&self, id: &ContainerId) -> Result<ExitStatus> {
+        if let Some(answer) = self.ask(id, Request { op: op::WAIT, ..Request::default() }).await?
+            && answer.kind == reply::EXITED
+        {
+            let code = u8::try_from(answer.a).unwrap_or(UNKNOWN_EXIT);
+            return Ok(ExitStatus::new(code).with_oom_killed(answer.c != 0));
+        }
+        let state = self.state_file("wait for container", id)?;
+        if state.status != StateStatus::Exited {
+            // Its shim ended without a word, and took the container with it (PR_SET_PDEATHSIG).
+            self.sweep(id, &state);
+        }
+        Ok(exit_status(&state))
+    }
+
+    pub(super) async fn resize(&self, id: &ContainerId, size: TerminalSize) -> Result<()> {
+        const OPERATION: &str = "resize terminal";
+        let request = Request { op: op::RESIZE, a: size.rows.into(), b: size.columns.into(), ..Request::default() };
+        match self.ask(id, request).await? {
+            Some(answer) if answer.kind == reply::OK => Ok(()),
+            Some(_) => Err(Error::new(ErrorKind::Conflict, OPERATION)
+                .with("container", id)
+                .with_message("the container has no terminal")),
+            None => {
+                self.state_file(OPERATION, id)?;
+                Err(not_running(OPERATION, id))
+            }
+        }
+    }
+
+    pub(super) async fn delete(self: &Arc<Self>, id: &ContainerId) -> Result<()> {
+        let failed = |error| Error::from_io("delete container", error).with("container", id);
+        if let Some(connection) = self.connect(id)? {
+            let kill = Request { op: op::SIGNAL, a: 9, ..Request::default() };
+            // The shim ends when all is done: its end is the end of the connection.
+            let mut answer = connection.call(&kill, &[]).await.map_err(failed)?;
+            while answer.is_some() {
+                answer = connection.receive().await.map_err(failed)?.map(|(reply, _)| reply);
+            }
+        }
+        self.local.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.forget_execs(id);
+        let (inner, id) = (Arc::clone(self), id.clone());
+        blocking(move || {
+            let dirs = inner.dirs(&id);
+            match ShimState::read(&dirs.state) {
+                Ok(Some(state)) => inner.sweep(&id, &state),
+                _ => inner.cgroups.remove(&id),
+            }
+            remove_files(&dirs);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends what a shim that was killed left behind: its container, its cgroups.
+    fn sweep(&self, id: &ContainerId, state: &ShimState) {
+        if state.boot_id == crate::linux::shim::boot_id() && state.init.is_alive() {
+            let pid = i32::try_from(state.init.pid).ok().and_then(rustix::process::Pid::from_raw);
+            if let Some(pid) = pid
+                && let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+                && state.init.is_alive()
+            {
+                // By descriptor, and looked at again after it was opened: never another process of the same id.
+                let _ = rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL);
+            }
+        }
+        self.cgroups.remove(id);
+    }
+
+    /// What the processes of a container inherit: from memory, or from its shim.
+    pub(super) async fn process_of(&self, id: &ContainerId) -> Result<ProcessPlan> {
+        if let Some(process) = self.local(id).as_ref().and_then(|local| local.process.get()) {
+            return Ok(process.clone());
+        }
+        let failed = |error| Error::from_io("read launch plan", error).with("container", id);
+        let Some(connection) = self.connect(id)? else { return Err(not_running("read launch plan", id)) };
+        connection.send(&Request { op: op::PLAN, ..Request::default() }, &[]).await.map_err(failed)?;
+        match connection.receive().await.map_err(failed)? {
+            Some((_, Some(fd))) => {
+                let mut process = ProcessPlan::read(fd).map_err(failed)?;
+                process.options &= option::NO_NEW_PRIVS;
+                Ok(process)
+            }
+            _ => Err(not_running("read launch plan", id)),
+        }
+    }
+}
+
+pub(super) fn not_running(operation: &'static str, id: &ContainerId) -> Error {
+    Error::new(ErrorKind::Conflict, operation).with("container", id).with_message("the container is not running")
+}
+
+fn exit_status(state: &ShimState) -> ExitStatus {
+    let (code, oom) = state.exit.unwrap_or((UNKNOWN_EXIT, false));
+    // Docker's codes for a command that could not be executed; see Names::execve.
+    let code = match state.failure {
+        Some(failure) if failure.step == crate::linux::shim::wire::step::EXECVE => match failure.errno {
+            2 | 20 => 127,
+            _ => 126,
+        },
+        _ => code,
+    };
+    ExitStatus::new(code).with_oom_killed(oom)
+}

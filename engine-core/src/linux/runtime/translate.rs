@@ -1,0 +1,150 @@
+//! From a launch specification to a launch plan.
+//!
+//! The specification says what, in OCI's words; the plan says how, in the shim's steps. Whatever can be refused is
+//! refused here, before anything exists.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+
+use super::{Inner, mounts};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::launch::{LaunchSpec, LogDriver};
+use crate::linux::plan::LaunchPlan;
+use crate::linux::plan::format::option;
+
+const NEWNS: u64 = 0x0002_0000;
+const NEWUSER: u64 = 0x1000_0000;
+pub(super) const NEWNET: u64 = 0x4000_0000;
+
+/// `CLONE_NEW…` of a namespace type, see clone(2).
+fn flag(kind: LinuxNamespaceType) -> Option<u64> {
+    Some(match kind {
+        LinuxNamespaceType::Mount => NEWNS,
+        LinuxNamespaceType::Cgroup => 0x0200_0000,
+        LinuxNamespaceType::Uts => 0x0400_0000,
+        LinuxNamespaceType::Ipc => 0x0800_0000,
+        LinuxNamespaceType::User => NEWUSER,
+        LinuxNamespaceType::Pid => 0x2000_0000,
+        LinuxNamespaceType::Network => NEWNET,
+        LinuxNamespaceType::Time => return None,
+    })
+}
+
+pub(super) fn invalid(message: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "prepare container").with_message(message)
+}
+
+impl Inner {
+    /// Makes the plan of a container.
+    pub(super) fn translate(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<LaunchPlan> {
+        let none = Linux::default();
+        let linux = launch.oci.linux().as_ref().unwrap_or(&none);
+        let mut plan = LaunchPlan {
+            id: id.to_string(),
+            boot_id: crate::linux::shim::boot_id().to_owned(),
+            masked: linux.masked_paths().clone().unwrap_or_default(),
+            read_only: linux.readonly_paths().clone().unwrap_or_default(),
+            hostname: launch.oci.hostname().clone(),
+            domainname: launch.oci.domainname().clone(),
+            ..LaunchPlan::default()
+        };
+        namespaces(linux, &mut plan)?;
+        if plan.namespaces & NEWUSER != 0 {
+            plan.uid_map = Some(id_map(linux.uid_mappings().as_deref())?);
+            plan.gid_map = Some(id_map(linux.gid_mappings().as_deref())?);
+        }
+        for (name, value) in linux.sysctl().iter().flatten() {
+            plan.sysctls.push((sysctl_path(name)?, value.clone()));
+        }
+        // One order, whatever the map's: failures name the same one each time.
+        plan.sysctls.sort();
+        mounts::translate(launch, linux, &self.cgroups, &mut plan)?;
+        self.cgroups.plan(id, launch, &mut plan);
+        if launch.log.driver == LogDriver::JsonFile {
+            plan.log = Some((launch.log.max_size, launch.log.max_file, super::logs::FILE.to_owned()));
+        }
+        plan.process = self.process(launch)?;
+        let options = &mut plan.process.options;
+        for (bit, wanted) in [
+            (option::TTY, launch.terminal.is_some()),
+            (option::STDIN, launch.open_stdin),
+            (option::STDIN_ONCE, launch.stdin_once),
+            (option::INIT, launch.init),
+            (option::CREATE_CWD, true),
+            (option::READONLY_ROOT, mounts::root_is_read_only(launch)),
+        ] {
+            *options |= if wanted { bit } else { 0 };
+        }
+        Ok(plan)
+    }
+}
+
+fn namespaces(linux: &Linux, plan: &mut LaunchPlan) -> Result<()> {
+    for namespace in linux.namespaces().iter().flatten() {
+        let kind = flag(namespace.typ()).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "prepare container").with_message("time namespaces are not supported")
+        })?;
+        match namespace.path() {
+            None => plan.namespaces |= kind,
+            Some(_) if kind == NEWUSER || kind == NEWNS => {
+                return Err(Error::new(ErrorKind::Unsupported, "prepare container")
+                    .with_message("a user or mount namespace of another container cannot be joined"));
+            }
+            Some(path) => {
+                let flag = u32::try_from(kind).expect("clone flags of namespaces have 32 bits");
+                plan.joins.push((flag, text(path)?));
+            }
+        }
+    }
+    if plan.namespaces & NEWNS == 0 {
+        return Err(invalid("a container needs a mount namespace of its own"));
+    }
+    Ok(())
+}
+
+fn id_map(mappings: Option<&[LinuxIdMapping]>) -> Result<String> {
+    let mut map = String::new();
+    for mapping in mappings.unwrap_or_default() {
+        let _ = writeln!(map, "{} {} {}", mapping.container_id(), mapping.host_id(), mapping.size());
+    }
+    if map.is_empty() { Err(invalid("a user namespace needs id mappings")) } else { Ok(map) }
+}
+
+/// The path below /proc of a sysctl in either spelling: `net.ipv4.conf.all` or `net/ipv4/conf/eth0.7` (sysctl(8)).
+fn sysctl_path(name: &str) -> Result<String> {
+    let slashes = name.find(['.', '/']).is_some_and(|at| name.as_bytes()[at] == b'/');
+    let path: String = name
+        .chars()
+        .map(|c| match (c, slashes) {
+            ('.', false) => '/',
+            ('/', false) => '.',
+            (c, _) => c,
+        })
+        .collect();
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(invalid("not the name of a sysctl").with("sysctl", name));
+    }
+    Ok(format!("sys/{path}"))
+}
+
+pub(super) fn text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| invalid("a path is not UTF-8").with("path", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysctls_become_paths_that_stay_below_proc_sys() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward").unwrap(), "sys/net/ipv4/ip_forward");
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.7/x").unwrap(), "sys/net/ipv4/conf/eth0.7/x");
+        assert_eq!(sysctl_path("net.ipv4.conf.eth0/7.x").unwrap(), "sys/net/ipv4/conf/eth0.7/x");
+        for bad in ["", ".", "../x", "a/../b", "a..b", "/a", "a."] {
+            assert!(sysctl_path(bad).is_err(), "{bad:?}");
+        }
+    }
+}
