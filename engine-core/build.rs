@@ -29,9 +29,12 @@ fn main() {
 
 fn build() -> PathBuf {
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
-    let (host, target, architecture) = (variable("HOST"), variable("TARGET"), variable("CARGO_CFG_TARGET_ARCH"));
+    let (host, target, architecture) =
+        (variable("HOST"), variable("TARGET"), variable("CARGO_CFG_TARGET_ARCH"));
     if !matches!(architecture.as_str(), "x86_64" | "aarch64") {
-        panic!("the shim has no system call layer for {architecture}; set ENGINE_SHIM_PATH or turn the feature `linux` off");
+        panic!(
+            "the shim has no system call layer for {architecture}; set ENGINE_SHIM_PATH or turn the feature `linux` off"
+        );
     }
     let output = Path::new(&variable("OUT_DIR")).join("engine-shim");
     let mut rustc = Command::new(variable("RUSTC"));
@@ -44,7 +47,13 @@ fn build() -> PathBuf {
     for option in ["relocation-model=static", "target-feature=+crt-static", "force-unwind-tables=no"] {
         rustc.args(["-C", option]);
     }
-    for argument in ["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,norelro,-z,noseparate-code"] {
+    for argument in [
+        "-nostartfiles",
+        "-nostdlib",
+        "-static",
+        "-no-pie",
+        "-Wl,--build-id=none,-z,norelro,-z,noseparate-code",
+    ] {
         rustc.arg("-C").arg(format!("link-arg={argument}"));
     }
     if host != target {

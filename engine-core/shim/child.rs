@@ -38,7 +38,7 @@ pub(crate) fn run(plan: &Plan<'_>, mounts: &mut Mounts, inherited: &Inherited<'_
         Err(failure) => failure,
     };
     process::report(inherited.report, &failure);
-    sys::exit(127)
+    sys::exit(failure.exit_code())
 }
 
 fn set_up(plan: &Plan<'_>, mounts: &mut Mounts, inherited: &Inherited<'_>) -> Result<Fd, Failure> {

@@ -40,8 +40,9 @@ pub(crate) fn start(plan: &Plan<'_>, target: &Target<'_>) -> Result<Entering, Fa
             sys::close(ours);
             if let Err(failure) = helper(plan, target, theirs) {
                 process::report(3, &failure);
+                sys::exit(failure.exit_code())
             }
-            sys::exit(127)
+            sys::exit(0)
         }
         Ok(pid) => {
             sys::close(theirs);

@@ -79,9 +79,14 @@ fn timestamp(time_ns: u64, sink: &mut impl FnMut(&[u8])) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
-    for (at, digits, value) in
-        [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, second / 3600), (14, 2, second / 60 % 60), (17, 2, second % 60)]
-    {
+    for (at, digits, value) in [
+        (0, 4, year),
+        (5, 2, month),
+        (8, 2, day),
+        (11, 2, second / 3600),
+        (14, 2, second / 60 % 60),
+        (17, 2, second % 60),
+    ] {
         number(&mut text[at..at + digits], value);
     }
     if fraction == 0 {

@@ -43,6 +43,17 @@ pub(crate) struct Failure {
     pub(crate) errno: i32,
 }
 
+impl Failure {
+    /// Docker's exit codes: 127 for a command that is not there, 126 for one that cannot be executed, else 128.
+    pub(crate) fn exit_code(&self) -> i32 {
+        match (self.step, Errno(self.errno)) {
+            (step::EXECVE, sys::ENOENT | sys::ENOTDIR) => 127,
+            (step::EXECVE, _) => 126,
+            _ => 128,
+        }
+    }
+}
+
 /// Turns an error number into the failure of a step.
 pub(crate) fn fail(step: u32, index: usize) -> impl Fn(Errno) -> Failure + Copy {
     move |errno| Failure { step, index: index as u32, errno: errno.0 }

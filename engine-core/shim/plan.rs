@@ -45,6 +45,8 @@ pub mod tag {
     pub const GID_MAP: u16 = 6;
     /// `flags: u32, text directory`.
     pub const CGROUP: u16 = 7;
+    /// `text`: the container's cgroup, for the state file.
+    pub const CGROUP_PATH: u16 = 17;
     /// `text path, text key`: a file of counters; a non-zero `key` line means an out-of-memory kill.
     pub const OOM_COUNTER: u16 = 8;
     /// `kind: u32, flags: u32, attributes: u64, propagation: u64, fstype, source, target, count: u32, (key, value)*`.
@@ -425,7 +427,8 @@ impl<'a> Record<'a> {
         body.u32()?;
         let program = body.rest();
         // BPF_MAXINSNS is 4,096 instructions of 8 bytes.
-        (!program.is_empty() && program.len() % 8 == 0 && program.len() <= 4096 * 8).then_some((flags, program))
+        (!program.is_empty() && program.len() % 8 == 0 && program.len() <= 4096 * 8)
+            .then_some((flags, program))
     }
 
     /// Reads an [`tag::ARGV`] or [`tag::ENV`] body.
@@ -459,8 +462,10 @@ impl<'a> Record<'a> {
     fn check(&self) -> Result<(), Malformed> {
         let sound = match self.tag {
             tag::CONFIG => self.config().is_some(),
-            tag::ID | tag::BOOT_ID | tag::UID_MAP | tag::GID_MAP | tag::MASK | tag::READONLY => self.text().is_some(),
-            tag::HOSTNAME | tag::DOMAINNAME | tag::CWD => self.text().is_some(),
+            tag::ID | tag::BOOT_ID | tag::UID_MAP | tag::GID_MAP | tag::MASK | tag::READONLY => {
+                self.text().is_some()
+            }
+            tag::HOSTNAME | tag::DOMAINNAME | tag::CWD | tag::CGROUP_PATH => self.text().is_some(),
             tag::JOIN | tag::CGROUP => self.number_and_text().is_some(),
             tag::OOM_COUNTER | tag::SYSCTL | tag::LSM_EXEC => self.pair().is_some(),
             tag::MOUNT => self.mount().is_some(),
@@ -500,7 +505,8 @@ impl<'a> Plan<'a> {
         }
         let (header, records) = bytes.split_at(HEADER);
         let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if word(0) != MAGIC || half(4) != VERSION || half(6) != kind || word(8) as usize != bytes.len() {
             return Err(Malformed::Header);
         }

@@ -151,7 +151,7 @@ impl Shim {
     }
 
     fn text(&self, tag: u16) -> &'static CStr {
-        self.plan.first(tag).and_then(|record| record.text()).unwrap_or(c"-")
+        self.plan.first(tag).and_then(|record| record.text()).unwrap_or(c"")
     }
 
     pub(crate) fn write_state(&self) -> sys::Result<()> {
@@ -165,6 +165,7 @@ impl Shim {
             &State {
                 boot_id: self.text(tag::BOOT_ID),
                 id: self.text(tag::ID),
+                cgroup: self.text(tag::CGROUP_PATH),
                 status,
                 shim: self.shim,
                 init: (self.init_pid, self.init_start),

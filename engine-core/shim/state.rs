@@ -12,6 +12,7 @@ use crate::Failure;
 pub(crate) struct State<'a> {
     pub(crate) boot_id: &'a CStr,
     pub(crate) id: &'a CStr,
+    pub(crate) cgroup: &'a CStr,
     pub(crate) status: &'static str,
     pub(crate) shim: (i32, u64),
     pub(crate) init: (i32, u64),
@@ -25,7 +26,7 @@ pub(crate) struct State<'a> {
 
 /// Text being put together in a buffer; what does not fit is dropped.
 struct Text {
-    bytes: [u8; 1024],
+    bytes: [u8; 2048],
     length: usize,
 }
 
@@ -67,10 +68,11 @@ impl Text {
 
 /// Replaces the state file in `directory`.
 pub(crate) fn write(directory: Fd, state: &State<'_>) -> sys::Result<()> {
-    let mut text = Text { bytes: [0; 1024], length: 0 };
+    let mut text = Text { bytes: [0; 2048], length: 0 };
     text.line("version", &[1]);
     text.word("boot_id", state.boot_id.to_bytes());
     text.word("id", state.id.to_bytes());
+    text.word("cgroup", state.cgroup.to_bytes());
     text.word("status", state.status.as_bytes());
     text.line("shim", &[state.shim.0 as u64, state.shim.1]);
     text.line("init", &[state.init.0 as u64, state.init.1]);

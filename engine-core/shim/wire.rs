@@ -93,7 +93,12 @@ impl Request {
     #[cfg_attr(not(shim), allow(dead_code, reason = "the shim's side"))]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         (bytes.len() == REQUEST).then_some(())?;
-        Some(Request { op: u32_at(bytes, 0)?, flags: u32_at(bytes, 4)?, a: i64_at(bytes, 8)?, b: i64_at(bytes, 16)? })
+        Some(Request {
+            op: u32_at(bytes, 0)?,
+            flags: u32_at(bytes, 4)?,
+            a: i64_at(bytes, 8)?,
+            b: i64_at(bytes, 16)?,
+        })
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct LaunchPlan {
     pub(crate) uid_map: Option<String>,
     pub(crate) gid_map: Option<String>,
     pub(crate) cgroups: Vec<CgroupStep>,
+    /// Path in the hierarchies, for the state file.
+    pub(crate) cgroup_path: String,
     /// Files of counters with the key that counts out-of-memory kills.
     pub(crate) oom_counters: Vec<(Vec<u8>, String)>,
     /// The root file system first.
@@ -131,6 +133,7 @@ impl LaunchPlan {
                 out.text(tag, map)?;
             }
         }
+        out.text(tag::CGROUP_PATH, &self.cgroup_path)?;
         for cgroup in &self.cgroups {
             out.record(tag::CGROUP, |body| body.u32(cgroup.flags).text(&cgroup.path))?;
         }
@@ -187,7 +190,11 @@ impl ProcessPlan {
         let mut process = Self { options: plan.config().1, cwd: "/".to_owned(), ..Self::default() };
         let text = |text: &CStr| text.to_string_lossy().into_owned();
         let texts = |record: &format::Record<'_>| -> Vec<Vec<u8>> {
-            record.texts().into_iter().flat_map(|texts| texts.iter().map(|text| text.to_bytes().to_vec())).collect()
+            record
+                .texts()
+                .into_iter()
+                .flat_map(|texts| texts.iter().map(|text| text.to_bytes().to_vec()))
+                .collect()
         };
         for record in plan.records() {
             match record.tag {
@@ -195,7 +202,9 @@ impl ProcessPlan {
                 tag::OOM_SCORE_ADJ => process.oom_score_adj = record.number().map(u32::cast_signed),
                 tag::LSM_EXEC => process.lsm = record.pair().map(|(path, label)| (text(path), text(label))),
                 tag::CAPABILITIES => process.capabilities = record.capabilities().unwrap_or_default(),
-                tag::SECCOMP => process.seccomp = record.seccomp().map(|(flags, program)| (flags, program.to_vec())),
+                tag::SECCOMP => {
+                    process.seccomp = record.seccomp().map(|(flags, program)| (flags, program.to_vec()))
+                }
                 tag::ARGV => process.argv = texts(&record),
                 tag::ENV => process.env = texts(&record),
                 tag::CWD => process.cwd = record.text().map(text).unwrap_or_default(),
@@ -230,7 +239,11 @@ impl ProcessPlan {
         })?;
         let sets = self.capabilities;
         out.record(tag::CAPABILITIES, |body| {
-            body.u64(sets.bounding).u64(sets.effective).u64(sets.permitted).u64(sets.inheritable).u64(sets.ambient)
+            body.u64(sets.bounding)
+                .u64(sets.effective)
+                .u64(sets.permitted)
+                .u64(sets.inheritable)
+                .u64(sets.ambient)
         })?;
         if let Some((flags, program)) = &self.seccomp {
             out.record(tag::SECCOMP, |body| body.u32(*flags).u32(0).bytes(program))?;
@@ -327,7 +340,8 @@ impl Encoder {
         let length = self.body.bytes.len() - start - 8;
         let padded = self.body.bytes.len().next_multiple_of(8);
         self.body.bytes.resize(padded, 0);
-        self.body.bytes[start + 4..start + 8].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        self.body.bytes[start + 4..start + 8]
+            .copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         self.records += 1;
         Ok(())
     }

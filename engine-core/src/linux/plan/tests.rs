@@ -19,7 +19,13 @@ fn sample() -> LaunchPlan {
             options: vec![("lowerdir+".into(), b"/a".to_vec()), ("userxattr".into(), Vec::new())],
             ..MountStep::default()
         }],
-        entries: vec![EntryStep { mount: 0, mode: 0o100_644, path: "hosts".into(), data: b"127.0.0.1".to_vec(), ..EntryStep::default() }],
+        entries: vec![EntryStep {
+            mount: 0,
+            mode: 0o100_644,
+            path: "hosts".into(),
+            data: b"127.0.0.1".to_vec(),
+            ..EntryStep::default()
+        }],
         masked: vec!["/proc/kcore".into()],
         sysctls: vec![("sys/net/ipv4/ip_forward".into(), "1".into())],
         hostname: Some("box".into()),

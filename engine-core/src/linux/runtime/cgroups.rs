@@ -1,28 +1,211 @@
 //! What a container's life needs of control groups: made before it, joined by its shim, shown inside it.
+//!
+//! `linux::cgroup` owns limits and hierarchies. This module names a container's group, and turns it into steps of a
+//! launch plan.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use oci_spec::runtime::LinuxResources;
+
+use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::launch::LaunchSpec;
-use crate::linux::plan::{LaunchPlan, MountStep};
+use crate::linux::cgroup::{self, Cgroup, Hierarchies, Version};
+use crate::linux::plan::format::{cgroup as bits, mount};
+use crate::linux::plan::{CgroupStep, EntryStep, LaunchPlan, MountStep};
 
-/// The host's control groups.
+/// The host's control groups, and the name of this engine in them.
 #[derive(Debug)]
 pub(super) struct Host {
+    hierarchies: Option<Hierarchies>,
+    owner: String,
+    /// What a container sees mounted, one for each hierarchy.
+    shown: Vec<Shown>,
+}
+
+/// A hierarchy as it is mounted: directory name, and the options that choose it.
+#[derive(Clone, Debug)]
+struct Shown {
+    name: String,
+    unified: bool,
+    options: Vec<(String, Vec<u8>)>,
 }
 
 impl Host {
-    pub(super) fn detect(_root: &Path) -> Self {
-        Self {}
+    /// Looks at the host. `root` names the engine, so that several on one host stay apart.
+    pub(super) fn detect(root: &Path) -> Self {
+        use sha2::Digest as _;
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        let owner = hex::encode(&sha2::Sha256::digest(root.as_os_str().as_bytes())[..4]);
+        let hierarchies = Hierarchies::detect()
+            .inspect_err(|error| tracing::warn!(%error, "containers run without control groups"))
+            .ok();
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        Self { hierarchies, owner, shown: shown(&table) }
     }
-    pub(super) fn name(&self) -> String { "none".to_owned() }
-    pub(super) fn is_there(&self) -> bool { false }
-    pub(super) fn create(&self, _id: &ContainerId, _launch: &LaunchSpec) -> Result<()> { Ok(()) }
-    pub(super) fn remove(&self, _id: &ContainerId) {}
-    pub(super) fn is_frozen(&self, _id: &ContainerId) -> bool { false }
-    pub(super) fn plan(&self, _id: &ContainerId, _launch: &LaunchSpec, _plan: &mut LaunchPlan) {}
-    pub(super) fn mounts(&self, _step: MountStep, _plan: &mut LaunchPlan) {}
+
+    pub(super) fn name(&self) -> String {
+        self.hierarchies.as_ref().map_or_else(|| "none".to_owned(), |found| found.version().to_string())
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.hierarchies.is_some()
+    }
+
+    /// The group of a container that is about to be created.
+    pub(super) fn path(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<PathBuf> {
+        let wanted = launch.oci.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+        let parent = wanted.and_then(Path::parent).and_then(Path::to_str).filter(|parent| *parent != "/");
+        cgroup::path_for(parent, &self.owner, id.as_str())
+    }
+
+    /// The group at a path that [`path`](Self::path) made, if the host has groups.
+    pub(super) fn group(&self, path: &str) -> Option<Cgroup> {
+        let hierarchies = self.hierarchies.as_ref()?;
+        (!path.is_empty()).then(|| Cgroup::open(hierarchies, Path::new(path)))
+    }
+
+    /// Makes a container's group with its limits, and adds it to the plan.
+    pub(super) fn create(&self, id: &ContainerId, launch: &LaunchSpec, plan: &mut LaunchPlan) -> Result<()> {
+        let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
+        let none = LinuxResources::default();
+        let linux = launch.oci.linux().as_ref();
+        let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
+        let path = self.path(id, launch)?;
+        let group = match Cgroup::create(hierarchies, &path, resources) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // Of a container of this id whose shim was killed.
+                Cgroup::open(hierarchies, &path).remove()?;
+                Cgroup::create(hierarchies, &path, resources)?
+            }
+            made => made?,
+        };
+        plan.cgroup_path = path.to_string_lossy().into_owned();
+        for dir in group.dirs() {
+            let mut flags = bits::JOIN | bits::REMOVE;
+            if group.unified_dir() == Some(dir.as_path()) {
+                flags |= bits::UNIFIED;
+            }
+            // Where there is a unified hierarchy, it is what freezes.
+            if group.version() == Version::V1 && dir.join("freezer.state").exists() {
+                flags |= bits::FREEZER;
+            }
+            plan.cgroups.push(CgroupStep { flags, path: dir.into_os_string().into_encoded_bytes() });
+        }
+        if let Some(counter) = group.oom_counter() {
+            plan.oom_counters.push((counter.into_os_string().into_encoded_bytes(), "oom_kill".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Removes a container's group, if it is still there.
+    pub(super) fn remove(&self, path: &str) {
+        if let Some(group) = self.group(path)
+            && let Err(error) = group.remove()
+        {
+            tracing::warn!(%error, path, "cannot remove control group");
+        }
+    }
+
+    /// Whether a container is paused.
+    pub(super) fn is_frozen(&self, path: &str) -> bool {
+        self.group(path).is_some_and(|group| group.is_frozen().unwrap_or(false))
+    }
+
+    /// Shows the hierarchies at `step`'s target, as the container's cgroup namespace sees them.
+    pub(super) fn mounts(&self, step: MountStep, plan: &mut LaunchPlan) {
+        let show = |shown: &Shown, target: Vec<u8>, flags: u32| MountStep {
+            kind: mount::FILESYSTEM,
+            flags: mount::IN_CONTAINER | flags,
+            attributes: step.attributes,
+            fstype: if shown.unified { "cgroup2" } else { "cgroup" }.to_owned(),
+            source: b"cgroup".to_vec(),
+            target,
+            options: shown.options.clone(),
+            ..MountStep::default()
+        };
+        if let [only] = &self.shown[..] {
+            plan.mounts.push(show(only, step.target.clone(), mount::REAL_TARGET));
+            return;
+        }
+        let base = u32::try_from(plan.mounts.len()).expect("mounts are few");
+        plan.mounts.push(MountStep {
+            kind: mount::FILESYSTEM,
+            // Read-only once the directories are there.
+            flags: mount::SEAL | mount::REAL_TARGET,
+            attributes: step.attributes & !1,
+            fstype: "tmpfs".to_owned(),
+            source: b"tmpfs".to_vec(),
+            target: step.target.clone(),
+            options: [("mode", "755"), ("size", "64k")]
+                .map(|(k, v)| (k.to_owned(), v.as_bytes().to_vec()))
+                .to_vec(),
+            ..MountStep::default()
+        });
+        for shown in &self.shown {
+            let entry = |mode, path: &str, data| EntryStep {
+                mount: base,
+                mode,
+                path: path.to_owned(),
+                data,
+                ..EntryStep::default()
+            };
+            plan.entries.push(entry(0o040_755, &shown.name, Vec::new()));
+            // cpu,cpuacct is found under each of its names.
+            if !shown.unified && shown.name.contains(',') {
+                for name in shown.name.split(',') {
+                    plan.entries.push(entry(0o120_777, name, [shown.name.as_bytes(), b"\0"].concat()));
+                }
+            }
+            let target = [&step.target[..], b"/", shown.name.as_bytes()].concat();
+            plan.mounts.push(show(shown, target, 0));
+        }
+    }
 }
-#[allow(dead_code)]
-type P = PathBuf;
+
+/// Reads which hierarchies are mounted, by what options (proc_pid_mountinfo(5)). The first mount of each counts.
+fn shown(table: &str) -> Vec<Shown> {
+    let mut list: Vec<Shown> = Vec::new();
+    for line in table.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let (Some(point), mut right) = (left.split(' ').nth(4), right.split(' ')) else { continue };
+        let (Some(kind), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else {
+            continue;
+        };
+        if kind != "cgroup" && kind != "cgroup2" {
+            continue;
+        }
+        let unified = kind == "cgroup2";
+        let common = ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
+        let options: Vec<(String, Vec<u8>)> = options
+            .split(',')
+            .filter(|option| !unified && !common.contains(option) && !option.starts_with("release_agent="))
+            .map(|option| option.split_once('=').unwrap_or((option, "")))
+            .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
+            .collect();
+        let name =
+            Path::new(point).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !list.iter().any(|known| known.unified == unified && (unified || known.options == options)) {
+            list.push(Shown { name, unified, options });
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_shown_once_each() {
+        let table = "30 24 0:26 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+                     33 24 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+                     34 24 0:26 / /mnt/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                     40 24 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        let list = shown(table);
+        let names: Vec<_> = list.iter().map(|shown| (shown.name.as_str(), shown.options.len())).collect();
+        assert_eq!(names, [("cpu,cpuacct", 2), ("systemd", 1), ("unified", 0)]);
+        assert_eq!(list[1].options[0], ("name".to_owned(), b"systemd".to_vec()));
+    }
+}

@@ -32,6 +32,8 @@ pub(super) struct Local {
     /// One question at a time.
     turn: tokio::sync::Mutex<()>,
     names: Names,
+    /// Its control group.
+    pub(super) cgroup: String,
     /// What an exec inherits.
     pub(super) process: OnceLock<ProcessPlan>,
 }
@@ -81,7 +83,9 @@ fn remove_files(dirs: &Dirs) {
 }
 
 pub(super) fn not_found(operation: &'static str, id: &ContainerId) -> Error {
-    Error::new(ErrorKind::NotFound, operation).with("container", id).with_message("the runtime has no such container")
+    Error::new(ErrorKind::NotFound, operation)
+        .with("container", id)
+        .with_message("the runtime has no such container")
 }
 
 impl Inner {
@@ -111,7 +115,13 @@ impl Inner {
         }
         undo.dirs = None;
         let process = OnceLock::from(plan.process);
-        let local = Arc::new(Local { control, turn: tokio::sync::Mutex::default(), names, process });
+        let local = Arc::new(Local {
+            control,
+            turn: tokio::sync::Mutex::default(),
+            names,
+            cgroup: plan.cgroup_path,
+            process,
+        });
         self.local.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), local);
         let pid = u32::try_from(reply.a).unwrap_or_default();
         let own_network = plan.namespaces & translate::NEWNET != 0;
@@ -127,20 +137,23 @@ impl Inner {
                     .with("container", id)
                     .with_message("a container of this id exists"));
             }
-            self.sweep(id, &state);
+            self.sweep(&state);
         }
-        let plan = self.translate(id, launch)?;
-        let bytes = plan.encode()?;
+        let mut plan = self.translate(id, launch)?;
+        // What is too large is refused before anything is made.
+        plan.encode()?;
         make_private(&dirs.state)?;
         let undo = Undo { dirs: Some(dirs.clone()) };
         make_private(&dirs.run)?;
         let failed = |error| Error::from_io("create container", error).with("container", id);
         let (state_dir, run_dir) =
             (open_directory(&dirs.state).map_err(failed)?, open_directory(&dirs.run).map_err(failed)?);
-        self.cgroups.create(id, launch)?;
-        let control = spawn(&bytes, state_dir.as_fd(), run_dir.as_fd())
-            .inspect_err(|_| self.cgroups.remove(id))
-            .map_err(|error| failed(error).with_message("the container's shim cannot be started"))?;
+        self.cgroups.create(id, launch, &mut plan)?;
+        let spawned = plan.encode().and_then(|bytes| {
+            spawn(&bytes, state_dir.as_fd(), run_dir.as_fd())
+                .map_err(|error| failed(error).with_message("the container's shim cannot be started"))
+        });
+        let control = spawned.inspect_err(|_| self.cgroups.remove(&plan.cgroup_path))?;
         Ok((plan, control, undo))
     }
 
@@ -172,6 +185,14 @@ impl Inner {
         ShimState::read(&self.dirs(id).state)?.ok_or_else(|| not_found(operation, id))
     }
 
+    /// Path of a container's control group.
+    pub(super) fn cgroup_of(&self, operation: &'static str, id: &ContainerId) -> Result<String> {
+        match self.local(id) {
+            Some(local) => Ok(local.cgroup.clone()),
+            None => Ok(self.state_file(operation, id)?.cgroup),
+        }
+    }
+
     pub(super) async fn start(&self, id: &ContainerId) -> Result<()> {
         const OPERATION: &str = "start container";
         let failed = |error| Error::from_io(OPERATION, error).with("container", id);
@@ -182,7 +203,8 @@ impl Inner {
                 (local.control.call(&request, &[]).await.map_err(failed)?, local.names.clone())
             }
             None => {
-                let names = self.process_of(id).await.map(|process| Names::of_process(&process)).unwrap_or_default();
+                let names =
+                    self.process_of(id).await.map(|process| Names::of_process(&process)).unwrap_or_default();
                 (self.ask(id, request).await?, names)
             }
         };
@@ -209,7 +231,7 @@ impl Inner {
             StateStatus::Exited => ContainerStatus::Exited,
             _ if !alive => ContainerStatus::Exited,
             StateStatus::Created => ContainerStatus::Created,
-            StateStatus::Running if self.cgroups.is_frozen(id) => ContainerStatus::Paused,
+            StateStatus::Running if self.cgroups.is_frozen(&state.cgroup) => ContainerStatus::Paused,
             StateStatus::Running => ContainerStatus::Running,
         };
         let mut made = RuntimeState::new(status);
@@ -249,7 +271,11 @@ impl Inner {
         let request = Request { op: op::SIGNAL, a: signal.into(), ..Request::default() };
         match self.ask(id, request).await? {
             // A process that has just ended is no error.
-            Some(answer) if answer.kind == reply::OK || answer.errno == rustix::io::Errno::SRCH.raw_os_error() => Ok(()),
+            Some(answer)
+                if answer.kind == reply::OK || answer.errno == rustix::io::Errno::SRCH.raw_os_error() =>
+            {
+                Ok(())
+            }
             Some(answer) => Err(Names::default().error("signal container", Failure::from(answer))),
             None => self.state_file("signal container", id).map(drop),
         }
@@ -265,14 +291,15 @@ impl Inner {
         let state = self.state_file("wait for container", id)?;
         if state.status != StateStatus::Exited {
             // Its shim ended without a word, and took the container with it (PR_SET_PDEATHSIG).
-            self.sweep(id, &state);
+            self.sweep(&state);
         }
         Ok(exit_status(&state))
     }
 
     pub(super) async fn resize(&self, id: &ContainerId, size: TerminalSize) -> Result<()> {
         const OPERATION: &str = "resize terminal";
-        let request = Request { op: op::RESIZE, a: size.rows.into(), b: size.columns.into(), ..Request::default() };
+        let request =
+            Request { op: op::RESIZE, a: size.rows.into(), b: size.columns.into(), ..Request::default() };
         match self.ask(id, request).await? {
             Some(answer) if answer.kind == reply::OK => Ok(()),
             Some(_) => Err(Error::new(ErrorKind::Conflict, OPERATION)
@@ -301,8 +328,9 @@ impl Inner {
         blocking(move || {
             let dirs = inner.dirs(&id);
             match ShimState::read(&dirs.state) {
-                Ok(Some(state)) => inner.sweep(&id, &state),
-                _ => inner.cgroups.remove(&id),
+                Ok(Some(state)) => inner.sweep(&state),
+                // Nothing was ever said of it, or what was said is damaged: its group cannot be known.
+                _ => {}
             }
             remove_files(&dirs);
             Ok(())
@@ -311,7 +339,7 @@ impl Inner {
     }
 
     /// Ends what a shim that was killed left behind: its container, its cgroups.
-    fn sweep(&self, id: &ContainerId, state: &ShimState) {
+    fn sweep(&self, state: &ShimState) {
         if state.boot_id == crate::linux::shim::boot_id() && state.init.is_alive() {
             let pid = i32::try_from(state.init.pid).ok().and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid
@@ -322,7 +350,7 @@ impl Inner {
                 let _ = rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL);
             }
         }
-        self.cgroups.remove(id);
+        self.cgroups.remove(&state.cgroup);
     }
 
     /// What the processes of a container inherit: from memory, or from its shim.
@@ -345,18 +373,12 @@ impl Inner {
 }
 
 pub(super) fn not_running(operation: &'static str, id: &ContainerId) -> Error {
-    Error::new(ErrorKind::Conflict, operation).with("container", id).with_message("the container is not running")
+    Error::new(ErrorKind::Conflict, operation)
+        .with("container", id)
+        .with_message("the container is not running")
 }
 
 fn exit_status(state: &ShimState) -> ExitStatus {
     let (code, oom) = state.exit.unwrap_or((UNKNOWN_EXIT, false));
-    // Docker's codes for a command that could not be executed; see Names::execve.
-    let code = match state.failure {
-        Some(failure) if failure.step == crate::linux::shim::wire::step::EXECVE => match failure.errno {
-            2 | 20 => 127,
-            _ => 126,
-        },
-        _ => code,
-    };
     ExitStatus::new(code).with_oom_killed(oom)
 }

@@ -57,13 +57,15 @@ impl Inner {
         const OPERATION: &str = "exec";
         let failed = |error| Error::from_io(OPERATION, error).with("container", id);
         if spec.args.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidArgument, OPERATION).with_message("no command specified"));
+            return Err(
+                Error::new(ErrorKind::InvalidArgument, OPERATION).with_message("no command specified")
+            );
         }
         let Some(connection) = self.connect(id)? else {
             self.state_file(OPERATION, id)?;
             return Err(not_running(OPERATION, id));
         };
-        if self.cgroups.is_frozen(id) {
+        if self.cgroups.is_frozen(&self.cgroup_of(OPERATION, id)?) {
             return Err(Error::new(ErrorKind::Conflict, OPERATION)
                 .with("container", id)
                 .with_message("the container is paused")
@@ -81,8 +83,12 @@ impl Inner {
         };
         let flags = ends.flags | if terminal { flag::TTY } else { 0 };
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(plan_fd.as_fd()).chain(ends.borrow()).collect();
-        connection.send(&Request { op: op::EXEC, flags, ..Request::default() }, &fds).await.map_err(failed)?;
-        drop((fds, ends));
+        connection
+            .send(&Request { op: op::EXEC, flags, ..Request::default() }, &fds)
+            .await
+            .map_err(failed)?;
+        drop(fds);
+        drop(ends);
         let (answer, master) = match connection.receive().await.map_err(failed)? {
             Some((answer, master)) if answer.kind == reply::OK => (answer, master),
             Some((answer, _)) => return Err(Names::of_process(&plan).error(OPERATION, Failure::from(answer))),
@@ -118,7 +124,8 @@ impl Inner {
         if let Some(user) = &spec.user {
             let state = self.state_file("exec", id)?;
             let path = format!("/proc/{}/root", state.init.pid);
-            let root = RootFd::open(&path).map_err(|error| Error::from_io("exec", error).with("container", id))?;
+            let root =
+                RootFd::open(&path).map_err(|error| Error::from_io("exec", error).with("container", id))?;
             if !state.init.is_alive() {
                 return Err(not_running("exec", id));
             }

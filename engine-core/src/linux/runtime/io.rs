@@ -76,6 +76,10 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
+    #[allow(
+        deprecated,
+        reason = "an owned descriptor stays open as long as its AsyncFd, and `register` is unsafe"
+    )]
     pub(super) fn new(master: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&master, true)?;
         Ok(Self { master: Arc::new(AsyncFd::new(master)?) })
@@ -118,10 +122,15 @@ impl AsRawFd for Terminal {
 }
 
 impl AsyncRead for Terminal {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.master.poll_read_ready(context))?;
-            let read = guard.try_io(|master| Ok(rustix::io::read(master.get_ref(), buffer.initialize_unfilled())?));
+            let read =
+                guard.try_io(|master| Ok(rustix::io::read(master.get_ref(), buffer.initialize_unfilled())?));
             match read {
                 Ok(Ok(count)) => {
                     buffer.advance(count);

@@ -7,8 +7,8 @@
 //! Invariant: what is true of a container is what its shim says, or its state file once the shim is gone; nothing here
 //! remembers it.
 
-mod container;
 mod cgroups;
+mod container;
 mod exec;
 mod io;
 mod logs;

@@ -33,7 +33,12 @@ pub(super) fn root_is_read_only(launch: &LaunchSpec) -> bool {
 }
 
 /// Adds all mounts and the entries on them to `plan`, in the order in which they are attached.
-pub(super) fn translate(launch: &LaunchSpec, linux: &Linux, cgroups: &Host, plan: &mut LaunchPlan) -> Result<()> {
+pub(super) fn translate(
+    launch: &LaunchSpec,
+    linux: &Linux,
+    cgroups: &Host,
+    plan: &mut LaunchPlan,
+) -> Result<()> {
     let user_namespace = plan.uid_map.is_some();
     for (index, wanted) in launch.rootfs.iter().enumerate() {
         let mut step = engine_mount(wanted)?;
@@ -104,7 +109,11 @@ fn attributes(options: &MountOptions) -> u64 {
 /// A mount in the engine's own words.
 fn engine_mount(wanted: &Mount) -> Result<MountStep> {
     let options = &wanted.options;
-    let mut step = MountStep { attributes: attributes(options), target: target(&wanted.target)?, ..MountStep::default() };
+    let mut step = MountStep {
+        attributes: attributes(options),
+        target: target(&wanted.target)?,
+        ..MountStep::default()
+    };
     match &wanted.kind {
         MountKind::Bind { source, recursive } => {
             bind(&mut step, source, *recursive);
@@ -140,7 +149,8 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
             step.kind = mount::FILESYSTEM;
             step.fstype = "tmpfs".to_owned();
             step.source = b"tmpfs".to_vec();
-            let mut option = |key: &str, value: String| step.options.push((key.to_owned(), value.into_bytes()));
+            let mut option =
+                |key: &str, value: String| step.options.push((key.to_owned(), value.into_bytes()));
             option("mode", format!("{mode:o}"));
             for (key, id) in [("uid", uid), ("gid", gid)] {
                 if *id != 0 {
@@ -258,7 +268,12 @@ fn fill_dev(launch: &LaunchSpec, linux: &Linux, plan: &mut LaunchPlan) -> Result
         for at in parents {
             let parent = entry.path[..at].to_owned();
             if made.insert(parent.clone()) {
-                plan.entries.push(EntryStep { mount: dev, mode: S_IFDIR | 0o755, path: parent, ..EntryStep::default() });
+                plan.entries.push(EntryStep {
+                    mount: dev,
+                    mode: S_IFDIR | 0o755,
+                    path: parent,
+                    ..EntryStep::default()
+                });
             }
         }
         if made.insert(entry.path.clone()) {
@@ -268,11 +283,27 @@ fn fill_dev(launch: &LaunchSpec, linux: &Linux, plan: &mut LaunchPlan) -> Result
     for device in defaults::DEVICES {
         let mode = 0o020_000 | device.mode;
         let number = device_number(device.major, device.minor);
-        add(plan, EntryStep { mode, device: number, path: below_dev(Path::new(device.path))?, ..EntryStep::default() });
+        add(
+            plan,
+            EntryStep {
+                mode,
+                device: number,
+                path: below_dev(Path::new(device.path))?,
+                ..EntryStep::default()
+            },
+        );
     }
     for (path, link) in defaults::DEVICE_LINKS {
         let data = [link.as_bytes(), b"\0"].concat();
-        add(plan, EntryStep { mode: S_IFLNK | 0o777, path: below_dev(Path::new(path))?, data, ..EntryStep::default() });
+        add(
+            plan,
+            EntryStep {
+                mode: S_IFLNK | 0o777,
+                path: below_dev(Path::new(path))?,
+                data,
+                ..EntryStep::default()
+            },
+        );
     }
     for device in linux.devices().iter().flatten() {
         let kind = match device.typ() {
@@ -280,7 +311,8 @@ fn fill_dev(launch: &LaunchSpec, linux: &Linux, plan: &mut LaunchPlan) -> Result
             LinuxDeviceType::P => 0o010_000,
             _ => 0o020_000,
         };
-        let part = |number: i64| u32::try_from(number).map_err(|_| invalid("a device number is out of range"));
+        let part =
+            |number: i64| u32::try_from(number).map_err(|_| invalid("a device number is out of range"));
         add(
             plan,
             EntryStep {
@@ -295,13 +327,20 @@ fn fill_dev(launch: &LaunchSpec, linux: &Linux, plan: &mut LaunchPlan) -> Result
     }
     if launch.terminal.is_some() {
         add(plan, EntryStep { mode: S_IFREG | 0o600, path: "console".to_owned(), ..EntryStep::default() });
-        plan.mounts.push(MountStep { kind: mount::CONSOLE, target: b"/dev/console".to_vec(), ..MountStep::default() });
+        plan.mounts.push(MountStep {
+            kind: mount::CONSOLE,
+            target: b"/dev/console".to_vec(),
+            ..MountStep::default()
+        });
     }
     Ok(())
 }
 
 fn below_dev(path: &Path) -> Result<String> {
-    let below = path.strip_prefix("/dev").ok().filter(|rest| rest.components().all(|c| matches!(c, Component::Normal(_))));
+    let below = path
+        .strip_prefix("/dev")
+        .ok()
+        .filter(|rest| rest.components().all(|c| matches!(c, Component::Normal(_))));
     match below.and_then(Path::to_str) {
         Some(rest) if !rest.is_empty() => Ok(rest.to_owned()),
         _ => Err(invalid("a device's path is one beneath /dev").with("device", path.display())),
@@ -320,7 +359,8 @@ fn own_by_mapped_root(linux: &Linux, plan: &mut LaunchPlan) {
         covers.map_or(0, oci_spec::runtime::LinuxIdMapping::host_id)
     };
     let (uid, gid) = (root_of(linux.uid_mappings()), root_of(linux.gid_mappings()));
-    for step in plan.mounts.iter_mut().filter(|step| step.fstype == "tmpfs" && step.kind == mount::FILESYSTEM) {
+    for step in plan.mounts.iter_mut().filter(|step| step.fstype == "tmpfs" && step.kind == mount::FILESYSTEM)
+    {
         for (key, id) in [("uid", uid), ("gid", gid)] {
             if !step.options.iter().any(|(known, _)| known == key) {
                 step.options.push((key.to_owned(), id.to_string().into_bytes()));

@@ -2,8 +2,8 @@
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitType, Process};
 
-use super::translate::invalid;
 use super::Inner;
+use super::translate::invalid;
 use crate::error::Result;
 use crate::launch::{LaunchSpec, SeccompPolicy};
 use crate::linux::plan::ProcessPlan;
@@ -27,7 +27,9 @@ impl Inner {
             env: process.env().iter().flatten().map(|text| text.clone().into_bytes()).collect(),
             cwd: super::translate::text(process.cwd())?,
             terminal: launch.terminal.map(|size| (size.rows, size.columns)),
-            seccomp: self.filter(launch, bounding)?.map(|program| (program.flags(), program.as_bytes().to_vec())),
+            seccomp: self
+                .filter(launch, bounding)?
+                .map(|program| (program.flags(), program.as_bytes().to_vec())),
             ..ProcessPlan::default()
         };
         if plan.argv.is_empty() {
@@ -55,7 +57,12 @@ impl Inner {
 }
 
 /// Gives the process its user, and the capabilities that such a user has.
-pub(super) fn become_user(plan: &mut ProcessPlan, user: &ResolvedUser, bounding: CapabilitySet, ambient: CapabilitySet) {
+pub(super) fn become_user(
+    plan: &mut ProcessPlan,
+    user: &ResolvedUser,
+    bounding: CapabilitySet,
+    ambient: CapabilitySet,
+) {
     (plan.uid, plan.gid) = (user.uid, user.gid);
     plan.groups.clone_from(&user.groups);
     let sets = ProcessCapabilities::for_user(bounding, user.uid, ambient);

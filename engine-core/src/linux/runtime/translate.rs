@@ -62,7 +62,6 @@ impl Inner {
         // One order, whatever the map's: failures name the same one each time.
         plan.sysctls.sort();
         mounts::translate(launch, linux, &self.cgroups, &mut plan)?;
-        self.cgroups.plan(id, launch, &mut plan);
         if launch.log.driver == LogDriver::JsonFile {
             plan.log = Some((launch.log.max_size, launch.log.max_file, super::logs::FILE.to_owned()));
         }
@@ -85,7 +84,8 @@ impl Inner {
 fn namespaces(linux: &Linux, plan: &mut LaunchPlan) -> Result<()> {
     for namespace in linux.namespaces().iter().flatten() {
         let kind = flag(namespace.typ()).ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "prepare container").with_message("time namespaces are not supported")
+            Error::new(ErrorKind::Unsupported, "prepare container")
+                .with_message("time namespaces are not supported")
         })?;
         match namespace.path() {
             None => plan.namespaces |= kind,
@@ -131,7 +131,9 @@ fn sysctl_path(name: &str) -> Result<String> {
 }
 
 pub(super) fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| invalid("a path is not UTF-8").with("path", path.display()))
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| invalid("a path is not UTF-8").with("path", path.display()))
 }
 
 #[cfg(test)]

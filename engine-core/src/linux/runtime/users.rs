@@ -45,9 +45,9 @@ impl Cache {
                 {
                     return Ok(user.clone());
                 }
-                let mounted = overlay(own, lower)
-                    .and_then(RootFd::from_fd)
-                    .map_err(|error| Error::from_io("look up user", error).with_message("cannot mount the image"))?;
+                let mounted = overlay(own, lower).and_then(RootFd::from_fd).map_err(|error| {
+                    Error::from_io("look up user", error).with_message("cannot mount the image")
+                })?;
                 let user = resolve(&mounted, &launch.user, &launch.group_add)?;
                 if own.is_none() {
                     let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

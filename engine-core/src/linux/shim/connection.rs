@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -33,6 +33,10 @@ pub(super) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &[BorrowedFd<
 
 impl Connection {
     /// Uses a connected socket.
+    #[allow(
+        deprecated,
+        reason = "an owned descriptor stays open as long as its AsyncFd, and `register` is unsafe"
+    )]
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Self { socket: AsyncFd::with_interest(socket, Interest::READABLE | Interest::WRITABLE)? })

@@ -89,10 +89,12 @@ impl Names {
             step::JOIN_OPEN | step::JOIN => {
                 error.with("namespace", named(&self.joins, at)).with_message("the namespace cannot be joined")
             }
-            step::MASK => error.with("path", named(&self.masked, at)).with_message("the path cannot be masked"),
-            step::READONLY => {
-                error.with("path", named(&self.read_only, at)).with_message("the path cannot be made read-only")
+            step::MASK => {
+                error.with("path", named(&self.masked, at)).with_message("the path cannot be masked")
             }
+            step::READONLY => error
+                .with("path", named(&self.read_only, at))
+                .with_message("the path cannot be made read-only"),
             step::SYSCTL => error
                 .with_kind(ErrorKind::InvalidArgument)
                 .with("sysctl", named(&self.sysctls, at).trim_start_matches("sys/").replace('/', "."))
@@ -133,11 +135,12 @@ impl Names {
                 .with_kind(ErrorKind::InvalidArgument)
                 .with_message("the source of the mount does not exist"),
             (step::MOUNT_SOURCE, _) => error.with_message("the source of the mount cannot be prepared"),
-            (step::MOUNT_TARGET, rustix::io::Errno::LOOP | rustix::io::Errno::XDEV | rustix::io::Errno::NOTDIR) => {
-                error
-                    .with_kind(ErrorKind::InvalidArgument)
-                    .with_message("the mount's target in the image is a symbolic link or a file where it must not be")
-            }
+            (
+                step::MOUNT_TARGET,
+                rustix::io::Errno::LOOP | rustix::io::Errno::XDEV | rustix::io::Errno::NOTDIR,
+            ) => error.with_kind(ErrorKind::InvalidArgument).with_message(
+                "the mount's target in the image is a symbolic link or a file where it must not be",
+            ),
             (step::MOUNT_TARGET, _) => error.with_message("the mount's target cannot be made"),
             (_, rustix::io::Errno::NOTDIR) => error
                 .with_kind(ErrorKind::InvalidArgument)

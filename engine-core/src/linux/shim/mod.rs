@@ -15,4 +15,4 @@ pub(crate) mod wire;
 pub(crate) use connection::{Connection, is_gone};
 pub(crate) use failure::{Failure, Names};
 pub(crate) use spawn::{sealed, spawn};
-pub(crate) use state_file::{ProcessRef, ShimState, StateStatus, boot_id};
+pub(crate) use state_file::{ShimState, StateStatus, boot_id};

@@ -52,6 +52,8 @@ pub(crate) enum StateStatus {
 pub(crate) struct ShimState {
     pub(crate) status: StateStatus,
     pub(crate) boot_id: String,
+    /// Path in the hierarchies; empty without one.
+    pub(crate) cgroup: String,
     pub(crate) shim: ProcessRef,
     pub(crate) init: ProcessRef,
     /// Nanoseconds since 1970, 0 for never.
@@ -89,6 +91,7 @@ impl ShimState {
             let numbers = || -> Option<Vec<u64>> { value.split(' ').map(|word| word.parse().ok()).collect() };
             match key {
                 "version" => version = Some(value),
+                "cgroup" => state.cgroup = value.to_owned(),
                 "boot_id" => state.boot_id = value.to_owned(),
                 "status" => {
                     state.status = match value {
@@ -165,7 +168,9 @@ mod tests {
 
     #[test]
     fn damaged_state_files_are_refused() {
-        for (from, to) in [("version 1", "version 2"), ("exited", "asleep"), ("exit 137", "exit 1370"), ("70", "x")] {
+        for (from, to) in
+            [("version 1", "version 2"), ("exited", "asleep"), ("exit 137", "exit 1370"), ("70", "x")]
+        {
             assert!(ShimState::parse(&SAMPLE.replace(from, to)).is_none(), "{to}");
         }
     }
