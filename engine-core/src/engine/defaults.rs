@@ -20,15 +20,15 @@ pub(super) struct Defaults {
 /// Opens the embedded implementations over `root`.
 #[cfg(feature = "linux")]
 pub(super) async fn open(root: &Path, run_root: &Path, database: &Arc<Database>) -> Result<Defaults> {
-    // PENDING: LinuxRuntime, LocalImageStore, LocalVolumes are on their way.
-    #[cfg(any())]
-    return Ok(Defaults {
-        images: Arc::new(LocalImageStore::open(root, Arc::clone(database)).await?),
-        runtime: Arc::new(LinuxRuntime::open(root, run_root).await?),
-        volumes: Arc::new(LocalVolumes::open(root).await?),
+    use crate::linux::image_store::LocalImageStoreOptions;
+    use crate::linux::{LinuxRuntime, LocalImageStore, LocalVolumes};
+    let (store_root, store_database) = (root.to_owned(), Arc::clone(database));
+    let images = super::blocking(move || {
+        LocalImageStore::open(&store_root, store_database, LocalImageStoreOptions::default())
     });
-    let _ = (run_root, database);
-    Err(Error::new(crate::error::ErrorKind::Unsupported, "open engine").with("root", root.display()))
+    let (images, runtime, volumes) =
+        tokio::try_join!(images, LinuxRuntime::open(root, run_root), LocalVolumes::open(root))?;
+    Ok(Defaults { images: Arc::new(images), runtime: Arc::new(runtime), volumes: Arc::new(volumes) })
 }
 
 /// Without the feature `linux` there are no defaults.

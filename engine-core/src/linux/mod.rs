@@ -17,4 +17,6 @@ mod host;
 pub use host::{check_host, diagnose};
 pub(crate) mod tar;
 
+pub use image_store::LocalImageStore;
 pub use runtime::LinuxRuntime;
+pub use volumes::LocalVolumes;

@@ -118,12 +118,42 @@ fn rlimit(limit: &PosixRlimit) -> (u32, u64, u64) {
         PosixRlimitType::RlimitRtprio => 14,
         PosixRlimitType::RlimitRttime => 15,
     };
-    // More open files than fs.nr_open are refused even to root: clamp, never fail.
-    let most = if resource == 7 { most_open_files() } else { u64::MAX };
+    let most = most_allowed(resource);
     (resource, limit.soft().min(most), limit.hard().min(most))
 }
 
-fn most_open_files() -> u64 {
-    let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
-    text.trim().parse().unwrap_or(1 << 20)
+/// The highest hard limit that may be set here: without CAP_SYS_RESOURCE our own, see setrlimit(2). A wish beyond it is
+/// clamped, since a container with fewer files than it asked for is better than none.
+fn most_allowed(resource: u32) -> u64 {
+    use rustix::process::Resource;
+    let kind = match resource {
+        0 => Resource::Cpu,
+        1 => Resource::Fsize,
+        2 => Resource::Data,
+        3 => Resource::Stack,
+        4 => Resource::Core,
+        5 => Resource::Rss,
+        6 => Resource::Nproc,
+        7 => Resource::Nofile,
+        8 => Resource::Memlock,
+        9 => Resource::As,
+        10 => Resource::Locks,
+        11 => Resource::Sigpending,
+        12 => Resource::Msgqueue,
+        13 => Resource::Nice,
+        14 => Resource::Rtprio,
+        _ => Resource::Rttime,
+    };
+    let own = rustix::process::getrlimit(kind).maximum.unwrap_or(u64::MAX);
+    let raises = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE));
+    match (raises, resource) {
+        (false, _) => own,
+        // More open files than fs.nr_open are refused even then.
+        (true, 7) => {
+            let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
+            text.trim().parse().unwrap_or(1 << 20)
+        }
+        (true, _) => u64::MAX,
+    }
 }
