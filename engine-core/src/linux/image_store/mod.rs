@@ -28,6 +28,8 @@ mod unpack;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_real;
 
 pub use options::{LayerDriver, LocalImageStoreOptions};
 pub use store::LocalImageStore;

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
@@ -75,19 +75,17 @@ fn trial(dir: &Path) -> Step<()> {
 
 fn mount(dir: &Path) -> Step<OwnedFd> {
     let context = step("open overlayfs", rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC))?;
-    let lower = format!("{}:{}", escaped(&dir.join("high")), escaped(&dir.join("low")));
+    // fsconfig(2) takes strings of at most 255 bytes, and colons separate directories: so no real path.
+    let base = OwnedFd::from(fs::File::open(dir).map_err(|e| ("open a directory", e))?);
+    let dir = format!("/proc/self/fd/{}", base.as_raw_fd());
+    let lower = format!("{dir}/high:{dir}/low");
     let set = |key: &str, value: &str| {
         step("configure overlayfs", rustix::mount::fsconfig_set_string(&context, key, value))
     };
     set("lowerdir", &lower)?;
-    set("upperdir", &dir.join("upper").to_string_lossy())?;
-    set("workdir", &dir.join("work").to_string_lossy())?;
+    set("upperdir", &format!("{dir}/upper"))?;
+    set("workdir", &format!("{dir}/work"))?;
     step("mount overlayfs", rustix::mount::fsconfig_create(&context))?;
     let flags = FsMountFlags::FSMOUNT_CLOEXEC;
     step("mount overlayfs", rustix::mount::fsmount(&context, flags, MountAttrFlags::empty()))
-}
-
-/// Colons separate directories in `lowerdir`.
-fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:")
 }

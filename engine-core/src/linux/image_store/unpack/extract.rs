@@ -111,6 +111,13 @@ impl Unpacker<'_> {
         archive: &mut ArchiveReader<R>,
     ) -> Result<(), UnpackError> {
         let (parent, name) = tree::split(clean);
+        if clean.first() == Some(&b'.') && clean.starts_with(b".wh..wh.") && name != b".wh..wh..opq" {
+            // Aufs kept its own files at the root of a layer, as Docker's first images show. Nobody unpacks them.
+            return Ok(());
+        }
+        if tree::components(parent).any(|part| part.starts_with(b".wh.")) {
+            return Err(UnpackError::refused(&entry.path, "a whiteout is no directory"));
+        }
         if let Some(hidden) = name.strip_prefix(b".wh.") {
             return self.whiteout(entry, parent, hidden);
         }
@@ -319,9 +326,9 @@ impl Unpacker<'_> {
             return Err(UnpackError::refused(&entry.path, "a whiteout of nothing"));
         }
         let opaque = hidden == b".wh..opq";
-        // Other names of this kind are private to aufs (its hard link store and the like).
+        // Other names of this kind were private to aufs.
         if hidden.starts_with(b".wh.") && !opaque {
-            return Ok(());
+            return Err(UnpackError::refused(&entry.path, "an unknown kind of whiteout"));
         }
         if self.whiteouts == Whiteouts::Ignore {
             return Ok(());
