@@ -47,6 +47,14 @@ impl<'a> Header<'a> {
             [0, 0, 0, 0, 0, 0, 0, 0] => Dialect::V7,
             _ => return Err("unknown magic".into()),
         };
+        // V7 ends with the link's name; some readers take a ustar prefix from behind it all the same.
+        if dialect == Dialect::V7 && block[257..].iter().any(|byte| *byte != 0) {
+            return Err("V7 header with fields of a later format".into());
+        }
+        // GNU's headers have times of incremental backups there, which some readers take for a prefix too.
+        if dialect == Dialect::Gnu && block[156] != b'S' && block[345..500].iter().any(|byte| *byte != 0) {
+            return Err("GNU header with fields of incremental backups".into());
+        }
         // star puts times behind a shorter prefix; readers disagree about the name then.
         if dialect == Dialect::Ustar
             && &block[508..512] == b"tar\0"

@@ -303,6 +303,10 @@ impl<R: BufRead> ArchiveReader<R> {
         if self.read_full(&mut data)? != data.len() {
             return Err(truncated(self.offset));
         }
+        // Some readers take names up to the NUL, wherever the size says they end.
+        if data[size..].iter().any(|byte| *byte != 0) {
+            return Err(self.malformed(format!("data behind the end of a {what}")));
+        }
         data.truncate(size);
         Ok(data)
     }

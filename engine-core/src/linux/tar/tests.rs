@@ -43,7 +43,7 @@ fn c3_sound_archives_are_read() {
     // PAX size wins: the three bytes are this entry's data.
     archive.data(b"abc");
     archive.long(b'L', long.as_bytes()).long(b'K', b"target/of/link").block(&Block::gnu(b"x", b'2', 0));
-    archive.block(Block::ustar(b"v7dir/", 0, 0).put(257, &[0; 8]));
+    archive.block(Block::ustar(b"v7dir/", 0, 0).put(257, &[0; 255]));
     archive.block(&Block::ustar(b"contiguous", b'7', 1)).data(b"c");
     archive.block(Block::ustar(b"leaf", b'0', 0).put(345, b"pre/fix"));
     let entries = list(&archive.end()).unwrap();
