@@ -60,6 +60,8 @@ struct TokenKey {
 #[derive(Clone, Debug)]
 struct Token {
     secret: Secret,
+    /// What it was got with, which an answer must not be quoted with either.
+    spent: Vec<Secret>,
     ends: Instant,
     had_credentials: bool,
 }
@@ -105,7 +107,7 @@ impl Authorizer {
             let slot = self.slot(key);
             let mut held = slot.lock().await;
             // Another request may have replaced it already.
-            let same = held.as_ref().is_some_and(|t| refused.secrets.iter().any(|secret| *secret == t.secret));
+            let same = held.as_ref().is_some_and(|t| refused.secrets.contains(&t.secret));
             if same {
                 *held = None;
             }
@@ -128,7 +130,10 @@ impl Authorizer {
                 Some(Credentials::Basic { username, password }) => {
                     // Loopback and configured hosts alone are ever spoken to without TLS; kept here for whoever changes that.
                     if !origin.is_secure() && !transport.rules.allows(origin) {
-                        return Err(Fault::new(ErrorKind::PermissionDenied, "no password is sent by plain http"));
+                        return Err(Fault::new(
+                            ErrorKind::PermissionDenied,
+                            "no password is sent by plain http",
+                        ));
                     }
                     basic(&username, &password).map(Some)
                 }
@@ -145,11 +150,20 @@ impl Authorizer {
                 let mut held = slot.lock().await;
                 let token = match held.as_ref().filter(|token| token.ends > Instant::now()) {
                     Some(token) => token.clone(),
-                    None => held.insert(self.fetch(transport, endpoint, &key).await?).clone(),
+                    None => match self.fetch(transport, endpoint, &key).await {
+                        Ok(token) => held.insert(token).clone(),
+                        Err(fault) => {
+                            // A challenge that leads nowhere must not stand in the way of a better one.
+                            self.challenges.lock().unwrap_or_else(PoisonError::into_inner).remove(origin);
+                            return Err(fault);
+                        }
+                    },
                 };
                 let value = header(&format!("Bearer {}", token.secret.expose()))?;
                 let had_credentials = token.had_credentials;
-                Ok(Some(Authorization { value, secrets: vec![token.secret], had_credentials, token: Some(key) }))
+                let mut secrets = token.spent;
+                secrets.push(token.secret);
+                Ok(Some(Authorization { value, secrets, had_credentials, token: Some(key) }))
             }
         }
     }
@@ -195,10 +209,17 @@ impl Authorizer {
         )))
     }
 
-    async fn fetch(&self, transport: &Transport, endpoint: &Endpoint, key: &TokenKey) -> Result<Token, Fault> {
+    async fn fetch(
+        &self,
+        transport: &Transport,
+        endpoint: &Endpoint,
+        key: &TokenKey,
+    ) -> Result<Token, Fault> {
         let mut url = self.realm(transport, endpoint, key)?;
         url.set_fragment(None);
-        let Challenge::Bearer { service, .. } = &key.challenge else { return Err(Fault::corrupt("no realm")) };
+        let Challenge::Bearer { service, .. } = &key.challenge else {
+            return Err(Fault::corrupt("no realm"));
+        };
         let credentials = self.source.find(&endpoint.name).await?;
         let asked = Instant::now();
         let mut secrets = Vec::new();
@@ -243,9 +264,9 @@ impl Authorizer {
         let mut request = request;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         let had_credentials = credentials.is_some();
-        let secret = self.ask(transport, endpoint, request, had_credentials, &secrets).await?;
-        let life = secret.1.clamp(SHORTEST_LIFE, LONGEST_LIFE);
-        Ok(Token { secret: secret.0, ends: asked + Duration::from_secs(life) - SLACK, had_credentials })
+        let (secret, life) = self.ask(transport, endpoint, request, had_credentials, &secrets).await?;
+        let ends = asked + Duration::from_secs(life.clamp(SHORTEST_LIFE, LONGEST_LIFE)) - SLACK;
+        Ok(Token { secret, spent: secrets, ends, had_credentials })
     }
 
     /// Sends a token request; redirects are not followed, since they would carry the credentials.
@@ -267,7 +288,10 @@ impl Authorizer {
                 details: String,
             }
             let told = serde_json::from_slice::<Told>(&body).map(|told| scrub(&told.details, secrets));
-            let told = told.ok().filter(|told| !told.is_empty()).map_or_else(String::new, |told| format!(": {told}"));
+            let told = told
+                .ok()
+                .filter(|told| !told.is_empty())
+                .map_or_else(String::new, |told| format!(": {told}"));
             return Err(Fault::unauthenticated(&endpoint.name, had_credentials, &told));
         }
         if !status.is_success() {

@@ -73,10 +73,10 @@ impl BlobStream {
 
     /// Opens the first connection, so that an absent blob is an error here and not in the stream.
     pub(crate) async fn start(mut self) -> Result<ByteStream> {
-        if self.position < self.blob.size {
-            if let Err(fault) = self.open().await {
-                return Err(self.error(fault));
-            }
+        if self.position < self.blob.size
+            && let Err(fault) = self.open().await
+        {
+            return Err(self.error(fault));
         }
         Ok(Box::pin(stream::try_unfold(self, |mut this| async move {
             match this.next().await {
@@ -206,9 +206,9 @@ fn check(
     if !partial {
         // The range was ignored, or none was asked for.
         return match length {
-            Some(length) if length != size => Err(Fault::corrupt(format!(
-                "its blob has {length} bytes, and the descriptor says {size}"
-            ))),
+            Some(length) if length != size => {
+                Err(Fault::corrupt(format!("its blob has {length} bytes, and the descriptor says {size}")))
+            }
             _ => Ok(position),
         };
     }
@@ -241,11 +241,14 @@ mod tests {
 
     #[test]
     fn only_the_range_asked_for_is_taken() {
-        let with = |range: &'static str| HeaderMap::from_iter([(CONTENT_RANGE, HeaderValue::from_static(range))]);
+        let with =
+            |range: &'static str| HeaderMap::from_iter([(CONTENT_RANGE, HeaderValue::from_static(range))]);
         let partial = |range, length| check(&with(range), true, length, 5, 10).ok();
         assert_eq!(partial("bytes 5-9/10", Some(5)), Some(0));
         assert_eq!(partial("bytes 5-7/*", None), Some(0));
-        for wrong in ["bytes 4-9/10", "bytes 6-9/10", "bytes 5-10/10", "bytes 5-9/11", "bytes 9-5/10", "5-9/10", ""] {
+        for wrong in
+            ["bytes 4-9/10", "bytes 6-9/10", "bytes 5-10/10", "bytes 5-9/11", "bytes 9-5/10", "5-9/10", ""]
+        {
             assert_eq!(partial(wrong, None), None, "{wrong}");
         }
         assert_eq!(partial("bytes 5-9/10", Some(6)), None);

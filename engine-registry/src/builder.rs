@@ -29,7 +29,7 @@ use engine_core::error::ErrorKind;
 #[must_use]
 pub struct RegistryBuilder {
     credentials: Vec<(String, Credentials)>,
-    docker_config: Option<PathBuf>,
+    docker_config: Option<DockerConfig>,
     authorities: Vec<Vec<u8>>,
     certs_dir: Option<PathBuf>,
     system_roots: bool,
@@ -79,8 +79,8 @@ impl RegistryBuilder {
     }
 
     /// Names a `config.json` of Docker's to find credentials in, and allows the helpers it names to be run.
-    pub fn with_docker_config(mut self, path: impl Into<PathBuf>) -> Self {
-        self.docker_config = Some(path.into());
+    pub fn with_docker_config(mut self, config: impl Into<DockerConfig>) -> Self {
+        self.docker_config = Some(config.into());
         self
     }
 
@@ -176,8 +176,8 @@ impl RegistryBuilder {
             Endpoint::registry(&registry)?;
             source.give(&registry, credentials);
         }
-        if let Some(path) = self.docker_config {
-            source.set_config(DockerConfig::new(path));
+        if let Some(config) = self.docker_config {
+            source.set_config(config);
         }
         let mut authorities = Vec::new();
         for pem in &self.authorities {

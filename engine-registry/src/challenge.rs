@@ -48,10 +48,8 @@ mod tests {
     #[test]
     fn bearer_is_preferred_and_its_parameters_are_read() {
         let bearer = r#"Bearer realm="https://auth.example/t",service="reg",scope="repository:a:pull,push""#;
-        let expected = Challenge::Bearer {
-            realm: "https://auth.example/t".to_owned(),
-            service: Some("reg".to_owned()),
-        };
+        let expected =
+            Challenge::Bearer { realm: "https://auth.example/t".to_owned(), service: Some("reg".to_owned()) };
         assert_eq!(parsed(&[bearer]).as_ref(), Some(&expected));
         assert_eq!(parsed(&[r#"Basic realm="x""#, bearer]).as_ref(), Some(&expected));
         assert_eq!(parsed(&[&format!(r#"basic realm="x", {bearer}"#)]).as_ref(), Some(&expected));
@@ -60,7 +58,9 @@ mod tests {
 
     #[test]
     fn other_and_malformed_challenges_are_no_challenge() {
-        for text in ["", "Negotiate", "Bearer", "Bearer realm=\"\"", "Digest realm=\"x\"", "=,\"", "Bearer realm=\"a"] {
+        for text in
+            ["", "Negotiate", "Bearer", "Bearer realm=\"\"", "Digest realm=\"x\"", "=,\"", "Bearer realm=\"a"]
+        {
             assert_eq!(parsed(&[text]), None, "{text:?}");
         }
     }

@@ -149,7 +149,9 @@ impl RegistryClient for OciRegistry {
         let places = self.places(reference).map_err(fail)?;
         let subject = (reference.registry(), reference.repository());
         let scopes = pull_scope(reference).to_vec();
-        BlobStream::new(Arc::clone(&self.session), places, subject, scopes, blob.clone(), offset).start().await
+        BlobStream::new(Arc::clone(&self.session), places, subject, scopes, blob.clone(), offset)
+            .start()
+            .await
     }
 
     async fn has_blob(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
@@ -213,7 +215,9 @@ fn push_scope(reference: &Reference) -> Vec<String> {
 fn about(operation: &'static str, reference: &Reference, fault: Fault) -> Error {
     let error = fault.into_error(operation, reference.registry(), Some(reference.repository()));
     match operation {
-        "resolve image" | "fetch manifest" | "push manifest" => error.with("reference", reference.tag_or_digest()),
+        "resolve image" | "fetch manifest" | "push manifest" => {
+            error.with("reference", reference.tag_or_digest())
+        }
         _ => error,
     }
 }

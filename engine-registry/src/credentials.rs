@@ -40,10 +40,10 @@ impl CredentialSource {
             return Ok(Some(given.clone()));
         }
         let Some(config) = &self.config else { return Ok(None) };
-        if let Some((when, found)) = self.lock().get(registry) {
-            if when.elapsed() < KEPT {
-                return Ok(found.clone());
-            }
+        if let Some((when, found)) = self.lock().get(registry)
+            && when.elapsed() < KEPT
+        {
+            return Ok(found.clone());
         }
         let found = config.credentials(registry).await.map_err(|error| {
             let hint = error.hint().map(str::to_owned);

@@ -33,12 +33,26 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
     path: PathBuf,
+    helper_dirs: Vec<PathBuf>,
+}
+
+impl<P: Into<PathBuf>> From<P> for DockerConfig {
+    fn from(path: P) -> Self {
+        Self::new(path)
+    }
 }
 
 impl DockerConfig {
     /// Names the file; nothing is read yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), helper_dirs: Vec::new() }
+    }
+
+    /// Adds a directory to look for helpers in before the `PATH`.
+    #[must_use]
+    pub fn with_helper_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.helper_dirs.push(dir.into());
+        self
     }
 
     /// Returns the file's path.
@@ -137,7 +151,7 @@ impl DockerConfig {
         match own.or_else(|| document.get("credsStore")) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(name)) if name.is_empty() => Ok(None),
-            Some(Value::String(name)) => Helper::new(name).map(Some),
+            Some(Value::String(name)) => Helper::new(name, &self.helper_dirs).map(Some),
             Some(_) => Err(self.malformed("the name of a credential helper is no string")),
         }
     }
@@ -179,8 +193,9 @@ impl DockerConfig {
             return Ok(Map::new());
         }
         // The parser's own message may quote a secret: only the place is told.
-        serde_json::from_slice(&text)
-            .map_err(|e| self.malformed(&format!("no JSON object at line {}, column {}", e.line(), e.column())))
+        serde_json::from_slice(&text).map_err(|e| {
+            self.malformed(&format!("no JSON object at line {}, column {}", e.line(), e.column()))
+        })
     }
 
     /// Reads, changes and replaces the file; `change` says whether there is anything to write.
@@ -203,7 +218,8 @@ impl DockerConfig {
         if !change(&mut document)? {
             return Ok(());
         }
-        let mut text = serde_json::to_vec_pretty(&document).map_err(|_| self.malformed("it cannot be written"))?;
+        let mut text =
+            serde_json::to_vec_pretty(&document).map_err(|_| self.malformed("it cannot be written"))?;
         text.push(b'\n');
         // tempfile makes it 0600.
         let mut file = tempfile::Builder::new().prefix(".config.json-").tempfile_in(dir).map_err(failed)?;

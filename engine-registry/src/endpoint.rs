@@ -37,7 +37,8 @@ impl Endpoint {
         if !text.contains("://") {
             return Self::registry(text);
         }
-        let wrong = || Fault::new(ErrorKind::InvalidArgument, format!("the mirror {text:?} is no http(s) URL"));
+        let wrong =
+            || Fault::new(ErrorKind::InvalidArgument, format!("the mirror {text:?} is no http(s) URL"));
         let url = Url::parse(text).map_err(|_| wrong())?;
         let origin = Origin::of(&url).ok_or_else(wrong)?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
@@ -121,7 +122,8 @@ mod tests {
     #[test]
     fn d3_http_is_tried_only_where_it_is_allowed() {
         let mut rules = PlainRules::default();
-        let schemes = |name: &str, rules: &PlainRules| Endpoint::registry(name).unwrap().schemes(rules).unwrap();
+        let schemes =
+            |name: &str, rules: &PlainRules| Endpoint::registry(name).unwrap().schemes(rules).unwrap();
         assert_eq!(schemes("localhost:5000", &rules), [true, false]);
         assert_eq!(schemes("a.example:5000", &rules), [true]);
         rules.add("a.example:5000").unwrap();

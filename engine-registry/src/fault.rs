@@ -99,7 +99,12 @@ impl Fault {
     }
 
     /// Makes it the error of `operation`.
-    pub(crate) fn into_error(self, operation: &'static str, registry: &str, repository: Option<&str>) -> Error {
+    pub(crate) fn into_error(
+        self,
+        operation: &'static str,
+        registry: &str,
+        repository: Option<&str>,
+    ) -> Error {
         let mut error = Error::new(self.0.kind, operation).with("registry", registry);
         if let Some(repository) = repository {
             error = error.with("repository", repository);
@@ -228,7 +233,8 @@ impl Fault {
         } else {
             format!("unauthorized: it wants credentials, or the repository does not exist{told}")
         };
-        Self::new(ErrorKind::Unauthenticated, message).hint(format!("log in with `engine-cli login {registry}`"))
+        Self::new(ErrorKind::Unauthenticated, message)
+            .hint(format!("log in with `engine-cli login {registry}`"))
     }
 }
 

@@ -4,6 +4,7 @@
 //! JSON or a URL goes in by stdin, JSON comes out by stdout. Only a helper that Docker's config.json names is run.
 //! Invariant: it ends within a deadline, its output is bounded, and none of it enters an error, since it may hold the secret.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const TOKEN_USER: &str = "<token>";
 /// A credential helper, by the name that follows `docker-credential-`.
 #[derive(Clone, Debug)]
 pub(crate) struct Helper {
-    program: String,
+    program: PathBuf,
     deadline: Duration,
 }
 
@@ -40,18 +41,20 @@ struct Entry {
 }
 
 impl Helper {
-    /// Names a helper.
+    /// Names a helper, in the first of `dirs` that has it, else on the `PATH`.
     ///
     /// # Errors
     /// If `name` could be anything but the rest of a file name.
-    pub(crate) fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str, dirs: &[PathBuf]) -> Result<Self> {
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(fits) {
             return Err(Error::new(ErrorKind::InvalidArgument, "run credential helper")
                 .with("helper", name)
                 .with_message("its name is not letters, digits, dots and dashes"));
         }
-        Ok(Self { program: format!("docker-credential-{name}"), deadline: DEADLINE })
+        let file = format!("docker-credential-{name}");
+        let found = dirs.iter().map(|dir| dir.join(&file)).find(|path| path.exists());
+        Ok(Self { program: found.unwrap_or_else(|| file.into()), deadline: DEADLINE })
     }
 
     /// Asks for the credentials of `server`.
@@ -62,8 +65,8 @@ impl Helper {
             return if told.trim() == NOT_FOUND { Ok(None) } else { Err(self.failed("get", "it failed")) };
         }
         // The parser's own message may quote the secret.
-        let entry: Entry = serde_json::from_slice(&output)
-            .map_err(|_| self.failed("get", "its answer is malformed"))?;
+        let entry: Entry =
+            serde_json::from_slice(&output).map_err(|_| self.failed("get", "its answer is malformed"))?;
         let secret = entry.secret.as_str().to_owned();
         Ok(match entry.username.as_str() {
             "" if secret.is_empty() => None,
@@ -96,7 +99,7 @@ impl Helper {
 
     fn failed(&self, action: &'static str, message: &str) -> Error {
         Error::new(ErrorKind::Other, "run credential helper")
-            .with("helper", &self.program)
+            .with("helper", self.program.display())
             .with("action", action)
             .with_message(message)
             .with_hint("run the helper by hand, or remove it from Docker's config.json")
@@ -105,7 +108,7 @@ impl Helper {
     async fn run(&self, action: &'static str, input: &[u8]) -> Result<(bool, Zeroizing<Vec<u8>>)> {
         let io = |e| {
             Error::from_io("run credential helper", e)
-                .with("helper", &self.program)
+                .with("helper", self.program.display())
                 .with_hint("Docker's config.json names this helper: install it, or remove its name there")
         };
         let mut child = Command::new(&self.program)
@@ -133,9 +136,9 @@ impl Helper {
             Ok((child.wait().await.map_err(io)?.success(), output))
         };
         // When time is up, dropping the child kills it.
-        timeout(self.deadline, talk)
-            .await
-            .unwrap_or_else(|_| Err(self.failed(action, "it did not end in time").with_kind(ErrorKind::DeadlineExceeded)))
+        timeout(self.deadline, talk).await.unwrap_or_else(|_| {
+            Err(self.failed(action, "it did not end in time").with_kind(ErrorKind::DeadlineExceeded))
+        })
     }
 }
 
@@ -146,21 +149,21 @@ mod tests {
     #[test]
     fn d2_helper_names_are_names() {
         for wrong in ["", "../x", "a/b", "a b", "a;b", "a\0"] {
-            assert!(Helper::new(wrong).is_err(), "{wrong:?}");
+            assert!(Helper::new(wrong, &[]).is_err(), "{wrong:?}");
         }
-        assert!(Helper::new("ecr-login").is_ok());
+        assert!(Helper::new("ecr-login", &[]).is_ok());
     }
 
     #[tokio::test]
     async fn d2_a_missing_helper_is_an_error_and_names_it() {
-        let error = Helper::new("does-not-exist").unwrap().get("a.example").await.unwrap_err();
+        let error = Helper::new("does-not-exist", &[]).unwrap().get("a.example").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.report().contains("docker-credential-does-not-exist"), "{error:?}");
     }
 
     #[tokio::test]
     async fn a_hanging_helper_is_ended() {
-        let helper = Helper { program: "/bin/sleep".to_owned(), deadline: Duration::from_millis(100) };
+        let helper = Helper { program: "/bin/sleep".into(), deadline: Duration::from_millis(100) };
         // `sleep get` fails at once; `sleep 100` hangs.
         let error = helper.run("100", b"").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);

@@ -24,8 +24,12 @@ const MAX_TAGS: usize = 1_000_000;
 const MAX_PAGES: usize = 10_000;
 
 fn accepted() -> HeaderValue {
-    let types =
-        [media_type::OCI_INDEX, media_type::OCI_MANIFEST, media_type::DOCKER_INDEX, media_type::DOCKER_MANIFEST];
+    let types = [
+        media_type::OCI_INDEX,
+        media_type::OCI_MANIFEST,
+        media_type::DOCKER_INDEX,
+        media_type::DOCKER_MANIFEST,
+    ];
     HeaderValue::from_str(&types.join(", ")).unwrap_or(HeaderValue::from_static("*/*"))
 }
 
@@ -107,7 +111,9 @@ fn check(reference: &Reference, headers: &HeaderMap, bytes: Bytes) -> Result<(De
     if let Some(told) = told_digest(headers)? {
         let actual = told.rehash(&bytes);
         if actual != told {
-            return Err(Fault::corrupt(format!("the manifest has digest {actual}, and its header says {told}")));
+            return Err(Fault::corrupt(format!(
+                "the manifest has digest {actual}, and its header says {told}"
+            )));
         }
     }
     let digest = match reference.digest() {
@@ -173,7 +179,8 @@ pub(crate) async fn tags(
             None => None,
             Some(link) => {
                 let from = answer.response.url();
-                let url = from.join(link).map_err(|_| Fault::corrupt("the link to its next page is no URL"))?;
+                let url =
+                    from.join(link).map_err(|_| Fault::corrupt("the link to its next page is no URL"))?;
                 // A next page elsewhere would not be this registry's list.
                 if Origin::of(&url).as_ref() != Some(&answer.origin) {
                     return Err(Fault::corrupt("the link to its next page leads to another origin"));
@@ -190,7 +197,10 @@ pub(crate) async fn tags(
         }
         tags.extend(page.tags);
         if tags.len() > MAX_TAGS {
-            return Err(Fault::new(ErrorKind::ResourceExhausted, format!("it lists more than {MAX_TAGS} tags")));
+            return Err(Fault::new(
+                ErrorKind::ResourceExhausted,
+                format!("it lists more than {MAX_TAGS} tags"),
+            ));
         }
         match more {
             None => return Ok(tags),
@@ -215,7 +225,10 @@ mod tests {
 
     #[test]
     fn next_links_are_found() {
-        assert_eq!(next_link(r#"</v2/a/tags/list?last=b&n=2>; rel="next""#), Some("/v2/a/tags/list?last=b&n=2"));
+        assert_eq!(
+            next_link(r#"</v2/a/tags/list?last=b&n=2>; rel="next""#),
+            Some("/v2/a/tags/list?last=b&n=2")
+        );
         assert_eq!(next_link(r#"<x>; rel="prev", <y>; rel=next"#), Some("y"));
         for none in ["", "x", "<x>", r#"<x>; rel="prev""#] {
             assert_eq!(next_link(none), None);
@@ -224,9 +237,7 @@ mod tests {
 
     #[test]
     fn d1_one_content_type_and_one_digest() {
-        let two = HeaderMap::from_iter([
-            (CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_MANIFEST)),
-        ]);
+        let two = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_MANIFEST))]);
         assert_eq!(content_type(&two).as_deref(), Some(media_type::OCI_MANIFEST));
         let mut two = two;
         two.append(CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX));

@@ -93,7 +93,8 @@ impl PlainRules {
     /// Adds `host`, `host:port` or a network such as `10.0.0.0/8`, as in dockerd's `insecure-registries`.
     pub(crate) fn add(&mut self, entry: &str) -> Result<(), Fault> {
         let Some((address, bits)) = entry.split_once('/') else {
-            self.hosts.push(Origin::of(&registry_url(entry, "https")?).map_or_else(String::new, |o| o.authority()));
+            self.hosts
+                .push(Origin::of(&registry_url(entry, "https")?).map_or_else(String::new, |o| o.authority()));
             return Ok(());
         };
         let parsed = address.parse::<IpAddr>().ok().zip(bits.parse::<u8>().ok());
@@ -118,9 +119,8 @@ impl PlainRules {
 
     /// Checks a URL that a peer gave us in an answer from `from`: a redirect, an upload location, a token realm.
     pub(crate) fn check(&self, from: &Origin, url: &Url, what: &str) -> Result<Origin, Fault> {
-        let refuse = |why: &str| {
-            Fault::new(ErrorKind::PermissionDenied, format!("its {what} was refused: {why}"))
-        };
+        let refuse =
+            |why: &str| Fault::new(ErrorKind::PermissionDenied, format!("its {what} was refused: {why}"));
         let origin = Origin::of(url).ok_or_else(|| refuse("it is neither http nor https"))?;
         if has_userinfo(url) {
             return Err(refuse("it carries a user name"));
@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn d2_origins_differ_by_scheme_host_and_port() {
         assert_eq!(origin("https://A.example/x"), origin("https://a.example:443/y"));
-        for other in ["http://a.example", "https://a.example:444", "https://b.example", "https://a.example."] {
+        for other in ["http://a.example", "https://a.example:444", "https://b.example", "https://a.example."]
+        {
             assert_ne!(origin("https://a.example"), origin(other));
         }
         assert_eq!(origin("http://[::1]:5000/").authority(), "[::1]:5000");
@@ -203,7 +204,9 @@ mod tests {
         ] {
             assert!(!rules.allows(&origin(no)), "{no}");
         }
-        assert!(rules.add("10.0.0.0/40").is_err() && rules.add("http://x").is_err() && rules.add("a@b").is_err());
+        assert!(
+            rules.add("10.0.0.0/40").is_err() && rules.add("http://x").is_err() && rules.add("a@b").is_err()
+        );
     }
 
     #[test]

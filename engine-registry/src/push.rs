@@ -193,7 +193,12 @@ impl Push<'_> {
     }
 
     /// Pushes a manifest under `target`, a tag or a digest.
-    pub(crate) async fn manifest(&self, target: &str, manifest: &Descriptor, bytes: Bytes) -> Result<(), Fault> {
+    pub(crate) async fn manifest(
+        &self,
+        target: &str,
+        manifest: &Descriptor,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
         let actual = manifest.digest.rehash(&bytes);
         if actual != manifest.digest || bytes.len() as u64 != manifest.size {
             return Err(Fault::corrupt(format!("the manifest has digest {actual}, not {}", manifest.digest)));
@@ -244,7 +249,9 @@ impl Stream for Counted {
                 self.sent.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 return Poll::Ready(Some(Ok(piece)));
             }
-            Some(Ok(_)) => Error::new(ErrorKind::Corrupt, "read blob").with_message("it is longer than its size"),
+            Some(Ok(_)) => {
+                Error::new(ErrorKind::Corrupt, "read blob").with_message("it is longer than its size")
+            }
             Some(Err(error)) => error,
             None if self.left == 0 => return Poll::Ready(None),
             None => Error::new(ErrorKind::Corrupt, "read blob").with_message("it is shorter than its size"),

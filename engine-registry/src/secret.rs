@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn d6_secrets_show_nothing() {
         let secret = Secret::new("canary-1");
-        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "[redacted] [redacted] Some([redacted])");
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(&secret)),
+            "[redacted] [redacted] Some([redacted])"
+        );
     }
 
     #[test]

@@ -109,7 +109,12 @@ impl Session {
     /// Asks until there is an answer that is not a passing failure, or the tries run out.
     ///
     /// The answer may be any other failure: see [`expect`](Self::expect).
-    pub(crate) async fn send(&self, endpoint: &Endpoint, ask: &Ask<'_>, attempts: u32) -> Result<Answer, Fault> {
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        ask: &Ask<'_>,
+        attempts: u32,
+    ) -> Result<Answer, Fault> {
         let mut failed = 0;
         loop {
             let fault = match self.exchange(endpoint, ask).await {
@@ -149,7 +154,8 @@ impl Session {
         if status != StatusCode::UNAUTHORIZED {
             return fault;
         }
-        let told = fault.message().split_once("): ").map_or_else(String::new, |(_, told)| format!(": {told}"));
+        let told =
+            fault.message().split_once("): ").map_or_else(String::new, |(_, told)| format!(": {told}"));
         Fault::unauthenticated(&endpoint.name, answer.had_credentials, &told)
     }
 
@@ -282,7 +288,8 @@ impl Session {
         let text = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let text = text.ok_or_else(|| Fault::corrupt(format!("its {what} has no Location")))?;
         let from = response.url();
-        let url = from.join(text).map_err(|_| Fault::corrupt(format!("the Location of its {what} is no URL")))?;
+        let url =
+            from.join(text).map_err(|_| Fault::corrupt(format!("the Location of its {what} is no URL")))?;
         self.transport.rules.check(&origin_of(from)?, &url, what)?;
         Ok(url)
     }

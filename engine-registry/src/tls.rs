@@ -47,8 +47,11 @@ impl TlsOptions {
             .map_err(|e| Fault::new(ErrorKind::Other, "TLS cannot be set up").source(e))?;
         let files = self.files_of(authority)?;
         let builder = if verify {
-            let mut roots =
-                if self.system_roots { self.system.get_or_init(system_roots).clone() } else { RootCertStore::empty() };
+            let mut roots = if self.system_roots {
+                self.system.get_or_init(system_roots).clone()
+            } else {
+                RootCertStore::empty()
+            };
             for certificate in self.authorities.iter().chain(&files.authorities) {
                 roots
                     .add(certificate.clone())
@@ -69,7 +72,9 @@ impl TlsOptions {
     fn files_of(&self, authority: &str) -> Result<HostFiles, Fault> {
         let mut files = HostFiles::default();
         // A host's name becomes a file's name here: no way up.
-        let Some(dir) = self.certs_dir.as_ref().filter(|_| !authority.starts_with('.')) else { return Ok(files) };
+        let Some(dir) = self.certs_dir.as_ref().filter(|_| !authority.starts_with('.')) else {
+            return Ok(files);
+        };
         let Ok(entries) = fs::read_dir(dir.join(authority)) else { return Ok(files) };
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();

@@ -113,9 +113,10 @@ impl Transport {
             return Ok(client);
         }
         let (tls, authority) = (Arc::clone(&self.tls), key.0.clone());
-        let config = tokio::task::spawn_blocking(move || tls.client_config(&authority, !insecure))
-            .await
-            .map_err(|e| Fault::new(ErrorKind::Other, "reading certificates was interrupted").source(e))??;
+        let config =
+            tokio::task::spawn_blocking(move || tls.client_config(&authority, !insecure)).await.map_err(
+                |e| Fault::new(ErrorKind::Other, "reading certificates was interrupted").source(e),
+            )??;
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let mut builder = Client::builder()
             .tls_backend_preconfigured(config)
@@ -133,9 +134,9 @@ impl Transport {
             let proxy = Proxy::all(proxy.clone()).map(|proxy| proxy.no_proxy(direct));
             builder = builder.proxy(proxy.map_err(Fault::from_transport)?);
         }
-        let client = builder
-            .build()
-            .map_err(|e| Fault::new(ErrorKind::Other, "the HTTP client cannot be made").source(e.without_url()))?;
+        let client = builder.build().map_err(|e| {
+            Fault::new(ErrorKind::Other, "the HTTP client cannot be made").source(e.without_url())
+        })?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         // Another task may have been first: one pool of connections for each key.
         Ok(clients.entry(key).or_insert(client).clone())

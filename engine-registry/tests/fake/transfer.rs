@@ -1,0 +1,404 @@
+//! Transfers: retries, resuming, limits, mirrors, uploads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use engine_core::descriptor::{Descriptor, media_type};
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::io::ByteStream;
+use engine_core::registry_client::{BlobSource, PushOutcome, RegistryClient as _};
+use engine_registry::{OciRegistry, RetryPolicy};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::server::{Fake, Reply, Seen, dead_port};
+use crate::{everything, quick};
+
+fn content() -> Vec<u8> {
+    (0..200_000_u32).map(|n| (n * 7 % 251) as u8).collect()
+}
+
+async fn read(registry: &OciRegistry, fake: &Fake, blob: &Descriptor, offset: u64) -> Result<Vec<u8>> {
+    let mut stream = registry.fetch_blob(&fake.reference("a:b"), blob, offset).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(bytes)
+}
+
+fn start_of(seen: &Seen) -> Option<usize> {
+    seen.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+/// Answers with the content from the range on, cut after `most` bytes.
+fn cut(seen: &Seen, content: &[u8], most: usize) -> Reply {
+    let start = start_of(seen).unwrap_or(0);
+    let rest = &content[start..];
+    let end = rest.len().min(most);
+    let reply = if start > 0 {
+        let range = format!("bytes {start}-{}/{}", content.len() - 1, content.len());
+        Reply::new(206).header("Content-Range", range)
+    } else {
+        Reply::new(200)
+    };
+    reply.body(&rest[..end]).claiming(rest.len())
+}
+
+#[tokio::test]
+async fn a_broken_stream_is_resumed_by_range() {
+    let (content, blob) = (content(), Descriptor::of("x", &content()));
+    let served = content.clone();
+    let fake = Fake::start(move |seen| cut(seen, &served, 30_000)).await;
+    let registry = quick().build().unwrap();
+    assert_eq!(read(&registry, &fake, &blob, 0).await.unwrap(), content);
+    let starts: Vec<_> = fake.requests().iter().map(|seen| start_of(seen).unwrap_or(0)).collect();
+    assert_eq!(starts, (0..7).map(|n| n * 30_000).collect::<Vec<_>>());
+    // From an offset, as after a restart of the program.
+    assert_eq!(read(&registry, &fake, &blob, 150_001).await.unwrap(), content[150_001..]);
+    assert_eq!(read(&registry, &fake, &blob, 200_000).await.unwrap(), [0; 0]);
+    assert_eq!(read(&registry, &fake, &blob, 200_001).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_registry_that_ignores_ranges_is_read_again_and_skipped() {
+    let (content, blob) = (content(), Descriptor::of("x", &content()));
+    let (served, calls) = (content.clone(), AtomicUsize::new(0));
+    let fake = Fake::start(move |_| {
+        let call = calls.fetch_add(1, Ordering::SeqCst);
+        let end = if call < 2 { 70_000 * (call + 1) } else { served.len() };
+        Reply::new(200).body(&served[..end]).claiming(served.len())
+    })
+    .await;
+    assert_eq!(read(&quick().build().unwrap(), &fake, &blob, 0).await.unwrap(), content);
+    assert_eq!(fake.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_silent_registry_is_left_and_resumed() {
+    let (content, blob) = (content(), Descriptor::of("x", &content()));
+    let (served, calls) = (content.clone(), AtomicUsize::new(0));
+    let fake = Fake::start(move |seen| {
+        let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+        if first {
+            cut(seen, &served, 10).hanging(Duration::from_secs(30))
+        } else {
+            cut(seen, &served, usize::MAX)
+        }
+    })
+    .await;
+    let start = Instant::now();
+    assert_eq!(read(&quick().build().unwrap(), &fake, &blob, 0).await.unwrap(), content);
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_truncated_blob_ends_in_an_error() {
+    let (content, blob) = (content(), Descriptor::of("x", &content()));
+    // It really has no more, whatever range it is asked for.
+    let fake = Fake::start(move |seen| {
+        let start = start_of(seen).unwrap_or(0).min(1_000);
+        cut(seen, &content, 1_000 - start)
+    })
+    .await;
+    let error = read(&quick().build().unwrap(), &fake, &blob, 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(fake.requests().len() <= 5);
+}
+
+#[tokio::test]
+async fn wrong_ranges_sizes_and_encodings_are_refused() {
+    let (content, blob) = (content(), Descriptor::of("x", &content()));
+    let total = content.len();
+    let wrong: Vec<Box<dyn Fn(&[u8]) -> Reply + Send + Sync>> = vec![
+        Box::new(move |c| {
+            Reply::new(206).header("Content-Range", format!("bytes 0-{}/{total}", total - 1)).body(c)
+        }),
+        Box::new(move |c| {
+            Reply::new(206)
+                .header("Content-Range", format!("bytes 101-{}/{total}", total - 1))
+                .body(&c[101..])
+        }),
+        Box::new(move |c| {
+            Reply::new(206)
+                .header("Content-Range", format!("bytes 100-{total}/{}", total + 1))
+                .body(&c[100..])
+        }),
+        Box::new(|c| Reply::new(206).body(&c[100..])),
+        Box::new(|c| Reply::new(200).body([c, b"x"].concat())),
+        Box::new(|c| Reply::new(200).body(&c[1..])),
+        Box::new(|c| Reply::new(200).header("Content-Encoding", "gzip").body(c)),
+        // No length claimed, one byte too many.
+        Box::new(|c| Reply::new(200).body([c, b"x"].concat()).chunked()),
+    ];
+    for (number, reply) in wrong.into_iter().enumerate() {
+        let served = content.clone();
+        let fake = Fake::start(move |_| reply(&served)).await;
+        let registry = quick().build().unwrap();
+        let mut stream = match registry.fetch_blob(&fake.reference("a"), &blob, 100).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{number}: {error:?}");
+                continue;
+            }
+        };
+        let mut sum = 100;
+        let error = loop {
+            match stream.next().await {
+                Some(Ok(piece)) => sum += piece.len() as u64,
+                Some(Err(error)) => break error,
+                None => panic!("{number}: accepted"),
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{number}: {error:?}");
+        assert!(sum <= blob.size, "{number}: {sum} bytes");
+    }
+}
+
+#[tokio::test]
+async fn busy_registries_are_asked_again_when_they_say() {
+    let calls = AtomicUsize::new(0);
+    let fake = Fake::start(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::new(429).header("Retry-After", 1),
+        1 => Reply::new(503),
+        _ => Reply::new(200).body(r#"{"name":"a","tags":null}"#),
+    })
+    .await;
+    let start = Instant::now();
+    let tags = quick().build().unwrap().list_tags(&fake.reference("a")).await.unwrap();
+    assert!(tags.is_empty() && start.elapsed() >= Duration::from_secs(1) && fake.requests().len() == 3);
+    // One that asks for an hour is not waited for.
+    let fake = Fake::start(|_| Reply::new(429).header("Retry-After", 3600)).await;
+    let error = quick().build().unwrap().list_tags(&fake.reference("a")).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && error.report().contains("3600 s"), "{error:?}");
+    assert!(error.is_retryable() && fake.requests().len() == 1);
+}
+
+#[tokio::test]
+async fn failures_say_what_failed_and_what_to_do() {
+    let port = dead_port().await;
+    let registry = quick().build().unwrap();
+    let down = format!("127.0.0.1:{port}/team/app:1").parse().unwrap();
+    let error = registry.resolve(&down).await.unwrap_err();
+    let text = error.report();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    for part in [&format!("127.0.0.1:{port}"), "team/app", "onnection refused", "registry is up"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let fake = Fake::start(|_| {
+        Reply::new(404).body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#)
+    })
+    .await;
+    let error = registry.fetch_manifest(&fake.reference("team/app:9")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.report().contains("no such tag") && error.report().contains("\"9\""), "{error:?}");
+    let fake = Fake::start(|_| Reply::new(401).header("WWW-Authenticate", "Basic realm=\"x\"")).await;
+    let error = registry.resolve(&fake.reference("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(error.report().contains(&format!("engine-cli login {}", fake.host())), "{error:?}");
+}
+
+#[tokio::test]
+async fn mirrors_are_tried_in_order_and_the_registry_last() {
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[]}}"#,
+        media_type::OCI_MANIFEST,
+        serde_json::to_string(&Descriptor::of(media_type::OCI_CONFIG, b"{}")).unwrap()
+    );
+    let (content, blob) = (content(), Descriptor::of("x", &content()));
+    let dead = dead_port().await;
+    let empty = Fake::start(|_| Reply::new(404)).await;
+    let liar = Fake::start(|_| Reply::new(200).header("Content-Type", "text/html").body("<html>")).await;
+    // Breaks every blob after 50,000 bytes.
+    let (half, whole) = (content.clone(), content.clone());
+    let flaky = Fake::start(move |seen| {
+        if seen.path().contains("/blobs/") {
+            let start = start_of(seen).unwrap_or(0);
+            return cut(seen, &half, 50_000_usize.saturating_sub(start));
+        }
+        Reply::new(500)
+    })
+    .await;
+    let text = manifest.clone();
+    let origin = Fake::start(move |seen| {
+        if seen.path().contains("/blobs/") {
+            return cut(seen, &whole, usize::MAX);
+        }
+        Reply::new(200).header("Content-Type", media_type::OCI_MANIFEST).body(text.clone())
+    })
+    .await;
+    let registry = quick()
+        .with_mirror(&origin.host(), &format!("http://127.0.0.1:{dead}"))
+        .with_mirror(&origin.host(), &format!("{}/", empty.host()))
+        .with_mirror(&origin.host(), &format!("http://{}/proxy", liar.host()))
+        .with_mirror(&origin.host(), &flaky.host())
+        .build();
+    let registry = registry.unwrap();
+    let (descriptor, bytes) = registry.fetch_manifest(&origin.reference("a:b")).await.unwrap();
+    assert_eq!(
+        (bytes, descriptor),
+        (Bytes::from(manifest.clone()), Descriptor::of(media_type::OCI_MANIFEST, manifest.as_bytes()))
+    );
+    assert!(!empty.requests().is_empty() && !flaky.requests().is_empty());
+    assert!(liar.requests().iter().all(|seen| seen.target.starts_with("/proxy/v2/a/")));
+    // The stream moves on to the next place in the middle.
+    let got = registry.fetch_blob(&origin.reference("a:b"), &blob, 0).await;
+    // The liar answers a blob with ten bytes of HTML, which is refused by its length.
+    let got: Vec<Bytes> = got.unwrap().try_collect().await.unwrap();
+    assert_eq!(got.concat(), content);
+    let last = origin.requests().pop().unwrap();
+    assert_eq!(start_of(&last), Some(50_000));
+    // Docker Hub's name, served by a mirror alone.
+    let hub = OciRegistry::builder().with_mirror("docker.io", &origin.host()).build().unwrap();
+    hub.resolve(&"busybox".parse().unwrap()).await.unwrap();
+    assert!(origin.requests().pop().unwrap().target.starts_with("/v2/library/busybox/manifests/latest"));
+    // Pushes and lists are for the registry itself.
+    let before = empty.requests().len();
+    let _ = registry.list_tags(&origin.reference("a")).await;
+    assert_eq!(empty.requests().len(), before);
+}
+
+/// Content in pieces; `fails` of its streams break in the middle.
+#[derive(Debug)]
+struct Pieces {
+    bytes: Vec<u8>,
+    opened: AtomicUsize,
+    breaks: bool,
+}
+
+#[async_trait]
+impl BlobSource for Pieces {
+    async fn open(&self, offset: u64) -> Result<ByteStream> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let rest = self.bytes[offset as usize..].to_vec();
+        let mut pieces: Vec<_> = rest.chunks(10_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        if self.breaks {
+            pieces[3] = Err(Error::new(ErrorKind::Corrupt, "read blob").with_message("the disk ate it"));
+        }
+        Ok(Box::pin(stream::iter(pieces)))
+    }
+}
+
+fn pieces(breaks: bool) -> Pieces {
+    Pieces { bytes: content(), opened: AtomicUsize::new(0), breaks }
+}
+
+#[tokio::test]
+async fn a_broken_upload_begins_anew() {
+    let (uploads, stored) = (AtomicUsize::new(0), Arc::new(Mutex::new(Vec::new())));
+    let store = Arc::clone(&stored);
+    let fake = Fake::start(move |seen| match seen.method.as_str() {
+        "POST" => Reply::new(202).header("Location", "/v2/a/blobs/uploads/1?_state=x%2Fy"),
+        "PUT" if uploads.fetch_add(1, Ordering::SeqCst) < 2 => Reply::new(502),
+        "PUT" => {
+            *store.lock().unwrap() = seen.body.clone();
+            Reply::new(201)
+        }
+        _ => Reply::new(404),
+    })
+    .await;
+    let (source, blob) = (pieces(false), Descriptor::of("x", &content()));
+    let registry = quick().build().unwrap();
+    let outcome = registry.push_blob(&fake.reference("a"), &blob, None, &source).await.unwrap();
+    assert_eq!((outcome, source.opened.load(Ordering::SeqCst)), (PushOutcome::Uploaded, 3));
+    assert_eq!(*stored.lock().unwrap(), content());
+    let put = fake.requests().pop().unwrap();
+    assert_eq!(put.header("content-length"), Some("200000"));
+    assert!(put.target.contains("_state=x%2Fy&digest=sha256%3A"), "{}", put.target);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_or_lies_about_its_size_stops_the_push() {
+    let fake = Fake::start(|seen| match seen.method.as_str() {
+        "POST" => Reply::new(202).header("Location", "/v2/a/blobs/uploads/1"),
+        "PUT" => Reply::new(201),
+        _ => Reply::new(404),
+    })
+    .await;
+    let registry = quick().build().unwrap();
+    let right = Descriptor::of("x", &content());
+    for (source, size) in [(pieces(true), 200_000), (pieces(false), 199_999), (pieces(false), 200_001)] {
+        let blob = Descriptor::new("x", right.digest.clone(), size);
+        let error = registry.push_blob(&fake.reference("a"), &blob, None, &source).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        assert!(everything(&error).contains("read blob"), "{error:?}");
+    }
+    assert!(
+        fake.requests().iter().all(|seen| seen.method != "PUT"),
+        "a body that is not whole is no request"
+    );
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_takes_ends() {
+    let fake = Fake::start(|seen| match seen.method.as_str() {
+        "POST" => Reply::new(202).header("Location", "/v2/a/blobs/uploads/1"),
+        _ => Reply::new(404),
+    })
+    .await;
+    // A listener that accepts and never reads.
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let location = format!("http://{}/u", deaf.local_addr().unwrap());
+    let post = Fake::start(move |seen| match seen.method.as_str() {
+        "POST" => Reply::new(202).header("Location", &location),
+        _ => Reply::new(404),
+    })
+    .await;
+    drop(fake);
+    let timeouts = engine_registry::Timeouts::default()
+        .with_connect(Duration::from_millis(200))
+        .with_idle(Duration::from_millis(200))
+        .with_answer(Duration::from_millis(200));
+    let registry = OciRegistry::builder()
+        .with_timeouts(timeouts)
+        .with_retry(RetryPolicy::default().with_attempts(1))
+        .build()
+        .unwrap();
+    let blob = Descriptor::of("x", &content());
+    let start = Instant::now();
+    let error = registry.push_blob(&post.reference("a"), &blob, None, &pieces(false)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_registry_that_stores_another_manifest_is_caught() {
+    let fake = Fake::start(|_| {
+        Reply::new(201).header("Docker-Content-Digest", engine_core::digest::Digest::sha256(b"other"))
+    })
+    .await;
+    let bytes = Bytes::from_static(b"{}");
+    let manifest = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
+    let registry = quick().build().unwrap();
+    let error = registry.push_manifest(&fake.reference("a:b"), &manifest, bytes).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // And so is a caller whose bytes are not what the descriptor says.
+    let error = registry.push_manifest(&fake.reference("a:b"), &manifest, Bytes::from_static(b"[]")).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(fake.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn pages_of_tags_are_followed_within_the_registry_only() {
+    let fake = Fake::start(|seen| match seen.target.as_str() {
+        "/v2/a/tags/list" => Reply::new(200)
+            .header("Link", r#"</v2/a/tags/list?last=2>; rel="next""#)
+            .body(r#"{"name":"a","tags":["1","2"]}"#),
+        "/v2/a/tags/list?last=2" => Reply::new(200).body(r#"{"name":"a","tags":["3"]}"#),
+        "/v2/loop/tags/list" => Reply::new(200)
+            .header("Link", r#"</v2/loop/tags/list>; rel="next""#)
+            .body(r#"{"name":"a","tags":[]}"#),
+        _ => Reply::new(200)
+            .header("Link", r#"<http://127.0.0.1:1/x>; rel="next""#)
+            .body(r#"{"name":"a","tags":["1"]}"#),
+    })
+    .await;
+    let registry = quick().build().unwrap();
+    assert_eq!(registry.list_tags(&fake.reference("a")).await.unwrap(), ["1", "2", "3"]);
+    for name in ["loop", "elsewhere"] {
+        let error = registry.list_tags(&fake.reference(name)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+}
