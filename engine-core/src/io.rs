@@ -71,7 +71,8 @@ impl AttachOptions {
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Streams {
-    /// Writes to the process's standard input. Dropping it ends the input.
+    /// Writes to the process's standard input. Dropping it ends the input, unless it is a container's that stays
+    /// open for other clients ([`LaunchSpec::stdin_once`](crate::LaunchSpec::stdin_once)).
     pub stdin: Option<Writer>,
     /// Reads the process's standard output.
     pub stdout: Option<Reader>,

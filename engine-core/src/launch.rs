@@ -38,7 +38,7 @@ pub struct LaunchSpec {
     pub terminal: Option<TerminalSize>,
     /// Keeps standard input open for clients that attach.
     pub open_stdin: bool,
-    /// Closes standard input when the first client that wrote to it goes.
+    /// Closes standard input when the input of the first client that attached to it ends.
     pub stdin_once: bool,
     /// Where the output goes besides attached clients.
     pub log: LogOptions,

@@ -36,9 +36,12 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// Creates the sandbox of container `id`: everything but the execution of its process.
     ///
+    /// A sandbox of this id that has ended is replaced, and its log goes on.
+    ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if a sandbox of this id is there and alive;
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown user or a bad mount source;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty command, an unknown user or a bad
+    /// mount source;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if the host lacks what the spec asks for.
     async fn create(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<Sandbox>;
 
@@ -47,7 +50,9 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`CommandNotFound`](crate::ErrorKind::CommandNotFound) or
     /// [`CommandNotExecutable`](crate::ErrorKind::CommandNotExecutable), after which the sandbox has ended
-    /// with exit code 127 or 126; [`Conflict`](crate::ErrorKind::Conflict) if it was started before.
+    /// with exit code 127 or 126; [`Conflict`](crate::ErrorKind::Conflict) if it was started or has ended before;
+    /// [`NotFound`](crate::ErrorKind::NotFound) if this runtime has nothing of that id, as for all methods below
+    /// but [`delete`](Self::delete).
     async fn start(&self, id: &ContainerId) -> Result<()>;
 
     /// Returns the state of container `id`.
@@ -59,40 +64,61 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Returns the ids of all containers this runtime knows, running or ended and not deleted.
     async fn list(&self) -> Result<Vec<ContainerId>>;
 
-    /// Sends signal number `signal` to the container's process.
+    /// Sends signal number `signal` to the container's process. SIGKILL ends one that is not started, too.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) if this runtime has nothing of that id. A process that has
-    /// ended is no error.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if this runtime has nothing of that id;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) unless `signal` is between 1 and 64. A process that
+    /// has ended is no error.
     async fn signal(&self, id: &ContainerId, signal: i32) -> Result<()>;
 
     /// Freezes all processes of the container. Idempotent.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the container is not running;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the capabilities say so.
     async fn pause(&self, id: &ContainerId) -> Result<()>;
 
     /// Thaws all processes of the container. Idempotent.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
     async fn resume(&self, id: &ContainerId) -> Result<()>;
 
-    /// Waits until the container's process has ended and returns how.
+    /// Waits until the container's process has ended and returns how. What was killed by
+    /// [`signal`](Self::signal) or [`delete`](Self::delete) has the code 137.
     async fn wait(&self, id: &ContainerId) -> Result<ExitStatus>;
 
     /// Attaches the caller to the standard streams of the container's process.
     ///
-    /// Attached between `create` and `start`, it misses nothing. The output streams end when the process has
-    /// ended and all its output was delivered.
+    /// Attached between `create` and `start`, it misses nothing; attached later, it gets what is written from then
+    /// on. The output streams end when the process has ended and all its output was delivered.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the process has ended.
     async fn attach(&self, id: &ContainerId, options: AttachOptions) -> Result<Streams>;
 
     /// Sets the size of the container's terminal.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) if it has no terminal, or has ended.
     async fn resize(&self, id: &ContainerId, size: TerminalSize) -> Result<()>;
 
     /// Runs a process inside the running container.
     ///
-    /// Its streams are connected to the caller's without a copy in between.
+    /// Its streams are connected to the caller's without a copy in between. It is killed when the container ends.
     ///
     /// # Errors
-    /// As [`start`](Self::start); [`Conflict`](crate::ErrorKind::Conflict) if the container is not running.
+    /// [`CommandNotFound`](crate::ErrorKind::CommandNotFound) or
+    /// [`CommandNotExecutable`](crate::ErrorKind::CommandNotExecutable);
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the container is not running, or is paused.
     async fn exec(&self, id: &ContainerId, exec: &ExecSpec, io: AttachOptions) -> Result<ExecProcess>;
 
-    /// Waits until a process started by [`exec`](Self::exec) has ended and returns how.
+    /// Waits until a process started by [`exec`](Self::exec) has ended and returns how. The instance that
+    /// started it knows it until the container is deleted.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if this instance started no such process.
     async fn exec_wait(&self, id: &ContainerId, exec: &ExecId) -> Result<ExitStatus>;
 
     /// Sends a signal to a process started by [`exec`](Self::exec). A process that has ended is no error.
@@ -110,7 +136,7 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Changes the limits of a container, running or not yet started.
     async fn update(&self, id: &ContainerId, resources: &Resources) -> Result<()>;
 
-    /// Returns what the container uses now.
+    /// Returns what the container uses now: nothing, once it has ended.
     async fn stats(&self, id: &ContainerId) -> Result<Stats>;
 
     /// Ends the container if it runs (by SIGKILL) and removes all this runtime holds for it. Idempotent.

@@ -11,12 +11,14 @@ mod faults;
 mod image_store;
 mod network;
 mod registry;
+mod runtime;
 mod volumes;
 
 pub use faults::{Call, Faults};
 pub use image_store::MemoryImageStore;
 pub use network::MemoryNetwork;
 pub use registry::MemoryRegistry;
+pub use runtime::{Input, MemoryRuntime, Output, Process, Program, Signals};
 pub use volumes::MemoryVolumes;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,0 +1,380 @@
+//! One simulated container: its states, its processes, its streams.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use super::super::lock;
+use super::pipe::Pipe;
+use super::process::{Control, Process, Program};
+use super::streams::{Hub, Input, Log, Output, feed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ContainerId, ExecId};
+use crate::io::{AttachOptions, Stdio, Streams, TerminalSize, Writer};
+use crate::launch::{ExecSpec, LaunchSpec, LogDriver};
+use crate::logs::{LogQuery, LogSource, LogStream};
+use crate::resources::Resources;
+use crate::runtime::{ExecProcess, Stats};
+use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
+
+const SIGKILL: i32 = 9;
+/// The exit code of a killed process: 128 + SIGKILL.
+const KILLED: u8 = 137;
+
+#[derive(Debug)]
+pub(super) struct Container {
+    id: ContainerId,
+    launch: LaunchSpec,
+    args: Vec<String>,
+    inner: Mutex<Inner>,
+    stdin: Pipe,
+    hub: Arc<Hub>,
+    log: Arc<Log>,
+    control: Arc<Control>,
+    exit: watch::Sender<Option<ExitStatus>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: RuntimeState,
+    execs: BTreeMap<ExecId, Arc<Exec>>,
+    resources: Resources,
+}
+
+/// A process started by `exec`.
+#[derive(Debug)]
+pub(super) struct Exec {
+    pub(super) control: Arc<Control>,
+    exit: watch::Sender<Option<ExitStatus>>,
+}
+
+impl Exec {
+    pub(super) async fn wait(&self) -> ExitStatus {
+        wait(&self.exit).await
+    }
+}
+
+async fn wait(exit: &watch::Sender<Option<ExitStatus>>) -> ExitStatus {
+    let mut exit = exit.subscribe();
+    let status = exit.wait_for(Option::is_some).await.ok().and_then(|status| *status);
+    status.unwrap_or(ExitStatus::new(KILLED))
+}
+
+pub(super) fn no_terminal(id: &ContainerId) -> Error {
+    Error::new(ErrorKind::Conflict, "resize terminal")
+        .with("container", id)
+        .with_message("the process has no terminal")
+}
+
+impl Container {
+    /// Makes a created container, whose log goes on from that of an earlier run.
+    pub(super) fn new(
+        id: &ContainerId,
+        launch: &LaunchSpec,
+        pid: u32,
+        log: Option<Arc<Log>>,
+    ) -> Result<Self> {
+        let process = launch.oci.process().as_ref();
+        let args = process.and_then(|process| process.args().clone()).unwrap_or_default();
+        if args.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "create container")
+                .with("container", id)
+                .with_message("no command specified"));
+        }
+        let log = log.unwrap_or_else(|| Arc::new(Log::new()));
+        log.set_running(true);
+        let kept = (launch.log.driver != LogDriver::None).then(|| Arc::clone(&log));
+        let stdin = Pipe::default();
+        if !launch.open_stdin {
+            stdin.close();
+        }
+        let mut state = RuntimeState::new(ContainerStatus::Created);
+        state.pid = Some(pid);
+        Ok(Self {
+            id: id.clone(),
+            launch: launch.clone(),
+            args,
+            inner: Mutex::new(Inner { state, execs: BTreeMap::new(), resources: Resources::default() }),
+            stdin,
+            hub: Arc::new(Hub::new(kept)),
+            log,
+            control: Control::new(!launch.init, launch.terminal),
+            exit: watch::channel(None).0,
+        })
+    }
+
+    pub(super) fn launch(&self) -> &LaunchSpec {
+        &self.launch
+    }
+
+    pub(super) fn args(&self) -> &[String] {
+        &self.args
+    }
+
+    pub(super) fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
+    }
+
+    pub(super) fn state(&self) -> RuntimeState {
+        lock(&self.inner).state.clone()
+    }
+
+    pub(super) fn resources(&self) -> Resources {
+        lock(&self.inner).resources.clone()
+    }
+
+    pub(super) async fn wait(&self) -> ExitStatus {
+        wait(&self.exit).await
+    }
+
+    fn conflict(&self, operation: &'static str, why: &str) -> Error {
+        Error::new(ErrorKind::Conflict, operation).with("container", &self.id).with_message(why)
+    }
+
+    /// Goes from created to running; [`run`](Self::run) or [`fail`](Self::fail) follows.
+    pub(super) fn begin(&self) -> Result<()> {
+        let mut inner = lock(&self.inner);
+        if inner.state.status != ContainerStatus::Created {
+            return Err(self.conflict("start container", "it was started before"));
+        }
+        inner.state.status = ContainerStatus::Running;
+        inner.state.started_at = Some(SystemTime::now());
+        Ok(())
+    }
+
+    /// Ends a container whose command cannot run.
+    pub(super) fn fail(&self, kind: ErrorKind) {
+        self.finish(if kind == ErrorKind::CommandNotFound { 127 } else { 126 });
+    }
+
+    /// Runs the container's process in a task of its own.
+    pub(super) fn run(self: &Arc<Self>, program: Arc<dyn Program>) {
+        let terminal = self.launch.terminal.is_some();
+        let oci = self.launch.oci.process().as_ref();
+        let process = Process {
+            args: self.args.clone(),
+            env: oci.and_then(|process| process.env().clone()).unwrap_or_default(),
+            working_dir: oci.map_or_else(|| "/".to_owned(), |process| process.cwd().display().to_string()),
+            stdin: Input(self.stdin.clone()),
+            stdout: Output::of_container(&self.hub, LogSource::Stdout, terminal),
+            stderr: Output::of_container(&self.hub, LogSource::Stderr, terminal),
+            signals: self.control.signals(),
+        };
+        let container = Arc::clone(self);
+        // Also when the tokio runtime goes and the task is dropped, the container has ended.
+        let mut end = OnDrop(Some(move |code| container.finish(code)));
+        let control = Arc::clone(&self.control);
+        tokio::spawn(async move {
+            let code = control.drive(program, process).await;
+            end.call(code);
+        });
+    }
+
+    /// Ends the container, once: its execs, then its output, then the news.
+    fn finish(&self, code: u8) {
+        let execs = {
+            let mut inner = lock(&self.inner);
+            if inner.state.exit.is_some() {
+                return;
+            }
+            let status = ExitStatus::new(code);
+            inner.state.exit = Some(status);
+            inner.execs.values().cloned().collect::<Vec<_>>()
+        };
+        for exec in execs {
+            exec.control.signal(SIGKILL);
+        }
+        self.hub.close();
+        self.stdin.close();
+        self.log.set_running(false);
+        let mut inner = lock(&self.inner);
+        inner.state.status = ContainerStatus::Exited;
+        inner.state.pid = None;
+        inner.state.finished_at = Some(SystemTime::now());
+        drop(inner);
+        self.exit.send_replace(Some(ExitStatus::new(code)));
+    }
+
+    pub(super) fn kill(&self) {
+        self.signal(SIGKILL);
+    }
+
+    pub(super) fn signal(&self, signal: i32) {
+        let created = lock(&self.inner).state.status == ContainerStatus::Created;
+        if created && signal == SIGKILL {
+            self.finish(KILLED);
+        } else if !created {
+            self.control.signal(signal);
+        }
+    }
+
+    pub(super) fn freeze(&self, operation: &'static str, frozen: bool) -> Result<()> {
+        let mut inner = lock(&self.inner);
+        match inner.state.status {
+            ContainerStatus::Running | ContainerStatus::Paused => {}
+            _ => return Err(self.conflict(operation, "it is not running")),
+        }
+        inner.state.status = if frozen { ContainerStatus::Paused } else { ContainerStatus::Running };
+        self.control.freeze(frozen);
+        for exec in inner.execs.values() {
+            exec.control.freeze(frozen);
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_running(&self, operation: &'static str) -> Result<()> {
+        match lock(&self.inner).state.status {
+            ContainerStatus::Running => Ok(()),
+            ContainerStatus::Paused => Err(self.conflict(operation, "it is paused")),
+            _ => Err(self.conflict(operation, "it is not running")),
+        }
+    }
+
+    pub(super) fn attach(&self, options: AttachOptions) -> Result<Streams> {
+        let inner = lock(&self.inner);
+        if inner.state.exit.is_some() {
+            return Err(self.conflict("attach to container", "it is not running"));
+        }
+        let mut streams = Streams::default();
+        if self.launch.open_stdin {
+            let writer = feed(&self.stdin, options.stdin, self.launch.stdin_once);
+            streams.stdin = writer.map(|writer| Box::pin(writer) as Writer);
+        } else if matches!(options.stdin, Stdio::Piped) {
+            // Writes to a closed pipe fail, as those of a real one do.
+            streams.stdin = feed(&self.stdin, Stdio::Piped, false).map(|writer| Box::pin(writer) as Writer);
+        }
+        streams.stdout = self.hub.attach(LogSource::Stdout, options.stdout, options.blocking);
+        if self.launch.terminal.is_none() {
+            streams.stderr = self.hub.attach(LogSource::Stderr, options.stderr, options.blocking);
+        }
+        Ok(streams)
+    }
+
+    pub(super) fn resize(&self, size: TerminalSize) -> Result<()> {
+        if lock(&self.inner).state.exit.is_some() {
+            return Err(self.conflict("resize terminal", "it is not running"));
+        }
+        if self.control.resize(size) { Ok(()) } else { Err(no_terminal(&self.id)) }
+    }
+
+    pub(super) fn exec(
+        self: &Arc<Self>,
+        program: Arc<dyn Program>,
+        spec: &ExecSpec,
+        io: AttachOptions,
+        pid: u32,
+    ) -> Result<ExecProcess> {
+        let mut streams = Streams::default();
+        let stdin = Pipe::default();
+        let input = if matches!(io.stdin, Stdio::Null) { Input::empty() } else { Input(stdin.clone()) };
+        streams.stdin = feed(&stdin, io.stdin, true).map(|writer| Box::pin(writer) as Writer);
+        let (stdout, reader) = Output::of_exec(io.stdout);
+        streams.stdout = reader;
+        let stderr = if spec.terminal.is_some() {
+            stdout.clone()
+        } else {
+            let (stderr, reader) = Output::of_exec(io.stderr);
+            streams.stderr = reader;
+            stderr
+        };
+        let exec =
+            Arc::new(Exec { control: Control::new(false, spec.terminal), exit: watch::channel(None).0 });
+        let oci = self.launch.oci.process().as_ref();
+        let mut env = oci.and_then(|process| process.env().clone()).unwrap_or_default();
+        for entry in &spec.env {
+            let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
+            env.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != name));
+            env.extend(entry.contains('=').then(|| entry.clone()));
+        }
+        let own_dir = || oci.map_or_else(|| "/".to_owned(), |process| process.cwd().display().to_string());
+        let process = Process {
+            args: spec.args.clone(),
+            env,
+            working_dir: spec.working_dir.clone().unwrap_or_else(own_dir),
+            stdin: input,
+            stdout,
+            stderr,
+            signals: exec.control.signals(),
+        };
+        let id = ExecId::random();
+        {
+            let mut inner = lock(&self.inner);
+            // It may have ended since it was looked at.
+            if inner.state.exit.is_some() {
+                return Err(self.conflict("exec", "it is not running"));
+            }
+            inner.execs.insert(id.clone(), Arc::clone(&exec));
+        }
+        let (ended, control) = (Arc::clone(&exec), Arc::clone(&exec.control));
+        let mut end = OnDrop(Some(move |code| {
+            ended.exit.send_replace(Some(ExitStatus::new(code)));
+        }));
+        tokio::spawn(async move {
+            let code = control.drive(program, process).await;
+            end.call(code);
+        });
+        Ok(ExecProcess::new(id, Some(pid), streams))
+    }
+
+    pub(super) fn find_exec(&self, operation: &'static str, exec: &ExecId) -> Result<Arc<Exec>> {
+        lock(&self.inner).execs.get(exec).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, operation).with("exec", exec).with("container", &self.id)
+        })
+    }
+
+    pub(super) fn logs(&self, query: &LogQuery) -> Result<LogStream> {
+        if self.launch.log.driver == LogDriver::None {
+            return Err(Error::new(ErrorKind::Unsupported, "read log")
+                .with("container", &self.id)
+                .with_message("its output is not kept"));
+        }
+        Ok(self.log().read(query))
+    }
+
+    /// Takes over the limits that `new` has.
+    pub(super) fn update(&self, new: &Resources) {
+        let mut inner = lock(&self.inner);
+        let old = &mut inner.resources;
+        macro_rules! take {
+            ($($field:ident),*) => { $( if new.$field.is_some() { old.$field.clone_from(&new.$field); } )* };
+        }
+        take!(nano_cpus, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems, memory);
+        take!(memory_reservation, memory_swap, memory_swappiness, pids_limit, blkio_weight);
+        if !new.blkio_devices.is_empty() {
+            old.blkio_devices.clone_from(&new.blkio_devices);
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let inner = lock(&self.inner);
+        if inner.state.exit.is_some() {
+            return Stats::default();
+        }
+        let execs = inner.execs.values().filter(|exec| exec.exit.borrow().is_none()).count();
+        Stats {
+            pids: 1 + execs as u64,
+            memory_limit: inner.resources.memory,
+            pids_limit: inner.resources.pids_limit.and_then(|limit| u64::try_from(limit).ok()),
+            ..Stats::default()
+        }
+    }
+}
+
+/// Says that a process has ended: with its code, or when its task is dropped.
+struct OnDrop<F: FnOnce(u8)>(Option<F>);
+
+impl<F: FnOnce(u8)> OnDrop<F> {
+    fn call(&mut self, code: u8) {
+        if let Some(end) = self.0.take() {
+            end(code);
+        }
+    }
+}
+
+impl<F: FnOnce(u8)> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.call(KILLED);
+    }
+}
