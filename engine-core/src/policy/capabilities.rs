@@ -94,13 +94,18 @@ impl CapabilitySet {
         DEFAULT_NAMES.iter().filter_map(|name| bit_of(name)).fold(Self::EMPTY, |set, bit| Self(set.0 | bit))
     }
 
-    /// All capabilities that the running kernel has.
+    /// All capabilities that this process can give: those of the running kernel that its own bounding set has, which
+    /// in a virtual machine or a container may be fewer.
     #[must_use]
-    pub fn kernel() -> Self {
+    pub fn available() -> Self {
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok();
         // Without procfs, CAP_CHECKPOINT_RESTORE is assumed: the last since Linux 5.9.
         let last = last.and_then(|text| text.trim().parse::<u32>().ok()).unwrap_or(40).min(63);
-        Self(u64::MAX >> (63 - last))
+        let kernel = u64::MAX >> (63 - last);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let own = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+        let own = own.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+        Self(own.unwrap_or(u64::MAX) & kernel)
     }
 
     /// Parses names, each with or without `CAP_`, in any case.
@@ -122,24 +127,24 @@ impl CapabilitySet {
     /// - else what is dropped goes first, then what is added comes.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a name that is no capability, or one that the running kernel lacks.
+    /// [`ErrorKind::InvalidArgument`] for a name that is no capability, or one that is not [`available`](Self::available).
     pub fn resolve<S: AsRef<str>>(base: Self, add: &[S], drop: &[S], privileged: bool) -> Result<Self> {
-        let kernel = Self::kernel();
+        let available = Self::available();
         let (add_all, added) = split_all(add)?;
         let (drop_all, dropped) = split_all(drop)?;
-        if let Some(name) = added.minus(kernel).names().next() {
+        if let Some(name) = added.minus(available).names().next() {
             return Err(Error::new(ErrorKind::InvalidArgument, "resolve capabilities")
                 .with("capability", name)
-                .with_message("this kernel does not have it"));
+                .with_message("this kernel or the engine's own bounding set does not have it"));
         }
         Ok(if privileged {
-            kernel
+            available
         } else if add_all {
-            kernel.minus(dropped)
+            available.minus(dropped)
         } else if drop_all {
             added
         } else {
-            base.intersection(kernel).minus(dropped).union(added)
+            base.intersection(available).minus(dropped).union(added)
         })
     }
 
@@ -279,9 +284,9 @@ mod tests {
         assert!(!resolve(&[], &["KILL"]).contains(&"CAP_KILL".to_owned()));
         let all = resolve(&["ALL"], &["SYS_ADMIN"]);
         assert!(!all.contains(&"CAP_SYS_ADMIN".to_owned()) && all.contains(&"CAP_NET_ADMIN".to_owned()));
-        assert_eq!(resolve(&["ALL"], &["ALL"]), CapabilitySet::kernel().names().collect::<Vec<_>>());
+        assert_eq!(resolve(&["ALL"], &["ALL"]), CapabilitySet::available().names().collect::<Vec<_>>());
         let base = CapabilitySet::default_set();
-        assert_eq!(CapabilitySet::resolve(base, &[], &["ALL"], true).unwrap(), CapabilitySet::kernel());
+        assert_eq!(CapabilitySet::resolve(base, &[], &["ALL"], true).unwrap(), CapabilitySet::available());
         assert!(CapabilitySet::resolve(base, &["NOPE"], &[], false).is_err());
     }
 

@@ -74,6 +74,28 @@ fn b7_the_kernel_refuses_what_the_default_profile_denies() {
     });
 }
 
+/// Every number that the program denies, with arguments of zero: none of them is executed, so none can do harm.
+#[test]
+fn b7_the_kernel_agrees_with_the_interpreter_on_every_denied_call() {
+    let program = default_program();
+    let arch = Abi::native().unwrap().audit_arch();
+    let verdict = |number| {
+        let call = interpreter::Call { number, arch, args: [0; 6] };
+        interpreter::run(&program, &call).0
+    };
+    let denied: Vec<(u32, u32)> = (0..1024)
+        .map(|number| (number, verdict(number)))
+        .filter(|(_, verdict)| *verdict != 0x7fff_0000)
+        .collect();
+    assert!(denied.len() > 600, "{}", denied.len());
+    in_filtered_thread(program.clone(), move || {
+        for (number, verdict) in denied {
+            let result = sys::call(i64::from(number), [0; 3]);
+            assert_eq!(result, Err(Errno::from_raw((verdict & 0xffff) as i32)), "call {number}");
+        }
+    });
+}
+
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn b7_the_kernel_refuses_other_tables() {
