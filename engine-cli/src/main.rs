@@ -1,2 +1,58 @@
-//! The command line.
-fn main() {}
+//! `engine-cli`: Docker's commands over the engine's library, without a daemon.
+//!
+//! Thin by design: arguments in, output out. Whatever a program that embeds the engine might want is in
+//! `engine-core`.
+
+mod cli;
+mod commands;
+mod context;
+mod failure;
+mod hello;
+mod options;
+mod output;
+mod session;
+
+use std::process;
+
+use clap::{CommandFactory, FromArgMatches};
+
+fn main() {
+    let code = run();
+    // Not a return: a thread may sit in a read of the terminal, and a runtime would wait for it.
+    process::exit(i32::from(code));
+}
+
+fn run() -> u8 {
+    let cli = match cli::Cli::command().try_get_matches().and_then(|m| cli::Cli::from_arg_matches(&m)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Docker's code for wrong flags; help and version are no errors.
+            return if error.use_stderr() { 125 } else { 0 };
+        }
+    };
+    context::trace(&cli.global);
+    let failed = |failure: &failure::Failure| {
+        if let Some(report) = failure.report() {
+            eprintln!("engine-cli: {report}");
+        }
+        failure.code()
+    };
+    let mut builder = if cli.command.transfers() {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        // One thread is enough for a container, and starts faster.
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("engine-cli: cannot start: {error}");
+            return 1;
+        }
+    };
+    let code = runtime.block_on(commands::run(cli)).unwrap_or_else(|failure| failed(&failure));
+    // Lets the clean-up of what was dropped end, and leaves blocked reads behind.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(1));
+    code
+}

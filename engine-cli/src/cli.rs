@@ -1,0 +1,216 @@
+//! The command line: global flags and the commands, in Docker's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{attach, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, volume};
+
+/// Containers without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "engine-cli", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Directory of images, containers and volumes
+    #[arg(long, global = true, value_name = "DIR", env = "ENGINE_ROOT", hide_env_values = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// Directory of sockets [default: ROOT/run, or /run/engine-cli without --root]
+    #[arg(long, global = true, value_name = "DIR", env = "ENGINE_RUN_ROOT", hide_env_values = true)]
+    pub(crate) run_root: Option<PathBuf>,
+    /// Show what the engine does
+    #[arg(short = 'D', long, global = true)]
+    pub(crate) debug: bool,
+    /// Level of messages: error, warn, info, debug, trace, or a filter such as engine_core=debug
+    #[arg(long, global = true, value_name = "LEVEL", env = "ENGINE_LOG", hide_env_values = true)]
+    pub(crate) log_level: Option<String>,
+    /// Ask this registry first for images of Docker Hub
+    #[arg(long, global = true, value_name = "URL", env = "ENGINE_REGISTRY_MIRROR", value_delimiter = ',', hide_env_values = true)]
+    pub(crate) registry_mirror: Vec<String>,
+    /// Allow plain http and unverified certificates for this registry
+    #[arg(long, global = true, value_name = "HOST", env = "ENGINE_INSECURE_REGISTRY", value_delimiter = ',', hide_env_values = true)]
+    pub(crate) insecure_registry: Vec<String>,
+    /// File of certificate authorities (PEM) to trust for registries, besides the system's
+    #[arg(long, global = true, value_name = "FILE", env = "ENGINE_REGISTRY_CA", value_delimiter = ',', hide_env_values = true)]
+    pub(crate) registry_ca: Vec<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create and start a container
+    #[command(disable_help_flag = true)]
+    Run(Box<run::RunArgs>),
+    /// Create a container
+    #[command(disable_help_flag = true)]
+    Create(Box<run::CreateArgs>),
+    /// Start containers
+    Start(lifecycle::StartArgs),
+    /// Stop containers
+    Stop(lifecycle::StopArgs),
+    /// Stop and start containers
+    Restart(lifecycle::StopArgs),
+    /// Send a signal to containers
+    Kill(lifecycle::KillArgs),
+    /// Freeze all processes of containers
+    Pause(lifecycle::Names),
+    /// Thaw all processes of containers
+    Unpause(lifecycle::Names),
+    /// Remove containers
+    Rm(lifecycle::RmArgs),
+    /// Wait until containers end, and print their exit codes
+    Wait(lifecycle::Names),
+    /// List containers
+    #[command(visible_alias = "list")]
+    Ps(ps::PsArgs),
+    /// Show the output of a container
+    Logs(logs::LogsArgs),
+    /// Run a command in a running container
+    #[command(disable_help_flag = true)]
+    Exec(exec::ExecArgs),
+    /// Attach to a running container
+    Attach(attach::AttachArgs),
+    /// Show containers, images or volumes as JSON
+    Inspect(inspect::InspectArgs),
+    /// Pull an image from a registry
+    Pull(transfer::PullArgs),
+    /// Push an image to a registry
+    Push(transfer::PushArgs),
+    /// List images
+    Images(image::ImagesArgs),
+    /// Give an image another name
+    Tag(image::TagArgs),
+    /// Remove images
+    Rmi(image::RmiArgs),
+    /// Log in to a registry
+    Login(login::LoginArgs),
+    /// Log out of a registry
+    Logout(login::LogoutArgs),
+    /// Show this engine and what works on this host
+    Info(system::FormatArgs),
+    /// Show the version
+    Version(system::FormatArgs),
+    /// Print the completions of a shell
+    Completion(system::CompletionArgs),
+    /// Commands of containers
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Commands of images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Commands of volumes
+    #[command(subcommand)]
+    Volume(volume::VolumeCommand),
+    /// Commands of the engine
+    #[command(subcommand)]
+    System(SystemCommand),
+}
+
+/// `engine-cli container …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerCommand {
+    /// Create and start a container
+    #[command(disable_help_flag = true)]
+    Run(Box<run::RunArgs>),
+    /// Create a container
+    #[command(disable_help_flag = true)]
+    Create(Box<run::CreateArgs>),
+    /// Start containers
+    Start(lifecycle::StartArgs),
+    /// Stop containers
+    Stop(lifecycle::StopArgs),
+    /// Stop and start containers
+    Restart(lifecycle::StopArgs),
+    /// Send a signal to containers
+    Kill(lifecycle::KillArgs),
+    /// Freeze all processes of containers
+    Pause(lifecycle::Names),
+    /// Thaw all processes of containers
+    Unpause(lifecycle::Names),
+    /// Remove containers
+    Rm(lifecycle::RmArgs),
+    /// Wait until containers end, and print their exit codes
+    Wait(lifecycle::Names),
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(ps::PsArgs),
+    /// Show the output of a container
+    Logs(logs::LogsArgs),
+    /// Run a command in a running container
+    #[command(disable_help_flag = true)]
+    Exec(exec::ExecArgs),
+    /// Attach to a running container
+    Attach(attach::AttachArgs),
+    /// Show containers as JSON
+    Inspect(inspect::OneKindArgs),
+}
+
+impl From<ContainerCommand> for Command {
+    fn from(command: ContainerCommand) -> Self {
+        match command {
+            ContainerCommand::Run(args) => Self::Run(args),
+            ContainerCommand::Create(args) => Self::Create(args),
+            ContainerCommand::Start(args) => Self::Start(args),
+            ContainerCommand::Stop(args) => Self::Stop(args),
+            ContainerCommand::Restart(args) => Self::Restart(args),
+            ContainerCommand::Kill(args) => Self::Kill(args),
+            ContainerCommand::Pause(args) => Self::Pause(args),
+            ContainerCommand::Unpause(args) => Self::Unpause(args),
+            ContainerCommand::Rm(args) => Self::Rm(args),
+            ContainerCommand::Wait(args) => Self::Wait(args),
+            ContainerCommand::Ls(args) => Self::Ps(args),
+            ContainerCommand::Logs(args) => Self::Logs(args),
+            ContainerCommand::Exec(args) => Self::Exec(args),
+            ContainerCommand::Attach(args) => Self::Attach(args),
+            ContainerCommand::Inspect(args) => Self::Inspect(args.of(inspect::Kind::Container)),
+        }
+    }
+}
+
+/// `engine-cli image …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(image::ImagesArgs),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(image::RmiArgs),
+    /// Give an image another name
+    Tag(image::TagArgs),
+    /// Pull an image from a registry
+    Pull(transfer::PullArgs),
+    /// Push an image to a registry
+    Push(transfer::PushArgs),
+    /// Show images as JSON
+    Inspect(inspect::OneKindArgs),
+    /// Import a tar archive of a root file system
+    Import(image::ImportArgs),
+}
+
+/// `engine-cli system …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Show this engine and what works on this host
+    Info(system::FormatArgs),
+    /// Remove content that nothing needs
+    Prune,
+}
+
+impl Command {
+    /// Returns whether the command moves so many bytes that more threads pay.
+    pub(crate) fn transfers(&self) -> bool {
+        matches!(
+            self,
+            Self::Pull(_) | Self::Push(_) | Self::Image(ImageCommand::Pull(_) | ImageCommand::Push(_))
+        )
+    }
+}

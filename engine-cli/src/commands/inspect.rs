@@ -1,0 +1,103 @@
+//! `inspect`: containers, images and volumes as Docker-shaped JSON.
+
+use clap::{Args, ValueEnum};
+use engine_core::{Engine, ErrorKind};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::failure::{Failure, Result, Several};
+use crate::output::template::Template;
+use crate::output::{self, docker_json};
+
+/// What a name may mean.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Kind {
+    /// A container
+    Container,
+    /// An image
+    Image,
+    /// A volume
+    Volume,
+}
+
+/// `inspect`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// What the names are; the first that fits without it
+    #[arg(long = "type", value_enum)]
+    kind: Option<Kind>,
+    #[command(flatten)]
+    rest: OneKindArgs,
+}
+
+/// The flags of `container inspect` and its like.
+#[derive(Args, Debug)]
+pub(crate) struct OneKindArgs {
+    /// A Go template, or json
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Names or ids
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl OneKindArgs {
+    /// Says what the names are.
+    pub(crate) fn of(self, kind: Kind) -> InspectArgs {
+        InspectArgs { kind: Some(kind), rest: self }
+    }
+}
+
+/// Runs `inspect`.
+pub(crate) async fn inspect(context: &Context, args: &InspectArgs) -> Result<u8> {
+    let engine = context.engine().await?;
+    let template = match args.rest.format.as_deref() {
+        None => None,
+        Some("json") => Some(Template::parse("{{json .}}")?),
+        Some(format) => Some(Template::parse(format)?),
+    };
+    let mut several = Several::default();
+    let mut found = Vec::new();
+    for name in &args.rest.names {
+        found.extend(several.note(one(&engine, name, args.kind).await));
+    }
+    match template {
+        None => {
+            let pretty = serde_json::to_string_pretty(&found).map_err(|e| Failure::usage(e.to_string()))?;
+            output::line(pretty)?;
+        }
+        Some(template) => {
+            for value in &found {
+                output::line(template.render(value)?)?;
+            }
+        }
+    }
+    several.finish()
+}
+
+async fn one(engine: &Engine, name: &str, kind: Option<Kind>) -> Result<Value> {
+    let wants = |one: Kind| kind.is_none_or(|kind| kind == one);
+    if wants(Kind::Container) {
+        match engine.container(name).await {
+            Ok(container) => return Ok(docker_json::container(engine, &container.inspect().await?).await),
+            Err(error) if kind.is_none() && error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if wants(Kind::Image) {
+        match engine.image(name).await {
+            Ok(image) => return Ok(docker_json::image(&image)),
+            Err(error)
+                if kind.is_none() && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let volumes = engine.volumes().await?;
+    match volumes.iter().find(|volume| volume.name.as_str() == name) {
+        Some(volume) => Ok(docker_json::volume(volume)),
+        None if kind == Some(Kind::Volume) => Err(Failure::usage(format!("no such volume: {name}"))),
+        None => Err(Failure::usage(format!(
+            "no such object: {name} (\"ps -a\", \"images\" and \"volume ls\" list what there is)"
+        ))),
+    }
+}

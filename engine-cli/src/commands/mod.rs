@@ -1,0 +1,63 @@
+//! The commands, one file for each group.
+
+pub(crate) mod attach;
+pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod lifecycle;
+pub(crate) mod login;
+pub(crate) mod logs;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod system;
+pub(crate) mod transfer;
+pub(crate) mod volume;
+
+use crate::cli::{Cli, Command, ImageCommand, SystemCommand};
+use crate::context::Context;
+use crate::failure::Result;
+
+/// Runs a command and returns its exit code.
+pub(crate) async fn run(cli: Cli) -> Result<u8> {
+    let context = Context { global: cli.global };
+    let context = &context;
+    let command = match cli.command {
+        Command::Container(command) => command.into(),
+        other => other,
+    };
+    match command {
+        Command::Run(args) => run::run(context, &args).await,
+        Command::Create(args) => run::create(context, &args).await,
+        Command::Start(args) => lifecycle::start(context, &args).await,
+        Command::Stop(args) => lifecycle::stop(context, &args).await,
+        Command::Restart(args) => lifecycle::restart(context, &args).await,
+        Command::Kill(args) => lifecycle::kill(context, &args).await,
+        Command::Pause(args) => lifecycle::pause(context, &args, true).await,
+        Command::Unpause(args) => lifecycle::pause(context, &args, false).await,
+        Command::Rm(args) => lifecycle::rm(context, &args).await,
+        Command::Wait(args) => lifecycle::wait(context, &args).await,
+        Command::Ps(args) => ps::ps(context, &args).await,
+        Command::Logs(args) => logs::logs(context, &args).await,
+        Command::Exec(args) => exec::exec(context, &args).await,
+        Command::Attach(args) => attach::attach(context, &args).await,
+        Command::Inspect(args) => inspect::inspect(context, &args).await,
+        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => transfer::pull(context, &args).await,
+        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => transfer::push(context, &args).await,
+        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => image::images(context, &args).await,
+        Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => image::tag(context, &args).await,
+        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => image::rmi(context, &args).await,
+        Command::Image(ImageCommand::Import(args)) => image::import(context, &args).await,
+        Command::Image(ImageCommand::Inspect(args)) => {
+            inspect::inspect(context, &args.of(inspect::Kind::Image)).await
+        }
+        Command::Volume(command) => volume::run(context, command).await,
+        Command::Login(args) => login::login(context, &args).await,
+        Command::Logout(args) => login::logout(context, &args).await,
+        Command::Info(args) | Command::System(SystemCommand::Info(args)) => system::info(context, &args).await,
+        Command::System(SystemCommand::Prune) => system::prune(context).await,
+        Command::Version(args) => system::version(&args),
+        Command::Completion(args) => system::completion(&args),
+        // Translated above.
+        Command::Container(_) => Ok(1),
+    }
+}

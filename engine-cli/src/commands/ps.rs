@@ -1,0 +1,236 @@
+//! `ps`.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use engine_core::container_spec::{MountSpec, NetworkMode};
+use engine_core::mount::MountKind;
+use engine_core::state::RuntimeState;
+use engine_core::{ContainerInfo, ContainerStatus, Engine};
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output::table::Listing;
+use crate::output::{self, human};
+
+/// `ps`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct PsArgs {
+    /// Show all containers, not only those running
+    #[arg(short, long)]
+    all: bool,
+    /// Show only those that match: id, name, label, status, ancestor, exited, before, since, volume, network
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// A Go template, `table TEMPLATE`, or json
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Show the last created, running or not
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
+    last: i64,
+    /// Show the latest created, running or not
+    #[arg(short, long)]
+    latest: bool,
+    /// Do not shorten anything
+    #[arg(long)]
+    no_trunc: bool,
+    /// Show only ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const LISTING: Listing<'_> = Listing {
+    columns: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
+    headings: &[
+        ("ID", "CONTAINER ID"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("Ports", "PORTS"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+        ("Size", "SIZE"),
+        ("Names", "NAMES"),
+        ("Labels", "LABELS"),
+        ("LabelMap", ""),
+        ("Mounts", "MOUNTS"),
+        ("Networks", "NETWORKS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Platform", "PLATFORM"),
+    ],
+    quiet: "ID",
+};
+
+/// Runs `ps`.
+pub(crate) async fn ps(context: &Context, args: &PsArgs) -> Result<u8> {
+    let engine = context.engine().await?;
+    let filters = Filters::parse(&engine, &args.filter).await?;
+    let mut list = engine.containers().await?;
+    let last = if args.latest { 1 } else { args.last };
+    let everything = args.all || last >= 0 || filters.names_a_status();
+    list.retain(|info| everything || info.state.status.is_running());
+    list.retain(|info| filters.matches(info));
+    if let Ok(last) = usize::try_from(last) {
+        list.truncate(last);
+    }
+    let rows: Vec<Value> = list.iter().map(|info| row(info, args.no_trunc)).collect();
+    output::print(&LISTING.show(&rows, args.format.as_deref(), args.quiet)?)?;
+    Ok(0)
+}
+
+fn row(info: &ContainerInfo, full: bool) -> Value {
+    let command = info.command.join(" ");
+    let command = match command.char_indices().nth(19) {
+        Some((at, _)) if !full && command.chars().count() > 20 => format!("{}…", &command[..at]),
+        _ => command,
+    };
+    let labels: Vec<String> = info.spec.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let mounts = mounts(info);
+    json!({
+        "ID": if full { info.id.as_str() } else { info.id.short() },
+        "Image": info.image,
+        "Command": format!("\"{command}\""),
+        "CreatedAt": human::listed(info.created_at),
+        "RunningFor": human::ago(info.created_at),
+        "Ports": "",
+        "State": info.state.status.as_str(),
+        "Status": status(&info.state),
+        "Size": "0B",
+        "Names": info.name.as_str(),
+        "Labels": labels.join(","),
+        "LabelMap": info.spec.labels,
+        "Mounts": mounts.join(","),
+        "LocalVolumes": mounts.iter().filter(|m| !m.starts_with('/')).count().to_string(),
+        "Networks": network(&info.spec.network),
+    })
+}
+
+/// Returns Docker's sentence about a state: `Exited (0) 3 minutes ago`.
+pub(crate) fn status(state: &RuntimeState) -> String {
+    let since = |time: Option<SystemTime>| {
+        let past = time.and_then(|t| SystemTime::now().duration_since(t).ok());
+        human::duration(past.unwrap_or(Duration::ZERO))
+    };
+    match state.status {
+        ContainerStatus::Created => "Created".to_owned(),
+        ContainerStatus::Running => format!("Up {}", since(state.started_at)),
+        ContainerStatus::Paused => format!("Up {} (Paused)", since(state.started_at)),
+        ContainerStatus::Exited => {
+            format!("Exited ({}) {} ago", state.exit.map_or(0, |e| e.code), since(state.finished_at))
+        }
+        other => {
+            let text = other.as_str();
+            format!("{}{}", text[..1].to_uppercase(), &text[1..])
+        }
+    }
+}
+
+fn mounts(info: &ContainerInfo) -> Vec<String> {
+    let name = |mount: &MountSpec| match mount {
+        MountSpec::Volume { name, .. } => name.as_ref().map(ToString::to_string),
+        MountSpec::Mount(mount) => match &mount.kind {
+            MountKind::Bind { source, .. } => Some(source.display().to_string()),
+            _ => None,
+        },
+        _ => None,
+    };
+    info.spec.mounts.iter().filter_map(name).collect()
+}
+
+/// Returns the network mode in the words of `--network`.
+pub(crate) fn network(mode: &NetworkMode) -> String {
+    match mode {
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container(name) => format!("container:{name}"),
+        NetworkMode::Networks(list) => {
+            list.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(",")
+        }
+        NetworkMode::Default => "default".to_owned(),
+        _ => "none".to_owned(),
+    }
+}
+
+/// What `--filter` asks for. Values of one key are alternatives, except labels; keys must all match.
+struct Filters {
+    wishes: Vec<(String, String)>,
+    /// Creation times that `before` and `since` refer to.
+    before: Option<SystemTime>,
+    since: Option<SystemTime>,
+}
+
+impl Filters {
+    async fn parse(engine: &Engine, texts: &[String]) -> Result<Self> {
+        let mut filters = Self { wishes: Vec::new(), before: None, since: None };
+        for text in texts {
+            let wrong = |why: &str| Failure::usage(format!("invalid filter {text:?}: {why}"));
+            let (key, value) = text.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+            match key {
+                "before" | "since" => {
+                    let created = engine.container(value).await?.inspect().await?.created_at;
+                    *(if key == "before" { &mut filters.before } else { &mut filters.since }) = Some(created);
+                }
+                "status" => {
+                    if !["created", "running", "paused", "restarting", "exited", "dead"].contains(&value) {
+                        return Err(wrong("there is no such status"));
+                    }
+                    filters.wishes.push((key.to_owned(), value.to_owned()));
+                }
+                "id" | "name" | "label" | "ancestor" | "exited" | "volume" | "network" => {
+                    filters.wishes.push((key.to_owned(), value.to_owned()));
+                }
+                _ => return Err(wrong("there is no such key")),
+            }
+        }
+        Ok(filters)
+    }
+
+    fn names_a_status(&self) -> bool {
+        self.wishes.iter().any(|(key, _)| matches!(key.as_str(), "status" | "exited"))
+    }
+
+    fn matches(&self, info: &ContainerInfo) -> bool {
+        let one = |key: &str, value: &str| match key {
+            "id" => info.id.as_str().starts_with(value),
+            "name" => info.name.as_str().contains(value.trim_start_matches(['^', '/']).trim_end_matches('$')),
+            "label" => match value.split_once('=') {
+                Some((k, v)) => info.spec.labels.get(k).is_some_and(|known| known == v),
+                None => info.spec.labels.contains_key(value),
+            },
+            "ancestor" => is_ancestor(info, value),
+            "status" => info.state.status.as_str() == value,
+            "exited" => {
+                info.state.status == ContainerStatus::Exited
+                    && info.state.exit.is_some_and(|exit| exit.code.to_string() == value)
+            }
+            "volume" => mounts(info).iter().any(|m| m == value) || targets(info).any(|t| t == value),
+            "network" => network(&info.spec.network).split(',').any(|n| n == value),
+            _ => false,
+        };
+        let of_key = |key: &str| self.wishes.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str());
+        self.wishes.iter().all(|(key, value)| match key.as_str() {
+            "label" => one(key, value),
+            key => of_key(key).any(|v| one(key, v)),
+        }) && self.before.is_none_or(|time| info.created_at < time)
+            && self.since.is_none_or(|time| info.created_at > time)
+    }
+}
+
+fn targets(info: &ContainerInfo) -> impl Iterator<Item = String> {
+    info.spec.mounts.iter().filter_map(|mount| match mount {
+        MountSpec::Mount(mount) => Some(mount.target.display().to_string()),
+        MountSpec::Volume { target, .. } => Some(target.display().to_string()),
+        _ => None,
+    })
+}
+
+fn is_ancestor(info: &ContainerInfo, value: &str) -> bool {
+    let hex = value.strip_prefix("sha256:").unwrap_or(value);
+    let same_name = value
+        .parse::<engine_core::Reference>()
+        .ok()
+        .zip(info.image.parse::<engine_core::Reference>().ok())
+        .is_some_and(|(a, b)| a == b);
+    same_name || (hex.len() >= 4 && info.image_id.hex().starts_with(hex))
+}

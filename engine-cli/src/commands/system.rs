@@ -1,0 +1,148 @@
+//! `info`, `version`, `completion`, `system prune`.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use engine_core::engine::{Diagnosis, Verdict};
+use serde_json::{Value, json};
+
+use crate::cli::Cli;
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output::template::Template;
+use crate::output::{self, human};
+
+/// The flags of commands that show one thing.
+#[derive(Args, Debug)]
+pub(crate) struct FormatArgs {
+    /// A Go template, or json
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+/// `completion`'s arguments.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    shell: Shell,
+}
+
+/// Runs `version`.
+pub(crate) fn version(args: &FormatArgs) -> Result<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    let value = json!({
+        "Version": version,
+        "Os": "linux",
+        "Arch": engine_core::Platform::host().architecture,
+        "Kernel": kernel(),
+    });
+    // There is no server; scripts that ask Docker's for its version get the engine's.
+    let both = json!({ "Client": value, "Server": value });
+    shown(args, &both, || {
+        let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        format!(
+            "engine-cli {version}\n OS/Arch:  linux/{}\n Kernel:   {}\n Daemon:   none\n",
+            field("Arch"),
+            field("Kernel")
+        )
+    })
+}
+
+/// Runs `info`. It works without an engine too: then it says what is missing for one.
+pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
+    let opened = context.engine().await;
+    let (diagnosis, failure) = match &opened {
+        Ok(engine) => (engine.diagnose().await, None),
+        Err(failure) => (Diagnosis::of_host(&context.root()), Some(failure.to_string())),
+    };
+    let mut counts = [0; 3];
+    let mut images = 0;
+    if let Ok(engine) = &opened {
+        for container in engine.containers().await? {
+            let status = container.state.status;
+            let slot = match status {
+                engine_core::ContainerStatus::Paused => 1,
+                status if status.is_running() => 0,
+                _ => 2,
+            };
+            counts[slot] += 1;
+        }
+        images = engine.images().await?.len();
+    }
+    let checks: Vec<Value> = diagnosis
+        .checks
+        .iter()
+        .map(|c| json!({"Subject": c.subject, "Verdict": c.verdict.to_string(), "Detail": c.detail}))
+        .collect();
+    let [running, paused, stopped] = counts;
+    let value = json!({
+        "ServerVersion": env!("CARGO_PKG_VERSION"),
+        "DockerRootDir": context.root(),
+        "Containers": running + paused + stopped,
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": stopped,
+        "Images": images,
+        "KernelVersion": kernel(),
+        "OSType": "linux",
+        "Architecture": std::env::consts::ARCH,
+        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
+        "MemTotal": memory(),
+        "Checks": checks,
+        "Error": failure,
+    });
+    let code = shown(args, &value, || {
+        let mut text = format!(
+            "Version: {}\nRoot: {}\nContainers: {}\n Running: {running}\n Paused: {paused}\n Stopped: {stopped}\nImages: {images}\nKernel: {}\nArchitecture: {}\nCPUs: {}\nMemory: {}\nHost:\n",
+            env!("CARGO_PKG_VERSION"),
+            context.root().display(),
+            running + paused + stopped,
+            kernel(),
+            std::env::consts::ARCH,
+            std::thread::available_parallelism().map_or(1, usize::from),
+            human::size(memory()),
+        );
+        for check in &diagnosis.checks {
+            let mark = if check.verdict == Verdict::Works { "" } else { " <-" };
+            text.push_str(&format!(" {}: {}: {}{mark}\n", check.subject, check.verdict, check.detail));
+        }
+        text
+    })?;
+    match opened {
+        Ok(_) => Ok(code),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn kernel() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn shown(args: &FormatArgs, value: &Value, plain: impl FnOnce() -> String) -> Result<u8> {
+    match args.format.as_deref() {
+        None => output::print(&plain())?,
+        Some("json") => output::line(value)?,
+        Some(format) => output::line(Template::parse(format)?.render(value)?)?,
+    }
+    Ok(0)
+}
+
+/// Runs `completion`.
+pub(crate) fn completion(args: &CompletionArgs) -> Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "engine-cli", &mut script);
+    output::print(&String::from_utf8(script).map_err(|e| Failure::usage(e.to_string()))?)?;
+    Ok(0)
+}
+
+/// Runs `system prune`.
+pub(crate) async fn prune(context: &Context) -> Result<u8> {
+    let freed = context.engine().await?.collect_garbage().await?;
+    output::line(format!("Total reclaimed space: {}", human::size(freed)))?;
+    Ok(0)
+}

@@ -1,0 +1,242 @@
+//! Privileges and namespaces: `--cap-add`, `--security-opt`, `--pid`, `--network` and their like.
+
+use clap::Args;
+use engine_core::container_spec::{
+    ContainerSpec, DeviceSpec, IdRange, NamespaceMode, NetworkMode, UserNamespace,
+};
+use engine_core::launch::SeccompPolicy;
+use engine_core::network::EndpointOptions;
+
+use crate::failure::{Failure, Result};
+
+/// Privileges and namespaces of a container.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Isolation")]
+pub(crate) struct SecurityArgs {
+    /// Every capability and device, no filter: not isolated from the host
+    #[arg(long)]
+    privileged: bool,
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAP")]
+    cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAP")]
+    cap_drop: Vec<String>,
+    /// seccomp=FILE|unconfined, no-new-privileges[=true|false] (default true), systempaths=unconfined
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// Cgroup namespace: private or host
+    #[arg(long, value_name = "MODE")]
+    cgroupns: Option<String>,
+    /// Parent cgroup
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<String>,
+    /// IPC namespace: private, shareable, host or container:NAME
+    #[arg(long, value_name = "MODE")]
+    ipc: Option<String>,
+    /// Process namespace: private, host or container:NAME
+    #[arg(long, value_name = "MODE")]
+    pid: Option<String>,
+    /// UTS namespace: private or host
+    #[arg(long, value_name = "MODE")]
+    uts: Option<String>,
+    /// User namespace: host, or id ranges INSIDE:OUTSIDE:SIZE[,...] for users and groups
+    #[arg(long, value_name = "MODE")]
+    userns: Option<String>,
+    /// Kernel setting of its namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+    /// Device of the host
+    #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]")]
+    device: Vec<String>,
+    /// Network: none (the default without a network driver), host, container:NAME or a network's name
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Vec<String>,
+    /// Another line of /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<String>,
+    /// Name server
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<String>,
+    /// Search domain
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Option of the resolver
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
+}
+
+impl SecurityArgs {
+    /// Writes the wishes into `spec`.
+    pub(crate) fn apply(&self, spec: &mut ContainerSpec) -> Result<()> {
+        spec.privileged = self.privileged;
+        spec.cap_add.clone_from(&self.cap_add);
+        spec.cap_drop.clone_from(&self.cap_drop);
+        for option in &self.security_opt {
+            security_option(option, spec)?;
+        }
+        spec.cgroup_parent.clone_from(&self.cgroup_parent);
+        spec.cgroup_mode = mode("--cgroupns", self.cgroupns.as_deref(), false)?;
+        spec.ipc_mode = match self.ipc.as_deref() {
+            Some("shareable") => NamespaceMode::Private,
+            other => mode("--ipc", other, true)?,
+        };
+        spec.pid_mode = mode("--pid", self.pid.as_deref(), true)?;
+        spec.uts_mode = mode("--uts", self.uts.as_deref(), false)?;
+        spec.user_namespace = self.userns.as_deref().and_then(|text| user_namespace(text).transpose()).transpose()?;
+        for setting in &self.sysctl {
+            let (name, value) = setting
+                .split_once('=')
+                .ok_or_else(|| Failure::usage(format!("invalid sysctl {setting:?}: give NAME=VALUE")))?;
+            spec.sysctls.insert(name.to_owned(), value.to_owned());
+        }
+        spec.devices = self.device.iter().map(|text| device(text)).collect::<Result<_>>()?;
+        spec.network = network(&self.network)?;
+        for host in &self.add_host {
+            let wrong = || Failure::usage(format!("invalid host {host:?}: give NAME:ADDRESS"));
+            // An IPv6 address has colons of its own, and may stand in brackets.
+            let (name, address) = host.split_once('=').or_else(|| host.split_once(':')).ok_or_else(wrong)?;
+            let address = address.trim_start_matches('[').trim_end_matches(']');
+            let address: std::net::IpAddr = address.parse().map_err(|_| wrong())?;
+            spec.extra_hosts.push((name.to_owned(), address.to_string()));
+        }
+        for server in &self.dns {
+            let server: std::net::IpAddr =
+                server.parse().map_err(|_| Failure::usage(format!("invalid name server {server:?}: give an address")))?;
+            spec.dns.push(server.to_string());
+        }
+        spec.dns_search.clone_from(&self.dns_search);
+        spec.dns_options.clone_from(&self.dns_option);
+        Ok(())
+    }
+}
+
+fn security_option(option: &str, spec: &mut ContainerSpec) -> Result<()> {
+    let wrong = |why: &str| Failure::usage(format!("invalid security option {option:?}: {why}"));
+    // Docker also takes the old separator.
+    let (key, value) = option.split_once(['=', ':']).map_or((option, None), |(k, v)| (k, Some(v)));
+    match (key, value) {
+        ("no-new-privileges", None | Some("true")) => spec.allow_new_privileges = false,
+        ("no-new-privileges", Some("false")) => spec.allow_new_privileges = true,
+        ("seccomp", Some("unconfined")) => spec.seccomp = SeccompPolicy::Unconfined,
+        ("seccomp", Some("builtin" | "default")) => spec.seccomp = SeccompPolicy::Default,
+        ("seccomp", Some(file)) => {
+            let text = std::fs::read_to_string(file).map_err(|error| wrong(&format!("cannot read {file}: {error}")))?;
+            spec.seccomp = SeccompPolicy::Profile(text.into());
+        }
+        ("systempaths", Some("unconfined")) => spec.unmask_system_paths = true,
+        // Nothing to switch off: neither is applied yet.
+        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {}
+        ("apparmor" | "label", _) => return Err(wrong("AppArmor and SELinux are not supported yet")),
+        _ => return Err(wrong("give seccomp=, no-new-privileges or systempaths=unconfined")),
+    }
+    Ok(())
+}
+
+fn mode(flag: &str, text: Option<&str>, joins: bool) -> Result<NamespaceMode> {
+    match text {
+        None | Some("" | "private") => Ok(NamespaceMode::Private),
+        Some("host") => Ok(NamespaceMode::Host),
+        Some(other) => match other.strip_prefix("container:").filter(|name| joins && !name.is_empty()) {
+            Some(name) => Ok(NamespaceMode::Container(name.to_owned())),
+            None => {
+                let more = if joins { " or container:NAME" } else { "" };
+                Err(Failure::usage(format!("invalid {flag} {other:?}: give private, host{more}")))
+            }
+        },
+    }
+}
+
+fn network(wishes: &[String]) -> Result<NetworkMode> {
+    let one = match wishes {
+        [] => return Ok(NetworkMode::Default),
+        [one] => one.as_str(),
+        [_, _, ..] => "",
+    };
+    match one {
+        "default" => return Ok(NetworkMode::Default),
+        "none" => return Ok(NetworkMode::None),
+        "host" => return Ok(NetworkMode::Host),
+        _ => {}
+    }
+    if let Some(name) = one.strip_prefix("container:") {
+        return Ok(NetworkMode::Container(name.to_owned()));
+    }
+    let mut networks = Vec::new();
+    for wish in wishes {
+        if matches!(wish.as_str(), "none" | "host" | "default") || wish.starts_with("container:") {
+            return Err(Failure::usage(format!("network {wish:?} cannot be combined with another")));
+        }
+        networks.push((wish.parse()?, EndpointOptions::default()));
+    }
+    Ok(NetworkMode::Networks(networks))
+}
+
+fn user_namespace(text: &str) -> Result<Option<UserNamespace>> {
+    if matches!(text, "" | "host") {
+        return Ok(None);
+    }
+    let wrong = || {
+        Failure::usage(format!("invalid --userns {text:?}: give host, or ranges INSIDE:OUTSIDE:SIZE such as 0:100000:65536"))
+    };
+    let mut ranges = Vec::new();
+    for range in text.split(',') {
+        let numbers: Vec<u32> = range.split(':').map(|n| n.parse().map_err(|_| wrong())).collect::<Result<_>>()?;
+        let [container, host, size] = numbers[..] else { return Err(wrong()) };
+        ranges.push(IdRange { container, host, size });
+    }
+    Ok(Some(UserNamespace { uids: ranges.clone(), gids: ranges }))
+}
+
+fn device(text: &str) -> Result<DeviceSpec> {
+    let wrong = || Failure::usage(format!("invalid device {text:?}: give HOST[:CONTAINER[:rwm]]"));
+    let is_permissions = |t: &str| !t.is_empty() && t.bytes().all(|b| b"rwm".contains(&b));
+    let parts: Vec<&str> = text.split(':').collect();
+    let (host, inside, permissions) = match parts[..] {
+        [host] => (host, host, "rwm"),
+        [host, permissions] if is_permissions(permissions) => (host, host, permissions),
+        [host, inside] => (host, inside, "rwm"),
+        [host, inside, permissions] if is_permissions(permissions) => (host, inside, permissions),
+        _ => return Err(wrong()),
+    };
+    if !host.starts_with('/') || !inside.starts_with('/') {
+        return Err(wrong());
+    }
+    Ok(DeviceSpec {
+        host_path: host.to_owned(),
+        container_path: inside.to_owned(),
+        permissions: permissions.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_networks_and_devices() {
+        assert_eq!(mode("--pid", Some("container:a"), true).unwrap(), NamespaceMode::Container("a".into()));
+        assert!(mode("--uts", Some("container:a"), false).is_err());
+        assert_eq!(network(&["none".into()]).unwrap(), NetworkMode::None);
+        assert!(network(&["none".into(), "a1".into()]).is_err());
+        assert!(matches!(network(&["n1".into(), "n2".into()]).unwrap(), NetworkMode::Networks(l) if l.len() == 2));
+        assert_eq!(device("/dev/a:r").unwrap().permissions, "r");
+        assert_eq!(device("/dev/a:/dev/b").unwrap().container_path, "/dev/b");
+        assert!(device("a").is_err() && device("/dev/a:/dev/b:x").is_err());
+    }
+
+    #[test]
+    fn security_options_and_user_namespaces() {
+        let mut spec = ContainerSpec::default();
+        for option in ["no-new-privileges=false", "seccomp=unconfined", "systempaths=unconfined"] {
+            security_option(option, &mut spec).unwrap();
+        }
+        assert!(spec.allow_new_privileges && spec.unmask_system_paths);
+        assert_eq!(spec.seccomp, SeccompPolicy::Unconfined);
+        assert!(security_option("seccomp=/no/such/file", &mut spec).is_err());
+        assert!(security_option("apparmor=x", &mut spec).is_err());
+        let ranges = user_namespace("0:100000:65536").unwrap().unwrap();
+        assert_eq!(ranges.gids, [IdRange { container: 0, host: 100_000, size: 65536 }]);
+        assert!(user_namespace("keep-id").is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! Sizes, ages and times in Docker's words, and the way back from what people type.
+
+use std::time::{Duration, SystemTime};
+
+use crate::failure::{Failure, Result};
+
+/// Formats a duration as Docker does: `About a minute`, `3 weeks`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// Formats how long ago `time` was: `About a minute ago`.
+pub(crate) fn ago(time: SystemTime) -> String {
+    format!("{} ago", duration(SystemTime::now().duration_since(time).unwrap_or_default()))
+}
+
+/// Formats bytes with three digits, by 1,000: `4.27MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    // More than 53 bits lose digits that are not shown.
+    #[expect(clippy::cast_precision_loss, reason = "only three digits are shown")]
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    while value >= 999.5 && unit < UNITS.len() - 1 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = match value {
+        v if unit == 0 || v >= 99.95 => 0,
+        v if v >= 9.995 => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", UNITS[unit])
+}
+
+/// Formats a time as Docker lists it: `2026-11-23 22:13:38 +0000 UTC`.
+pub(crate) fn listed(time: SystemTime) -> String {
+    let text = engine_core::time::rfc3339(time);
+    format!("{} {} +0000 UTC", &text[..10], &text[11..19])
+}
+
+/// Parses bytes: `512`, `64m`, `1.5g`, `10kb`, `1GiB`; all units are powers of 1,024, as in Docker's flags.
+pub(crate) fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    let wrong = || format!("{text:?} is no size: give bytes, or a number with b, k, m, g or t");
+    let lower = text.trim().to_ascii_lowercase();
+    let at = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let factor: u64 = match lower[at..].trim() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        "p" | "pb" | "pib" => 1 << 50,
+        _ => return Err(wrong()),
+    };
+    if let Ok(whole) = lower[..at].parse::<u64>() {
+        return whole.checked_mul(factor).ok_or_else(wrong);
+    }
+    let number: f64 = lower[..at].parse().map_err(|_| wrong())?;
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let bytes = (number * factor as f64) as u64;
+    if number.is_finite() && number >= 0.0 { Ok(bytes) } else { Err(wrong()) }
+}
+
+/// Parses bytes, or -1 for no limit.
+pub(crate) fn parse_size_or_unlimited(text: &str) -> std::result::Result<i64, String> {
+    if text == "-1" {
+        return Ok(-1);
+    }
+    i64::try_from(parse_size(text)?).map_err(|_| format!("{text:?} is too large"))
+}
+
+/// Parses Go's durations: `10`, `1.5h`, `2h45m`, `300ms`. A bare number is seconds.
+pub(crate) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration: give seconds, or something like 10s, 5m or 2h45m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let at = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..at].parse().map_err(|_| wrong())?;
+        rest = &rest[at..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        let part = Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = &rest[end..];
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+/// Parses a point in time: RFC 3339 (with or without its time or zone), seconds since 1970, or a duration before now.
+pub(crate) fn parse_time(text: &str) -> Result<SystemTime> {
+    let wrong = || {
+        Failure::usage(format!(
+            "{text:?} is no time: give RFC 3339 (2026-11-23T10:00:00Z), seconds since 1970, or a duration such as 10m"
+        ))
+    };
+    for candidate in [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")] {
+        if let Some(time) = engine_core::time::parse_rfc3339(&candidate) {
+            return Ok(time);
+        }
+    }
+    if let Some((seconds, fraction)) = text.split_once('.')
+        && let (Ok(seconds), Ok(fraction)) = (seconds.parse::<u64>(), format!("0.{fraction}").parse::<f64>())
+    {
+        let since = Duration::from_secs(seconds).checked_add(Duration::from_secs_f64(fraction)).ok_or_else(wrong)?;
+        return SystemTime::UNIX_EPOCH.checked_add(since).ok_or_else(wrong);
+    }
+    if let Ok(seconds) = text.parse::<u64>() {
+        return SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or_else(wrong);
+    }
+    let before = parse_duration(text).map_err(|_| wrong())?;
+    SystemTime::now().checked_sub(before).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_dockers_words() {
+        for (seconds, text) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (119, "About a minute"),
+            (120, "2 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (3600 * 48, "2 days"),
+            (3600 * 24 * 14, "2 weeks"),
+            (3600 * 24 * 60, "2 months"),
+            (3600 * 24 * 365 * 2, "2 years"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in
+            [(0, "0B"), (999, "999B"), (1000, "1kB"), (4_270_000, "4.27MB"), (999_999, "1MB"), (123_456_789, "123MB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn sizes_durations_and_times_are_read() {
+        assert_eq!(parse_size("64m"), Ok(64 << 20));
+        assert_eq!(parse_size("1.5G"), Ok(3 << 29));
+        assert_eq!(parse_size("10KiB"), Ok(10 << 10));
+        assert!(parse_size("x").is_err() && parse_size("1x").is_err() && parse_size("").is_err());
+        assert_eq!(parse_size_or_unlimited("-1"), Ok(-1));
+        assert_eq!(parse_duration("2h45m"), Ok(Duration::from_secs(9900)));
+        assert_eq!(parse_duration("300ms"), Ok(Duration::from_millis(300)));
+        assert!(parse_duration("").is_err() && parse_duration("5x").is_err());
+        assert_eq!(parse_time("86400").unwrap(), parse_time("1970-01-02").unwrap());
+        assert!(parse_time("yesterday").is_err());
+    }
+}
