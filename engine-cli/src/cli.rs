@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{attach, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, volume};
+use crate::commands::{
+    attach, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, volume,
+};
 
 /// Containers without a daemon.
 #[derive(Debug, Parser)]
@@ -33,13 +35,34 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "LEVEL", env = "ENGINE_LOG", hide_env_values = true)]
     pub(crate) log_level: Option<String>,
     /// Ask this registry first for images of Docker Hub
-    #[arg(long, global = true, value_name = "URL", env = "ENGINE_REGISTRY_MIRROR", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "ENGINE_REGISTRY_MIRROR",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub(crate) registry_mirror: Vec<String>,
     /// Allow plain http and unverified certificates for this registry
-    #[arg(long, global = true, value_name = "HOST", env = "ENGINE_INSECURE_REGISTRY", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST",
+        env = "ENGINE_INSECURE_REGISTRY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub(crate) insecure_registry: Vec<String>,
     /// File of certificate authorities (PEM) to trust for registries, besides the system's
-    #[arg(long, global = true, value_name = "FILE", env = "ENGINE_REGISTRY_CA", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ENGINE_REGISTRY_CA",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub(crate) registry_ca: Vec<PathBuf>,
 }
 

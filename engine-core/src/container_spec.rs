@@ -10,6 +10,7 @@ use crate::io::TerminalSize;
 use crate::launch::{LogOptions, SeccompPolicy};
 use crate::mount::{Mount, MountOptions};
 use crate::network::EndpointOptions;
+use crate::platform::Platform;
 use crate::resources::Resources;
 
 /// What a user asks of a container. Everything is optional; the image and the engine's secure defaults fill
@@ -20,6 +21,8 @@ use crate::resources::Resources;
 pub struct ContainerSpec {
     /// The name; a random one without it.
     pub name: Option<Name>,
+    /// The platform to take from a multi-platform image; the host's without it.
+    pub platform: Option<Platform>,
     /// Replaces the image's entrypoint. `Some(vec![])` removes it. Either way the image's command is dropped.
     pub entrypoint: Option<Vec<String>>,
     /// Replaces the image's command.

@@ -60,7 +60,8 @@ pub(crate) async fn exec(context: &Context, args: &ExecArgs) -> Result<u8> {
     let wanted =
         Wanted { stdin: args.interactive && !args.detach, stdout: true, stderr: true, tty: args.tty };
     let keys = DetachKeys::parse(&args.detach_keys)?;
-    let mut spec = ExecSpec::new(command.iter().cloned()).with_env(env::variables(&args.env_file, &args.env)?);
+    let mut spec =
+        ExecSpec::new(command.iter().cloned()).with_env(env::variables(&args.env_file, &args.env)?);
     spec.privileged = args.privileged;
     spec.user.clone_from(&args.user);
     spec.working_dir.clone_from(&args.workdir);

@@ -142,7 +142,8 @@ fn filtered(list: &[ImageSummary], filter: &str) -> Result<Vec<ImageSummary>> {
     let (key, value) = filter.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
     let other = || -> Result<Option<SystemTime>> {
         let name: Reference = value.parse()?;
-        let image = list.iter().find(|image| image.reference == name).ok_or_else(|| wrong("no such image"))?;
+        let image =
+            list.iter().find(|image| image.reference == name).ok_or_else(|| wrong("no such image"))?;
         Ok(created(image))
     };
     let keep: Box<dyn Fn(&ImageSummary) -> bool> = match key {
@@ -177,7 +178,11 @@ fn glob(pattern: &str, text: &str) -> bool {
         Some('*') => {
             let rest = rest.as_str();
             let end = text.find('/').unwrap_or(text.len());
-            text.char_indices().map(|(at, _)| at).chain([text.len()]).filter(|at| *at <= end).any(|at| glob(rest, &text[at..]))
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .filter(|at| *at <= end)
+                .any(|at| glob(rest, &text[at..]))
         }
         Some(wish) => match chars.next() {
             Some(c) if wish == c || (wish == '?' && c != '/') => glob(rest.as_str(), chars.as_str()),

@@ -88,7 +88,8 @@ async fn one(engine: &Engine, name: &str, kind: Option<Kind>) -> Result<Value> {
         match engine.image(name).await {
             Ok(image) => return Ok(docker_json::image(&image)),
             Err(error)
-                if kind.is_none() && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {}
+                if kind.is_none()
+                    && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {}
             Err(error) => return Err(error.into()),
         }
     }

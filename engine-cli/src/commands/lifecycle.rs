@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use engine_core::engine::RemoveOptions;
 use engine_core::Container;
+use engine_core::engine::RemoveOptions;
 use futures_util::future;
 
 use crate::context::Context;
@@ -111,13 +111,19 @@ pub(crate) async fn start(context: &Context, args: &StartArgs) -> Result<u8> {
 }
 
 /// Does the same to several containers at once, and prints the name of each that succeeded.
-async fn each<'a, F>(context: &Context, names: &'a [String], work: impl Fn(Container, &'a str) -> F) -> Result<u8>
+async fn each<'a, F>(
+    context: &Context,
+    names: &'a [String],
+    work: impl Fn(Container, &'a str) -> F,
+) -> Result<u8>
 where
     F: Future<Output = Result<()>>,
 {
     let engine = context.engine().await?;
     let mut several = Several::default();
-    let done = future::join_all(names.iter().map(async |name| work(engine.container(name).await?, name).await)).await;
+    let done =
+        future::join_all(names.iter().map(async |name| work(engine.container(name).await?, name).await))
+            .await;
     for (name, result) in names.iter().zip(done) {
         several.note(match result {
             Ok(()) => output::line(name),

@@ -41,8 +41,12 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Exec(args) => exec::exec(context, &args).await,
         Command::Attach(args) => attach::attach(context, &args).await,
         Command::Inspect(args) => inspect::inspect(context, &args).await,
-        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => transfer::pull(context, &args).await,
-        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => transfer::push(context, &args).await,
+        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
+            transfer::pull(context, &args).await
+        }
+        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => {
+            transfer::push(context, &args).await
+        }
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => image::images(context, &args).await,
         Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => image::tag(context, &args).await,
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => image::rmi(context, &args).await,
@@ -53,7 +57,9 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Volume(command) => volume::run(context, command).await,
         Command::Login(args) => login::login(context, &args).await,
         Command::Logout(args) => login::logout(context, &args).await,
-        Command::Info(args) | Command::System(SystemCommand::Info(args)) => system::info(context, &args).await,
+        Command::Info(args) | Command::System(SystemCommand::Info(args)) => {
+            system::info(context, &args).await
+        }
         Command::System(SystemCommand::Prune) => system::prune(context).await,
         Command::Version(args) => system::version(&args),
         Command::Completion(args) => system::completion(&args),

@@ -208,10 +208,9 @@ impl Filters {
             "network" => network(&info.spec.network).split(',').any(|n| n == value),
             _ => false,
         };
-        let of_key = |key: &str| self.wishes.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str());
         self.wishes.iter().all(|(key, value)| match key.as_str() {
             "label" => one(key, value),
-            key => of_key(key).any(|v| one(key, v)),
+            key => self.wishes.iter().any(|(other, value)| other == key && one(key, value)),
         }) && self.before.is_none_or(|time| info.created_at < time)
             && self.since.is_none_or(|time| info.created_at > time)
     }

@@ -173,8 +173,9 @@ impl<'a> CidFile<'a> {
 
     fn write(&self, container: &Container) -> Result<()> {
         let Some(path) = self.0 else { return Ok(()) };
-        std::fs::write(path, container.id().as_str())
-            .map_err(|error| Failure::usage(format!("cannot write the container's id to {}: {error}", path.display())))
+        std::fs::write(path, container.id().as_str()).map_err(|error| {
+            Failure::usage(format!("cannot write the container's id to {}: {error}", path.display()))
+        })
     }
 
     fn remove(&self) {

@@ -114,7 +114,9 @@ pub(crate) async fn run(context: &Context, command: VolumeCommand) -> Result<u8>
             for name in &args.names {
                 let removed = async {
                     if !args.force && !known.iter().any(|volume| volume.name == *name) {
-                        return Err(Failure::usage(format!("no such volume: {name} (\"volume ls\" lists them)")));
+                        return Err(Failure::usage(format!(
+                            "no such volume: {name} (\"volume ls\" lists them)"
+                        )));
                     }
                     engine.remove_volume(name).await?;
                     output::line(name)

@@ -185,7 +185,9 @@ impl ContainerArgs {
             None | Some("json-file") => LogOptions::default(),
             Some("none") => LogOptions::none(),
             Some(other) => {
-                return Err(Failure::usage(format!("log driver {other:?} is not supported: give json-file or none")));
+                return Err(Failure::usage(format!(
+                    "log driver {other:?} is not supported: give json-file or none"
+                )));
             }
         };
         for option in &self.log_opt {
@@ -197,7 +199,11 @@ impl ContainerArgs {
                 Some(("max-size", "-1")) => log.max_size = u64::MAX,
                 Some(("max-size", size)) => log.max_size = human::parse_size(size).map_err(|e| wrong(&e))?,
                 Some(("max-file", count)) => {
-                    log.max_file = count.parse().ok().filter(|n| *n > 0).ok_or_else(|| wrong("give a number above 0"))?;
+                    log.max_file = count
+                        .parse()
+                        .ok()
+                        .filter(|n| *n > 0)
+                        .ok_or_else(|| wrong("give a number above 0"))?;
                 }
                 _ => return Err(wrong("give max-size=SIZE or max-file=NUMBER")),
             }

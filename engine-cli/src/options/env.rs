@@ -12,7 +12,10 @@ pub(crate) fn variables(files: &[PathBuf], flags: &[String]) -> Result<Vec<Strin
         for line in lines(file)? {
             let name = line.split('=').next().unwrap_or_default();
             if name.is_empty() || name.contains(char::is_whitespace) {
-                return Err(Failure::usage(format!("{}: {line:?} has no valid variable name", file.display())));
+                return Err(Failure::usage(format!(
+                    "{}: {line:?} has no valid variable name",
+                    file.display()
+                )));
             }
             match (line.contains('='), std::env::var(&line)) {
                 (true, _) => all.push(line),

@@ -85,7 +85,9 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
             },
             "volume-nocopy" => no_copy = flag()?,
             "tmpfs-size" => size = Some(human::parse_size(needed()?).map_err(wrong)?),
-            "tmpfs-mode" => mode = Some(octal(needed()?).ok_or_else(|| wrong("tmpfs-mode is not octal".into()))?),
+            "tmpfs-mode" => {
+                mode = Some(octal(needed()?).ok_or_else(|| wrong("tmpfs-mode is not octal".into()))?)
+            }
             _ => return Err(wrong(format!("unknown key {key:?}"))),
         }
     }
@@ -126,7 +128,9 @@ pub(crate) fn tmpfs(text: &str) -> Result<MountSpec> {
         let number = |text: &str| text.parse().map_err(|_| wrong(format!("{text:?} is no id")));
         match flag.split_once('=') {
             Some(("size", value)) => size = Some(human::parse_size(value).map_err(wrong)?),
-            Some(("mode", value)) => mode = octal(value).ok_or_else(|| wrong("mode is not octal".to_owned()))?,
+            Some(("mode", value)) => {
+                mode = octal(value).ok_or_else(|| wrong("mode is not octal".to_owned()))?
+            }
             Some(("uid", value)) => uid = number(value)?,
             Some(("gid", value)) => gid = number(value)?,
             Some(_) => return Err(wrong(format!("unknown option {flag:?}"))),
@@ -184,9 +188,13 @@ mod tests {
         let bind = as_mount(volume("/a:/b:ro,rslave").unwrap());
         assert!(bind.options.read_only && bind.options.create_source);
         assert_eq!(bind.options.propagation, Propagation::Rslave);
-        assert!(matches!(volume("data:/b:nocopy").unwrap(), MountSpec::Volume { name: Some(n), no_copy: true, .. } if n.as_str() == "data"));
+        assert!(
+            matches!(volume("data:/b:nocopy").unwrap(), MountSpec::Volume { name: Some(n), no_copy: true, .. } if n.as_str() == "data")
+        );
         assert!(matches!(volume("/b").unwrap(), MountSpec::Volume { name: None, .. }));
-        assert!(matches!(as_mount(volume("./x:/b").unwrap()).kind, MountKind::Bind { source, .. } if source.is_absolute()));
+        assert!(
+            matches!(as_mount(volume("./x:/b").unwrap()).kind, MountKind::Bind { source, .. } if source.is_absolute())
+        );
         for bad in ["", ":/b", "/a:", "/a:/b:bogus", "a:b:c:d"] {
             assert!(volume(bad).is_err(), "{bad:?}");
         }

@@ -123,7 +123,9 @@ fn rate(text: &str, bytes: bool) -> Result<(&str, u64)> {
 }
 
 fn ulimit(text: &str) -> Result<Ulimit> {
-    let wrong = || Failure::usage(format!("invalid ulimit {text:?}: give NAME=SOFT[:HARD], such as nofile=1024:4096"));
+    let wrong = || {
+        Failure::usage(format!("invalid ulimit {text:?}: give NAME=SOFT[:HARD], such as nofile=1024:4096"))
+    };
     let (name, values) = text.split_once('=').ok_or_else(wrong)?;
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let number = |text: &str| if text == "unlimited" { Ok(-1) } else { text.parse().map_err(|_| wrong()) };
@@ -137,7 +139,8 @@ fn parse_cpus(text: &str) -> Result<u64, String> {
     if fraction.len() > 9 || (whole.is_empty() && fraction.is_empty()) {
         return Err(wrong());
     }
-    let part = |digits: &str| if digits.is_empty() { Ok(0) } else { digits.parse::<u64>().map_err(|_| wrong()) };
+    let part =
+        |digits: &str| if digits.is_empty() { Ok(0) } else { digits.parse::<u64>().map_err(|_| wrong()) };
     let nanos = part(&format!("{fraction:0<9}"))?;
     part(whole)?.checked_mul(1_000_000_000).and_then(|w| w.checked_add(nanos)).ok_or_else(wrong)
 }

@@ -83,7 +83,8 @@ impl SecurityArgs {
         };
         spec.pid_mode = mode("--pid", self.pid.as_deref(), true)?;
         spec.uts_mode = mode("--uts", self.uts.as_deref(), false)?;
-        spec.user_namespace = self.userns.as_deref().and_then(|text| user_namespace(text).transpose()).transpose()?;
+        spec.user_namespace =
+            self.userns.as_deref().and_then(|text| user_namespace(text).transpose()).transpose()?;
         for setting in &self.sysctl {
             let (name, value) = setting
                 .split_once('=')
@@ -101,8 +102,9 @@ impl SecurityArgs {
             spec.extra_hosts.push((name.to_owned(), address.to_string()));
         }
         for server in &self.dns {
-            let server: std::net::IpAddr =
-                server.parse().map_err(|_| Failure::usage(format!("invalid name server {server:?}: give an address")))?;
+            let server: std::net::IpAddr = server
+                .parse()
+                .map_err(|_| Failure::usage(format!("invalid name server {server:?}: give an address")))?;
             spec.dns.push(server.to_string());
         }
         spec.dns_search.clone_from(&self.dns_search);
@@ -121,7 +123,8 @@ fn security_option(option: &str, spec: &mut ContainerSpec) -> Result<()> {
         ("seccomp", Some("unconfined")) => spec.seccomp = SeccompPolicy::Unconfined,
         ("seccomp", Some("builtin" | "default")) => spec.seccomp = SeccompPolicy::Default,
         ("seccomp", Some(file)) => {
-            let text = std::fs::read_to_string(file).map_err(|error| wrong(&format!("cannot read {file}: {error}")))?;
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| wrong(&format!("cannot read {file}: {error}")))?;
             spec.seccomp = SeccompPolicy::Profile(text.into());
         }
         ("systempaths", Some("unconfined")) => spec.unmask_system_paths = true,
@@ -177,11 +180,14 @@ fn user_namespace(text: &str) -> Result<Option<UserNamespace>> {
         return Ok(None);
     }
     let wrong = || {
-        Failure::usage(format!("invalid --userns {text:?}: give host, or ranges INSIDE:OUTSIDE:SIZE such as 0:100000:65536"))
+        Failure::usage(format!(
+            "invalid --userns {text:?}: give host, or ranges INSIDE:OUTSIDE:SIZE such as 0:100000:65536"
+        ))
     };
     let mut ranges = Vec::new();
     for range in text.split(',') {
-        let numbers: Vec<u32> = range.split(':').map(|n| n.parse().map_err(|_| wrong())).collect::<Result<_>>()?;
+        let numbers: Vec<u32> =
+            range.split(':').map(|n| n.parse().map_err(|_| wrong())).collect::<Result<_>>()?;
         let [container, host, size] = numbers[..] else { return Err(wrong()) };
         ranges.push(IdRange { container, host, size });
     }
@@ -219,7 +225,9 @@ mod tests {
         assert!(mode("--uts", Some("container:a"), false).is_err());
         assert_eq!(network(&["none".into()]).unwrap(), NetworkMode::None);
         assert!(network(&["none".into(), "a1".into()]).is_err());
-        assert!(matches!(network(&["n1".into(), "n2".into()]).unwrap(), NetworkMode::Networks(l) if l.len() == 2));
+        assert!(
+            matches!(network(&["n1".into(), "n2".into()]).unwrap(), NetworkMode::Networks(l) if l.len() == 2)
+        );
         assert_eq!(device("/dev/a:r").unwrap().permissions, "r");
         assert_eq!(device("/dev/a:/dev/b").unwrap().container_path, "/dev/b");
         assert!(device("a").is_err() && device("/dev/a:/dev/b:x").is_err());

@@ -57,7 +57,8 @@ pub(crate) async fn container(engine: &Engine, info: &ContainerInfo) -> Value {
 fn config(info: &ContainerInfo) -> Value {
     let (spec, image) = (&info.spec, &info.defaults);
     let entrypoint = spec.entrypoint.as_ref().unwrap_or(&image.entrypoint);
-    let command = if spec.command.is_empty() && spec.entrypoint.is_none() { &image.cmd } else { &spec.command };
+    let command =
+        if spec.command.is_empty() && spec.entrypoint.is_none() { &image.cmd } else { &spec.command };
     let mut env = image.env.clone();
     env.extend(spec.env.iter().cloned());
     let mut labels = image.labels.clone();
@@ -131,7 +132,8 @@ fn host_config(spec: &ContainerSpec) -> Value {
             })
         })
         .collect();
-    let hosts: Vec<String> = spec.extra_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
+    let hosts: Vec<String> =
+        spec.extra_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
     json!({
         "Binds": binds,
         "Tmpfs": tmpfs,

@@ -122,7 +122,8 @@ pub(crate) fn parse_time(text: &str) -> Result<SystemTime> {
             "{text:?} is no time: give RFC 3339 (2026-11-23T10:00:00Z), seconds since 1970, or a duration such as 10m"
         ))
     };
-    for candidate in [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")] {
+    for candidate in [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")]
+    {
         if let Some(time) = engine_core::time::parse_rfc3339(&candidate) {
             return Ok(time);
         }
@@ -130,7 +131,8 @@ pub(crate) fn parse_time(text: &str) -> Result<SystemTime> {
     if let Some((seconds, fraction)) = text.split_once('.')
         && let (Ok(seconds), Ok(fraction)) = (seconds.parse::<u64>(), format!("0.{fraction}").parse::<f64>())
     {
-        let since = Duration::from_secs(seconds).checked_add(Duration::from_secs_f64(fraction)).ok_or_else(wrong)?;
+        let since =
+            Duration::from_secs(seconds).checked_add(Duration::from_secs_f64(fraction)).ok_or_else(wrong)?;
         return SystemTime::UNIX_EPOCH.checked_add(since).ok_or_else(wrong);
     }
     if let Ok(seconds) = text.parse::<u64>() {
@@ -166,9 +168,14 @@ mod tests {
 
     #[test]
     fn sizes_have_three_digits() {
-        for (bytes, text) in
-            [(0, "0B"), (999, "999B"), (1000, "1kB"), (4_270_000, "4.27MB"), (999_999, "1MB"), (123_456_789, "123MB")]
-        {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (4_270_000, "4.27MB"),
+            (999_999, "1MB"),
+            (123_456_789, "123MB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

@@ -68,7 +68,9 @@ impl Progress {
             PullEvent::Layer { layer, progress } => match *progress {
                 LayerProgress::Waiting => self.say(layer, "Waiting", None),
                 LayerProgress::Exists => self.say(layer, "Already exists", None),
-                LayerProgress::Transferring { done, total } => self.say(layer, "Downloading", Some((done, total))),
+                LayerProgress::Transferring { done, total } => {
+                    self.say(layer, "Downloading", Some((done, total)))
+                }
                 LayerProgress::Unpacking => self.say(layer, "Extracting", None),
                 LayerProgress::Done => self.say(layer, "Pull complete", None),
                 _ => Ok(()),
@@ -113,7 +115,8 @@ impl Progress {
             return if fresh { self.line(&format!("{short}: {word}")) } else { Ok(()) };
         };
         let bar = bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{prefix}: {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template("{prefix}: {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             bars.add(ProgressBar::new(blob.size).with_style(style).with_prefix(short.to_owned()))
         });
         if fresh {

@@ -42,8 +42,11 @@ impl Listing<'_> {
             }
             Some(source) => {
                 let template = Template::parse(source)?;
-                let headings: Map<String, Value> =
-                    self.headings.iter().map(|(field, text)| ((*field).to_owned(), Value::from(*text))).collect();
+                let headings: Map<String, Value> = self
+                    .headings
+                    .iter()
+                    .map(|(field, text)| ((*field).to_owned(), Value::from(*text)))
+                    .collect();
                 let mut lines = vec![template.render(&Value::Object(headings))?];
                 for row in rows {
                     lines.push(template.render(row)?);

@@ -138,9 +138,10 @@ fn parse_nodes(tokens: &mut Tokens) -> Result<(Vec<Node>, Option<String>)> {
             }
             "range" => {
                 let (names, over) = match rest.split_once(":=") {
-                    Some((names, over)) => {
-                        (names.split(',').map(|n| n.trim().trim_start_matches('$').to_owned()).collect(), over)
-                    }
+                    Some((names, over)) => (
+                        names.split(',').map(|n| n.trim().trim_start_matches('$').to_owned()).collect(),
+                        over,
+                    ),
                     None => (Vec::new(), rest),
                 };
                 let (body, empty) = parse_branches(tokens)?;
@@ -344,7 +345,9 @@ fn value_of(operand: &Operand, scope: &Scope<'_>) -> Result<Value> {
             let base = match variable.as_str() {
                 "" => &scope.dot,
                 "$" => scope.root,
-                name => scope.variables.get(name).ok_or_else(|| wrong(format!("undefined variable {name:?}")))?,
+                name => {
+                    scope.variables.get(name).ok_or_else(|| wrong(format!("undefined variable {name:?}")))?
+                }
             };
             field(base, path)
         }
@@ -425,8 +428,8 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value> {
             Ok(Value::from(text(value).chars().take(size).collect::<String>()))
         }
         (
-            "json" | "len" | "upper" | "lower" | "title" | "join" | "split" | "index" | "eq" | "ne" | "not" | "and"
-            | "or" | "truncate",
+            "json" | "len" | "upper" | "lower" | "title" | "join" | "split" | "index" | "eq" | "ne" | "not"
+            | "and" | "or" | "truncate",
             _,
         ) => Err(wrong(format!("wrong arguments for {name}"))),
         _ => Err(wrong(format!("function {name:?} not defined"))),

@@ -18,7 +18,8 @@ impl DetachKeys {
         if text.is_empty() {
             return Ok(None);
         }
-        let wrong = || Failure::usage(format!("invalid detach keys {text:?}: give keys such as ctrl-p,ctrl-q or a"));
+        let wrong =
+            || Failure::usage(format!("invalid detach keys {text:?}: give keys such as ctrl-p,ctrl-q or a"));
         let mut sequence = Vec::new();
         for key in text.split(',') {
             sequence.push(match (key.strip_prefix("ctrl-"), key.as_bytes()) {

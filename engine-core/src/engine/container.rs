@@ -187,6 +187,18 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it was removed.
     pub async fn stop(&self, timeout: Option<Duration>) -> Result<()> {
+        self.stop_by(None, timeout).await
+    }
+
+    /// Stops the container as [`stop`](Self::stop), by signal number `signal` instead of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was removed.
+    pub async fn stop_with(&self, signal: i32, timeout: Option<Duration>) -> Result<()> {
+        self.stop_by(Some(signal), timeout).await
+    }
+
+    async fn stop_by(&self, wish: Option<i32>, timeout: Option<Duration>) -> Result<()> {
         let record = self.record().await?;
         let state = self.engine.state_of(&record).await?;
         if !state.status.is_running() {
@@ -195,9 +207,10 @@ impl Container {
         let runtime = &self.engine.inner.runtime;
         let (spec, image) = (&record.data.spec, &record.data.defaults);
         let wished = spec.stop_signal.as_deref().or(Some(&*image.stop_signal).filter(|s| !s.is_empty()));
-        let number = match wished {
-            Some(text) => signal::parse(text)?,
-            None => signal::SIGTERM,
+        let number = match (wish, wished) {
+            (Some(number), _) => number,
+            (None, Some(text)) => signal::parse(text)?,
+            (None, None) => signal::SIGTERM,
         };
         let own = spec.stop_timeout.or(image.stop_timeout).map(|s| Duration::from_secs(s.into()));
         runtime.signal(&self.id, number).await?;
@@ -312,6 +325,14 @@ impl Container {
     /// [`ErrorKind::NotFound`] if there is no such process.
     pub async fn exec_wait(&self, exec: &crate::id::ExecId) -> Result<ExitStatus> {
         self.engine.inner.runtime.exec_wait(&self.id, exec).await
+    }
+
+    /// Sends signal number `signal` to a process started by [`exec`](Self::exec). One that has ended is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such process.
+    pub async fn exec_signal(&self, exec: &crate::id::ExecId, signal: i32) -> Result<()> {
+        self.engine.inner.runtime.exec_signal(&self.id, exec, signal).await
     }
 
     /// Sets the size of the terminal of a process started by [`exec`](Self::exec).

@@ -67,7 +67,8 @@ impl Engine {
         // The lease keeps the image from being collected until the root file system holds it.
         let lease = self.inner.images.lease().await?;
         let target = self.find_image(image).await?;
-        let found = self.load_image(&target, &Platform::host(), &[]).await?;
+        let platform = spec.platform.clone().unwrap_or_else(Platform::host);
+        let found = self.load_image(&target, &platform, &[]).await?;
         let id = ContainerId::random();
         let anonymous_volumes = self.make_volumes(&mut spec).await?;
         let wished_name = spec.name.clone();

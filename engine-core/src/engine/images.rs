@@ -20,9 +20,17 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
     pub async fn image(&self, name: &str) -> Result<Image> {
+        self.image_for(name, &Platform::host()).await
+    }
+
+    /// Returns the image a user means by `name`, for `platform` if it has several.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image); [`ErrorKind::NotFound`] also if nothing for the platform is here.
+    pub async fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
         let names = self.inner.images.names().await?;
         let target = self.find_image(name).await?;
-        self.load_image(&target, &Platform::host(), &names).await
+        self.load_image(&target, platform, &names).await
     }
 
     /// Returns all names in the store with the images they lead to, in order of their names.
