@@ -5,9 +5,10 @@
 use std::path::PathBuf;
 
 use engine_core::Engine;
+use engine_registry::{DockerConfig, OciRegistry};
 
 use crate::cli::GlobalArgs;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 const DEFAULT_ROOT: &str = "/var/lib/engine-cli";
 const DEFAULT_RUN_ROOT: &str = "/run/engine-cli";
@@ -32,7 +33,33 @@ impl Context {
             (None, Some(_)) => {}
             (None, None) => builder = builder.run_root(DEFAULT_RUN_ROOT),
         }
-        Ok(builder.open().await?)
+        Ok(builder.registry(self.registry()?).open().await?)
+    }
+
+    /// Returns the client of registries.
+    pub(crate) fn registry(&self) -> Result<OciRegistry> {
+        let mut builder =
+            OciRegistry::builder().with_user_agent(concat!("engine-cli/", env!("CARGO_PKG_VERSION")));
+        if let Some(config) = docker_config() {
+            builder = builder.with_docker_config(config);
+        }
+        for mirror in &self.global.registry_mirror {
+            builder = builder.with_mirror(engine_core::reference::DEFAULT_REGISTRY, mirror);
+        }
+        for registry in &self.global.insecure_registry {
+            builder = builder.with_insecure(registry);
+        }
+        for file in &self.global.registry_ca {
+            let pem = std::fs::read(file).map_err(|error| {
+                Failure::usage(format!("cannot read --registry-ca {}: {error}", file.display()))
+            })?;
+            builder = builder.with_ca_pem(pem);
+        }
+        let set = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(proxy) = ["HTTPS_PROXY", "https_proxy"].iter().find_map(set) {
+            builder = builder.with_proxy(&proxy);
+        }
+        Ok(builder.build()?)
     }
 }
 
@@ -41,12 +68,13 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// Returns the directory of Docker's `config.json`: `$DOCKER_CONFIG`, or `.docker` in the home directory.
-pub(crate) fn docker_config_dir() -> Option<PathBuf> {
-    match std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Some(dir.into()),
-        None => std::env::home_dir().map(|home| home.join(".docker")),
-    }
+/// Returns Docker's `config.json`: in `$DOCKER_CONFIG`, or in `.docker` of the home directory.
+pub(crate) fn docker_config() -> Option<DockerConfig> {
+    let dir = match std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => std::env::home_dir()?.join(".docker"),
+    };
+    Some(DockerConfig::new(dir.join("config.json")))
 }
 
 /// Turns messages of the libraries on, on standard error.
