@@ -184,11 +184,11 @@ impl Fake {
                     (end + 4, length, seen)
                 });
             }
-            if let Some((start, length, seen)) = &mut wanted {
-                if data.len() >= *start + *length {
-                    seen.body = data[*start..*start + *length].to_vec();
-                    return Some(seen.clone());
-                }
+            if let Some((start, length, seen)) = &mut wanted
+                && data.len() >= *start + *length
+            {
+                seen.body = data[*start..*start + *length].to_vec();
+                return Some(seen.clone());
             }
         }
     }

@@ -108,11 +108,14 @@ async fn a_truncated_blob_ends_in_an_error() {
     assert!(fake.requests().len() <= 5);
 }
 
+/// Makes an answer from the content.
+type Answering = Box<dyn Fn(&[u8]) -> Reply + Send + Sync>;
+
 #[tokio::test]
 async fn wrong_ranges_sizes_and_encodings_are_refused() {
     let (content, blob) = (content(), Descriptor::of("x", &content()));
     let total = content.len();
-    let wrong: Vec<Box<dyn Fn(&[u8]) -> Reply + Send + Sync>> = vec![
+    let wrong: Vec<Answering> = vec![
         Box::new(move |c| {
             Reply::new(206).header("Content-Range", format!("bytes 0-{}/{total}", total - 1)).body(c)
         }),
