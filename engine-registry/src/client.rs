@@ -200,7 +200,9 @@ impl RegistryClient for OciRegistry {
 
     async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()> {
         let work = self.checked(registry, credentials);
-        work.await.map_err(|fault| fault.into_error("log in", registry, None))
+        // Somebody may have written USER:PASSWORD@HOST.
+        let shown = registry.rsplit_once('@').map_or(registry, |(_, host)| host);
+        work.await.map_err(|fault| fault.into_error("log in", shown, None))
     }
 }
 

@@ -37,8 +37,8 @@ impl Endpoint {
         if !text.contains("://") {
             return Self::registry(text);
         }
-        let wrong =
-            || Fault::new(ErrorKind::InvalidArgument, format!("the mirror {text:?} is no http(s) URL"));
+        // Not quoted: people write passwords into URLs.
+        let wrong = || Fault::new(ErrorKind::InvalidArgument, "a mirror is no http(s) URL");
         let url = Url::parse(text).map_err(|_| wrong())?;
         let origin = Origin::of(&url).ok_or_else(wrong)?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {

@@ -219,6 +219,9 @@ impl Fault {
         let retryable = matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
         let mut fault = match kind {
             ErrorKind::NotFound => fault.hint("check the spelling; a private repository may look absent"),
+            _ if status == StatusCode::TOO_MANY_REQUESTS => {
+                fault.hint("wait a while, or log in: accounts are often allowed more")
+            }
             ErrorKind::PermissionDenied => fault.hint("check that this account may do this there"),
             _ => fault,
         };

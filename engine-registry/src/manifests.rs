@@ -12,6 +12,7 @@ use engine_core::reference::Reference;
 use oci_distribution::client::TagResponse;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LINK};
 use reqwest::{Method, StatusCode};
+use tokio::time::sleep;
 
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
@@ -99,6 +100,7 @@ pub(crate) async fn get(
                 if !fault.is_retryable() || failed >= attempts {
                     return Err(fault);
                 }
+                sleep(session.retry.delay(failed, None).unwrap_or_default()).await;
             }
         }
     };

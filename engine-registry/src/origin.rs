@@ -100,7 +100,12 @@ impl PlainRules {
         let parsed = address.parse::<IpAddr>().ok().zip(bits.parse::<u8>().ok());
         match parsed.filter(|(address, bits)| *bits <= if address.is_ipv4() { 32 } else { 128 }) {
             Some(network) => self.networks.push(network),
-            None => return Err(Fault::new(ErrorKind::InvalidArgument, format!("{entry:?} is no network"))),
+            None => {
+                return Err(Fault::new(
+                    ErrorKind::InvalidArgument,
+                    "an insecure registry is neither a host nor a network",
+                ));
+            }
         }
         Ok(())
     }

@@ -129,7 +129,7 @@ impl Session {
             let asked = fault.waits();
             let Some(wait) = self.retry.delay(failed, asked) else {
                 let seconds = asked.unwrap_or_default().as_secs();
-                return Err(fault.hint(format!("it asks to try again in {seconds} s")));
+                return Err(fault.hint(format!("it asks to wait for {seconds} s: try again then, or log in")));
             };
             tracing::debug!(registry = endpoint.name, %fault, ?wait, "trying again");
             sleep(wait).await;

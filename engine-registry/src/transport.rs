@@ -5,6 +5,7 @@
 //! no answer is read beyond a given size, except a blob's, which is a stream.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -65,7 +66,6 @@ impl Timeouts {
 }
 
 /// Sends requests.
-#[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) rules: PlainRules,
     pub(crate) timeouts: Timeouts,
@@ -73,6 +73,16 @@ pub(crate) struct Transport {
     user_agent: String,
     proxy: Option<Url>,
     clients: Mutex<HashMap<(String, bool), Client>>,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the proxy: its URL may hold a password.
+        f.debug_struct("Transport")
+            .field("rules", &self.rules)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Transport {

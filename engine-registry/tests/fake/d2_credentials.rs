@@ -277,6 +277,58 @@ async fn d2_no_second_origin_ever_sees_a_credential() {
 }
 
 #[tokio::test]
+async fn d6_secrets_in_the_wrong_place_are_not_repeated() {
+    let mut texts = Vec::new();
+    let canary = |n: usize| format!("canary-{n}-e7");
+    let builders: [fn(engine_registry::RegistryBuilder, &str) -> engine_registry::RegistryBuilder; 12] = [
+        |b, c| b.with_mirror("docker.io", &format!("https://user:{c}@mirror.example")),
+        |b, c| b.with_mirror("docker.io", &format!("https://{c}@mirror.example")),
+        |b, c| b.with_mirror("docker.io", &format!("ftp://user:{c}@mirror.example")),
+        |b, c| b.with_mirror("docker.io", &format!("user:{c}@mirror.example")),
+        |b, c| b.with_mirror("docker.io", &format!("https://mirror.example?token={c}")),
+        |b, c| b.with_insecure(&format!("user:{c}@registry.example")),
+        |b, c| b.with_insecure(&format!("user:{c}/x")),
+        |b, c| b.with_token_server("a.example", &format!("user:{c}@b.example")),
+        |b, c| b.with_proxy(&format!("http://user:{c}@proxy.example:3128")),
+        |b, c| b.with_proxy(&format!("no url {c}")),
+        |b, c| b.with_ca_pem(format!("-----BEGIN {c}")),
+        |b, c| {
+            let password = c.to_owned();
+            b.with_credentials("a/b", Credentials::Basic { username: "u".to_owned(), password })
+        },
+    ];
+    for (n, build) in builders.into_iter().enumerate() {
+        let builder = build(quick(), &canary(n));
+        texts.push(format!("{builder:?}"));
+        match builder.build() {
+            Ok(registry) => texts.push(format!("{registry:?}")),
+            Err(error) => texts.push(everything(&error)),
+        }
+    }
+    let fake = Fake::start(|_| Reply::new(401).header("WWW-Authenticate", "Basic realm=\"x\"")).await;
+    for (n, registry) in
+        ["{}@a.example", "u:{}@a.example", "https://u:{}@a.example/v1/"].into_iter().enumerate()
+    {
+        let login = Credentials::Basic { username: "u".to_owned(), password: canary(20 + n) };
+        let name = registry.replace("{}", &canary(30 + n));
+        texts.push(everything(&quick().build().unwrap().check_credentials(&name, &login).await.unwrap_err()));
+        texts.push(everything(
+            &quick().build().unwrap().check_credentials(&fake.host(), &login).await.unwrap_err(),
+        ));
+    }
+    for name in ["u:p", "u\n"] {
+        let login = Credentials::Basic { username: name.to_owned(), password: canary(40) };
+        texts.push(everything(
+            &quick().build().unwrap().check_credentials(&fake.host(), &login).await.unwrap_err(),
+        ));
+    }
+    assert!(texts.len() > 30);
+    for text in texts {
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn d2_credentials_are_for_one_host_and_port() {
     let ask = |_: &Seen| Reply::new(401).header("WWW-Authenticate", "Basic realm=\"x\"");
     let (mine, other) = (Fake::start(ask).await, Fake::start(ask).await);

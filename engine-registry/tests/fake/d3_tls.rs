@@ -99,6 +99,8 @@ async fn d3_certificates_that_prove_nothing_end_the_call() {
             quick().with_insecure(&fake.host()).with_credentials(&fake.host(), login()).build().unwrap();
         assert_eq!(registry.list_tags(&fake.reference("a")).await.unwrap(), ["secret"], "{name}");
     }
+    // A guest in somebody's process: the program's own choice of a provider is left to it.
+    assert!(tokio_rustls::rustls::crypto::CryptoProvider::get_default().is_none());
 }
 
 #[tokio::test]

@@ -405,3 +405,22 @@ async fn pages_of_tags_are_followed_within_the_registry_only() {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_proxy_is_used_for_everything_but_loopback() {
+    let proxy = Fake::start(|seen| match seen.method.as_str() {
+        "CONNECT" => Reply::new(403),
+        _ => Reply::new(200).body(r#"{"name":"a","tags":["through the proxy"]}"#),
+    })
+    .await;
+    let local = Fake::start(|_| Reply::new(200).body(r#"{"name":"a","tags":["direct"]}"#)).await;
+    let registry = quick()
+        .with_proxy(&format!("http://{}", proxy.host()))
+        .with_insecure("registry.example:5000")
+        .build()
+        .unwrap();
+    let far = "registry.example:5000/a".parse().unwrap();
+    assert_eq!(registry.list_tags(&far).await.unwrap(), ["through the proxy"]);
+    assert_eq!(proxy.requests().last().unwrap().target, "http://registry.example:5000/v2/a/tags/list");
+    assert_eq!(registry.list_tags(&local.reference("a")).await.unwrap(), ["direct"]);
+}
