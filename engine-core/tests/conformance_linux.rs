@@ -1,12 +1,24 @@
 //! The Linux implementations keep the contracts. They make real files, mounts, namespaces and cgroups.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+#[expect(dead_code, reason = "each test binary uses a part of it")]
+#[path = "runtime/support.rs"]
+mod support;
 
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use engine_core::ContainerId;
 use engine_core::database::Database;
+use engine_core::launch::LaunchSpec;
+use engine_core::linux::LinuxRuntime;
 use engine_core::linux::image_store::{LayerDriver, LocalImageStore, LocalImageStoreOptions};
 use engine_core::linux::volumes::LocalVolumes;
-use engine_core::testing::{Subject, image_store, volume_driver};
+use engine_core::mount::{Mount, OverlayUpper};
+use engine_core::runtime::Runtime;
+use engine_core::testing::runtime::RuntimeHarness;
+use engine_core::testing::{Subject, image_store, runtime, volume_driver};
 use engine_testkit::require;
 
 /// Directories for one instance after the other.
@@ -62,4 +74,49 @@ async fn volume_driver_keeps_its_promises() {
         Subject::new(open().await, open().await)
     })
     .await;
+}
+
+/// Real containers from a handful of busybox links.
+struct Containers {
+    roots: Roots,
+    latest: Mutex<std::path::PathBuf>,
+}
+
+impl Containers {
+    fn new() -> Self {
+        let roots = Roots::new();
+        support::busybox(&roots.dir.path().join("layer"));
+        Self { roots, latest: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl RuntimeHarness for Containers {
+    async fn runtime(&self) -> Subject<dyn Runtime> {
+        let dir = self.roots.fresh();
+        self.latest.lock().unwrap().clone_from(&dir);
+        let open = async || LinuxRuntime::open(dir.join("root"), dir.join("run")).await.unwrap();
+        Subject::new(Arc::new(open().await), Arc::new(open().await))
+    }
+
+    async fn launch(&self, id: &ContainerId, args: &[&str]) -> LaunchSpec {
+        let base = self.latest.lock().unwrap().join("writable").join(id.as_str());
+        let (upper, work) = (base.join("upper"), base.join("work"));
+        fs::create_dir_all(&upper).unwrap();
+        fs::create_dir_all(&work).unwrap();
+        let layer = self.roots.dir.path().join("layer");
+        let rootfs = Mount::overlay(vec![layer], Some(OverlayUpper { upper, work }));
+        LaunchSpec::new(support::oci(args), vec![rootfs])
+    }
+
+    async fn release(&self, id: &ContainerId) {
+        let base = self.latest.lock().unwrap().join("writable").join(id.as_str());
+        fs::remove_dir_all(base).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runtime_keeps_its_promises() {
+    require!(root, overlayfs);
+    runtime::all(&Containers::new()).await;
 }
