@@ -13,7 +13,7 @@ use crate::{Failure, fail, wire::step};
 pub(crate) struct Inherited<'a> {
     /// Socket to the shim.
     pub(crate) report: Fd,
-    /// Open `cgroup.procs` files, and how many.
+    /// Open `tasks` files.
     pub(crate) cgroups: &'a [Fd],
     /// Open namespaces with their clone flags.
     pub(crate) joins: &'a [(Fd, u64)],

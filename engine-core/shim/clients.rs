@@ -145,6 +145,18 @@ impl Exec {
 }
 
 impl Shim {
+    /// Whether another client can be served; until then it waits in the socket's queue.
+    pub(crate) fn has_room(&self) -> bool {
+        self.clients.iter().skip(1).any(|client| !client.used)
+    }
+
+    /// Tells all clients that this was all, before what of the end takes time.
+    pub(crate) fn hang_up(&mut self) {
+        for client in self.clients.iter_mut().filter(|client| client.used) {
+            client.hang_up();
+        }
+    }
+
     /// Takes a connection from someone who may.
     pub(crate) fn accept(&mut self, listen: Fd) {
         let Ok(socket) = sys::accept(listen) else { return };

@@ -15,7 +15,7 @@ pub(crate) struct Target<'a> {
     pub(crate) init: Fd,
     /// Its namespaces.
     pub(crate) namespaces: u64,
-    /// Open `cgroup.procs` files of cgroup v1.
+    /// Open `tasks` files of cgroup v1.
     pub(crate) cgroups: &'a [Fd],
     /// Directory of the v2 cgroup, or -1.
     pub(crate) unified: Fd,

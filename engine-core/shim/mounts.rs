@@ -57,9 +57,10 @@ impl Mounts {
         Ok(())
     }
 
-    /// Lets go of what the first process has its own copies of. The terminals' filesystem stays.
+    /// Lets go of what the first process has its own copies of. The terminals' filesystem stays, and so does the root:
+    /// the last user of an overlay waits until its upper filesystem is synced, which is not to delay the exit's news.
     pub(crate) fn close(&mut self) {
-        for slot in &mut self.slots {
+        for slot in &mut self.slots[1..] {
             if *slot >= 0 && *slot != self.devpts {
                 sys::close(*slot);
             }

@@ -366,7 +366,9 @@ impl Shim {
                 self.watch(outputs[stream], if behind[stream] { POLLOUT } else { 0 }, Token::Room(at, stream));
             }
         }
-        self.watch(self.listen, POLLIN, Token::Listen);
+        if self.has_room() {
+            self.watch(self.listen, POLLIN, Token::Listen);
+        }
     }
 
     fn dispatch(&mut self, token: Token) {
@@ -414,5 +416,6 @@ pub(crate) fn run(shim: &mut Shim) -> ! {
         }
     }
     shim.unlink();
+    shim.hang_up();
     sys::exit(0)
 }

@@ -47,7 +47,8 @@ async fn figures() {
     let mut times = Vec::new();
     for _ in 0..200 {
         let id = ContainerId::random();
-        let spec = bench.spec(&id, &["true"]);
+        let mut spec = bench.spec(&id, &["true"]);
+        crate::support::scoped(&mut spec);
         let begin = Instant::now();
         bench.runtime.create(&id, &spec).await.unwrap();
         let created = begin.elapsed();

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(feature = "linux")]
 
+mod exec;
 mod lifecycle;
 mod support;

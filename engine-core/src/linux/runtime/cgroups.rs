@@ -101,7 +101,9 @@ impl Host {
 
     /// Removes a container's group, if it is still there.
     pub(super) fn remove(&self, path: &str) {
+        // A shim removes them in order: where the last is gone, all are.
         if let Some(group) = self.group(path)
+            && group.dirs().last().is_some_and(|last| last.exists())
             && let Err(error) = group.remove()
         {
             tracing::warn!(%error, path, "cannot remove control group");

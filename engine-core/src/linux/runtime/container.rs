@@ -282,18 +282,25 @@ impl Inner {
     }
 
     pub(super) async fn wait(&self, id: &ContainerId) -> Result<ExitStatus> {
-        if let Some(answer) = self.ask(id, Request { op: op::WAIT, ..Request::default() }).await?
-            && answer.kind == reply::EXITED
-        {
-            let code = u8::try_from(answer.a).unwrap_or(UNKNOWN_EXIT);
-            return Ok(ExitStatus::new(code).with_oom_killed(answer.c != 0));
+        loop {
+            if let Some(answer) = self.ask(id, Request { op: op::WAIT, ..Request::default() }).await?
+                && answer.kind == reply::EXITED
+            {
+                let code = u8::try_from(answer.a).unwrap_or(UNKNOWN_EXIT);
+                return Ok(ExitStatus::new(code).with_oom_killed(answer.c != 0));
+            }
+            let state = self.state_file("wait for container", id)?;
+            if state.status == StateStatus::Exited {
+                return Ok(exit_status(&state));
+            }
+            if !state.shim_is_alive() {
+                // Its shim ended without a word, and took the container with it (PR_SET_PDEATHSIG).
+                self.sweep(&state);
+                return Ok(exit_status(&state));
+            }
+            // Between its last word and its end, or not yet serving.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let state = self.state_file("wait for container", id)?;
-        if state.status != StateStatus::Exited {
-            // Its shim ended without a word, and took the container with it (PR_SET_PDEATHSIG).
-            self.sweep(&state);
-        }
-        Ok(exit_status(&state))
     }
 
     pub(super) async fn resize(&self, id: &ContainerId, size: TerminalSize) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Attaching to a container, and running more processes in one.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -26,7 +26,8 @@ use crate::state::ExitStatus;
 #[derive(Debug)]
 pub(super) struct Exec {
     container: ContainerId,
-    connection: Connection,
+    /// Until it has ended.
+    connection: Mutex<Option<Arc<Connection>>>,
     ended: watch::Sender<Option<ExitStatus>>,
     terminal: Option<Terminal>,
 }
@@ -100,10 +101,11 @@ impl Inner {
             _ => streams,
         };
         let exec_id = ExecId::random();
+        let connection = Arc::new(connection);
         let exec =
-            Arc::new(Exec { container: id.clone(), connection, ended: watch::channel(None).0, terminal });
+            Arc::new(Exec { container: id.clone(), connection: Mutex::new(Some(Arc::clone(&connection))), ended: watch::channel(None).0, terminal });
         self.execs.lock().unwrap_or_else(PoisonError::into_inner).insert(exec_id.clone(), Arc::clone(&exec));
-        tokio::spawn(async move { exec.watch().await });
+        tokio::spawn(async move { exec.watch(connection).await });
         Ok(ExecProcess::new(exec_id, u32::try_from(answer.a).ok(), streams))
     }
 
@@ -164,12 +166,11 @@ impl Inner {
 
     pub(super) async fn exec_signal(&self, id: &ContainerId, exec: &ExecId, signal: i32) -> Result<()> {
         let exec = self.exec_of(id, exec)?;
-        if exec.ended.borrow().is_some() {
-            return Ok(());
-        }
+        let connection = exec.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(connection) = connection else { return Ok(()) };
         let request = Request { op: op::SIGNAL, a: signal.into(), ..Request::default() };
         let failed = |error| Error::from_io("signal exec", error).with("container", id);
-        match exec.connection.send(&request, &[]).await {
+        match connection.send(&request, &[]).await {
             Err(error) if crate::linux::shim::is_gone(&error) => Ok(()),
             sent => sent.map_err(failed),
         }
@@ -196,9 +197,9 @@ impl Inner {
 
 impl Exec {
     /// Waits for the end and tells it. Without an answer, the container ended and took the process along.
-    async fn watch(&self) {
+    async fn watch(&self, connection: Arc<Connection>) {
         let status = loop {
-            match self.connection.receive().await {
+            match connection.receive().await {
                 Ok(Some((answer, _))) if answer.kind == reply::EXITED => {
                     break ExitStatus::new(u8::try_from(answer.a).unwrap_or(255));
                 }
@@ -207,6 +208,7 @@ impl Exec {
                 Ok(None) | Err(_) => break ExitStatus::new(137),
             }
         };
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.ended.send_replace(Some(status));
     }
 }

@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxDeviceType, Mount as OciMount};
 use super::cgroups::Host;
 use super::translate::invalid;
 use crate::error::Result;
-use crate::launch::LaunchSpec;
+use crate::launch::{LaunchSpec, Lifetime};
 use crate::linux::plan::format::{PRIVATE_FILES, mount};
 use crate::linux::plan::{EntryStep, LaunchPlan, MountStep};
 use crate::mount::{Mount, MountKind, MountOptions, Propagation};
@@ -48,6 +48,9 @@ pub(super) fn translate(
             }
             // Last, once everything else has its place.
             step.attributes &= !RDONLY;
+            if launch.lifetime == Lifetime::Scoped {
+                forget_on_power_loss(&mut step, wanted)?;
+            }
         }
         plan.mounts.push(step);
     }
@@ -78,6 +81,22 @@ pub(super) fn translate(
     }
     if user_namespace {
         own_by_mapped_root(linux, plan);
+    }
+    Ok(())
+}
+
+/// Makes an overlay `volatile`: it syncs nothing, at the container's end least of all. For containers that no power loss
+/// leaves alive. The kernel's own mark of this must go before the next mount (Documentation/filesystems/overlayfs.rst).
+fn forget_on_power_loss(step: &mut MountStep, wanted: &Mount) -> Result<()> {
+    if let MountKind::Overlay { upper: Some(upper), .. } = &wanted.kind {
+        step.options.push(("volatile".to_owned(), Vec::new()));
+        match std::fs::remove_dir_all(upper.work.join("work/incompat")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(crate::error::Error::from_io("prepare container", error)
+                    .with("path", upper.work.display()));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
