@@ -92,9 +92,11 @@ pub(crate) fn set_stdio(stdio: [Fd; 3], terminal: bool) -> sys::Result<()> {
             sys::dup3(from, to as Fd, 0)?;
         }
     }
-    if terminal {
-        // TIOCSCTTY
-        sys::ioctl(0, 0x540e, 0)?;
-    }
-    Ok(())
+    if terminal { control_terminal() } else { Ok(()) }
+}
+
+/// Makes standard input the controlling terminal of this session.
+pub(crate) fn control_terminal() -> sys::Result<()> {
+    // TIOCSCTTY
+    sys::ioctl(0, 0x540e, 0).map(drop)
 }

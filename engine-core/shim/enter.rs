@@ -59,9 +59,7 @@ pub(crate) fn start(plan: &Plan<'_>, target: &Target<'_>) -> Result<Entering, Fa
 fn helper(plan: &Plan<'_>, target: &Target<'_>, report: Fd) -> Result<(), Failure> {
     let (_, options) = plan.config();
     let joined = join(target);
-    let (stdio, terminal) = (target.stdio, options & option::TTY != 0);
-    sys::setsid();
-    let placed = crate::child::set_stdio(stdio, terminal);
+    let placed = crate::child::set_stdio(target.stdio, false);
     // From here on: 0, 1, 2 and the report socket as 3.
     if report != 3 {
         let _ = sys::dup3(report, 3, sys::O_CLOEXEC);
@@ -72,8 +70,13 @@ fn helper(plan: &Plan<'_>, target: &Target<'_>, report: Fd) -> Result<(), Failur
     let procfs = if process::needs_procfs(plan) { mounts::procfs().map_err(fail(step::PROCFS, 0))? } else { -1 };
     process::prepare(plan, procfs)?;
     sys::close(procfs);
-    let pid = sys::fork_sibling().map_err(fail(step::CLONE, 0))?;
+    let pid = sys::fork_filtered(sys::CLONE_PARENT).map_err(fail(step::CLONE, 0))?;
     if pid == 0 {
+        // Its own session, not the helper's: the end of a session's leader takes the terminal away.
+        sys::setsid();
+        if options & option::TTY != 0 {
+            crate::child::control_terminal().map_err(fail(step::STDIO, 1))?;
+        }
         return Err(process::finish(plan));
     }
     process::report(3, &Failure { step: step::READY, index: pid as u32, errno: 0 });

@@ -12,8 +12,7 @@ const SIGTTOU: i32 = 22;
 pub(crate) fn fork_payload(terminal: bool) -> sys::Result<()> {
     // Blocked before the fork, so that no signal is lost; a blocked signal also reaches a namespace's process 1.
     sys::set_signal_mask(u64::MAX);
-    let mut pidfd = -1;
-    let payload = sys::fork(0, &mut pidfd, -1)?;
+    let payload = sys::fork_filtered(0)?;
     if payload != 0 {
         let _ = sys::close_range(3, 0);
         reap(payload)

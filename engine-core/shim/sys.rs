@@ -451,10 +451,10 @@ pub(crate) fn fork(flags: u64, pidfd: &mut Fd, cgroup: Fd) -> Result<i32> {
     sys!(new::CLONE3, &raw const args, size_of::<CloneArgs>()).map(|pid| pid as i32)
 }
 
-/// Clones a sibling: a child of this process's parent. By clone(2), which seccomp profiles allow, where they refuse
-/// clone3. Returns 0 in the sibling.
-pub(crate) fn fork_sibling() -> Result<i32> {
-    sys!(nr::CLONE, CLONE_PARENT | SIGCHLD as u64, 0_usize, 0_usize, 0_usize, 0_usize).map(|pid| pid as i32)
+/// Forks by clone(2), which seccomp profiles allow, where they refuse clone3. Returns 0 in the new process.
+/// `CLONE_PARENT` makes it a sibling: a child of this process's parent.
+pub(crate) fn fork_filtered(flags: u64) -> Result<i32> {
+    sys!(nr::CLONE, flags | SIGCHLD as u64, 0_usize, 0_usize, 0_usize, 0_usize).map(|pid| pid as i32)
 }
 
 /// Waits for `pid`; `None` when `hang` is off and nothing ended. Returns (pid, status).

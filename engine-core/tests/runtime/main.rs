@@ -1,8 +1,12 @@
 //! Tests of `LinuxRuntime` with real namespaces, mounts and cgroups. They need root, overlayfs and busybox-static.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, reason = "modules of one test program")]
 #![cfg(feature = "linux")]
 
 mod exec;
 mod lifecycle;
+mod paths;
+mod privileges;
+mod streams;
 mod support;

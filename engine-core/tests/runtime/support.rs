@@ -233,3 +233,14 @@ fn device_rules() -> Vec<serde_json::Value> {
 pub fn scoped(spec: &mut LaunchSpec) {
     spec.lifetime = Lifetime::Scoped;
 }
+
+impl Bench {
+    /// What an exec with a terminal writes.
+    pub async fn exec_spec_terminal(&self, id: &ContainerId, spec: &ExecSpec) -> String {
+        let mut process = self.runtime.exec(id, spec, AttachOptions::piped(false)).await.expect("exec");
+        let mut out = Vec::new();
+        process.streams.stdout.as_mut().expect("stdout").read_to_end(&mut out).await.expect("read");
+        self.runtime.exec_wait(id, &process.id).await.expect("wait for exec");
+        text(out)
+    }
+}

@@ -9,6 +9,7 @@
 
 mod cgroups;
 mod container;
+mod control;
 mod exec;
 mod io;
 mod logs;
