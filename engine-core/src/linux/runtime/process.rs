@@ -1,5 +1,7 @@
 //! The process of a launch plan: user, capabilities, filter, limits, arguments.
 
+use std::sync::OnceLock;
+
 use oci_spec::runtime::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitType, Process};
 
 use super::Inner;
@@ -98,62 +100,42 @@ fn label(process: &Process) -> Option<(String, String)> {
     process.selinux_label().as_ref().map(|label| ("self/attr/exec".to_owned(), label.clone()))
 }
 
+/// A limit by its number and values, cut to what this host allows: more is clamped, and never fails the start.
 fn rlimit(limit: &PosixRlimit) -> (u32, u64, u64) {
+    use rustix::process::Resource;
     // The numbers of the asm-generic ABI, which x86 and arm share (getrlimit(2)).
-    let resource = match limit.typ() {
-        PosixRlimitType::RlimitCpu => 0,
-        PosixRlimitType::RlimitFsize => 1,
-        PosixRlimitType::RlimitData => 2,
-        PosixRlimitType::RlimitStack => 3,
-        PosixRlimitType::RlimitCore => 4,
-        PosixRlimitType::RlimitRss => 5,
-        PosixRlimitType::RlimitNproc => 6,
-        PosixRlimitType::RlimitNofile => 7,
-        PosixRlimitType::RlimitMemlock => 8,
-        PosixRlimitType::RlimitAs => 9,
-        PosixRlimitType::RlimitLocks => 10,
-        PosixRlimitType::RlimitSigpending => 11,
-        PosixRlimitType::RlimitMsgqueue => 12,
-        PosixRlimitType::RlimitNice => 13,
-        PosixRlimitType::RlimitRtprio => 14,
-        PosixRlimitType::RlimitRttime => 15,
+    let (number, resource) = match limit.typ() {
+        PosixRlimitType::RlimitCpu => (0, Resource::Cpu),
+        PosixRlimitType::RlimitFsize => (1, Resource::Fsize),
+        PosixRlimitType::RlimitData => (2, Resource::Data),
+        PosixRlimitType::RlimitStack => (3, Resource::Stack),
+        PosixRlimitType::RlimitCore => (4, Resource::Core),
+        PosixRlimitType::RlimitRss => (5, Resource::Rss),
+        PosixRlimitType::RlimitNproc => (6, Resource::Nproc),
+        PosixRlimitType::RlimitNofile => (7, Resource::Nofile),
+        PosixRlimitType::RlimitMemlock => (8, Resource::Memlock),
+        PosixRlimitType::RlimitAs => (9, Resource::As),
+        PosixRlimitType::RlimitLocks => (10, Resource::Locks),
+        PosixRlimitType::RlimitSigpending => (11, Resource::Sigpending),
+        PosixRlimitType::RlimitMsgqueue => (12, Resource::Msgqueue),
+        PosixRlimitType::RlimitNice => (13, Resource::Nice),
+        PosixRlimitType::RlimitRtprio => (14, Resource::Rtprio),
+        PosixRlimitType::RlimitRttime => (15, Resource::Rttime),
     };
-    let most = most_allowed(resource);
-    (resource, limit.soft().min(most), limit.hard().min(most))
+    let most = match most_open_files() {
+        None => rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX),
+        Some(most) if resource == Resource::Nofile => most,
+        Some(_) => u64::MAX,
+    };
+    (number, limit.soft().min(most), limit.hard().min(most))
 }
 
-/// The highest hard limit that may be set here: without CAP_SYS_RESOURCE our own, see setrlimit(2). A wish beyond it is
-/// clamped, since a container with fewer files than it asked for is better than none.
-fn most_allowed(resource: u32) -> u64 {
-    use rustix::process::Resource;
-    let kind = match resource {
-        0 => Resource::Cpu,
-        1 => Resource::Fsize,
-        2 => Resource::Data,
-        3 => Resource::Stack,
-        4 => Resource::Core,
-        5 => Resource::Rss,
-        6 => Resource::Nproc,
-        7 => Resource::Nofile,
-        8 => Resource::Memlock,
-        9 => Resource::As,
-        10 => Resource::Locks,
-        11 => Resource::Sigpending,
-        12 => Resource::Msgqueue,
-        13 => Resource::Nice,
-        14 => Resource::Rtprio,
-        _ => Resource::Rttime,
-    };
-    let own = rustix::process::getrlimit(kind).maximum.unwrap_or(u64::MAX);
-    let raises = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE));
-    match (raises, resource) {
-        (false, _) => own,
-        // More open files than fs.nr_open are refused even then.
-        (true, 7) => {
-            let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
-            text.trim().parse().unwrap_or(1 << 20)
-        }
-        (true, _) => u64::MAX,
-    }
+/// What fs.nr_open allows, which even root cannot exceed; `None` where this process may raise no limit at all. Read once:
+/// it costs more than all else of a translation.
+fn most_open_files() -> Option<u64> {
+    static MOST: OnceLock<Option<u64>> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
+        CapabilitySet::available().contains("SYS_RESOURCE").then(|| text.trim().parse().unwrap_or(1 << 20))
+    })
 }
