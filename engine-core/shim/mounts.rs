@@ -144,6 +144,11 @@ impl Mounts {
         let pivot = fail(step::PIVOT, 0);
         sys::fchdir(root).map_err(pivot)?;
         sys::pivot_root_here().map_err(pivot)?;
+        // On top of the new root now lies the old one, and on that one what was attached there: the files' filesystem.
+        // An unmount takes only the topmost (SECURITY A3: a process that enters the namespace begins at the topmost).
+        if self.files >= 0 {
+            sys::detach(c".").map_err(pivot)?;
+        }
         sys::detach(c".").map_err(pivot)?;
         sys::chdir(c"/").map_err(pivot)
     }
