@@ -14,7 +14,7 @@ pub(super) use process::effective_command;
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Spec, SpecBuilder};
+use oci_spec::runtime::{RootBuilder, Spec, SpecBuilder};
 
 use crate::container_spec::{ContainerSpec, NamespaceMode, NetworkMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -59,7 +59,10 @@ pub(super) fn launch_spec(
     let (spec, defaults) = (&record.data.spec, &record.data.defaults);
     check_modes(spec)?;
     let hostname = hostname(&record.id, spec, joined);
+    // The builder's own default is a read-only root.
+    let root = RootBuilder::default().path("rootfs").readonly(spec.read_only_rootfs).build().map_err(failed)?;
     let mut oci = SpecBuilder::default()
+        .root(root)
         .process(process::process(spec, defaults, &hostname)?)
         .mounts(mounts::kernel_mounts(spec, joined)?)
         .linux(linux::linux(&record.id, spec, joined)?)
