@@ -37,6 +37,7 @@ pub struct RegistryBuilder {
     mirrors: Vec<(String, String)>,
     token_servers: Vec<(String, String)>,
     proxy: Option<String>,
+    no_proxy: String,
     retry: RetryPolicy,
     timeouts: Timeouts,
     user_agent: String,
@@ -54,6 +55,7 @@ impl Default for RegistryBuilder {
             mirrors: Vec::new(),
             token_servers: Vec::new(),
             proxy: None,
+            no_proxy: String::new(),
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             user_agent: concat!("engine-registry/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -111,7 +113,8 @@ impl RegistryBuilder {
     }
 
     /// Adds a mirror of `registry` to pull from first: a host, or an http(s) URL with an optional path. Mirrors are tried
-    /// in the order they were added, then the registry itself. Credentials of a mirror are its own.
+    /// in the order they were added, then the registry itself. Credentials of a mirror are its own. An http URL lists the
+    /// mirror's host as insecure.
     pub fn with_mirror(mut self, registry: &str, mirror: &str) -> Self {
         self.mirrors.push((registry.to_owned(), mirror.to_owned()));
         self
@@ -127,6 +130,12 @@ impl RegistryBuilder {
     /// Sends everything but loopback through an http proxy. The environment is not read.
     pub fn with_proxy(mut self, url: &str) -> Self {
         self.proxy = Some(url.to_owned());
+        self
+    }
+
+    /// Excepts hosts from the proxy: a list as in `NO_PROXY`, with domains and networks.
+    pub fn with_no_proxy(mut self, hosts: &str) -> Self {
+        self.no_proxy = hosts.to_owned();
         self
     }
 
@@ -184,7 +193,13 @@ impl RegistryBuilder {
             authorities.extend(certificates(pem, Path::new("the given CA"))?);
         }
         let bad_proxy = |_| Fault::new(ErrorKind::InvalidArgument, "the proxy is no URL");
-        let proxy = self.proxy.as_deref().map(Url::parse).transpose().map_err(bad_proxy)?;
+        let proxy = self
+            .proxy
+            .as_deref()
+            .map(Url::parse)
+            .transpose()
+            .map_err(bad_proxy)?
+            .map(|url| (url, self.no_proxy));
         for (registry, server) in &self.token_servers {
             Endpoint::registry(registry)?;
             crate::origin::registry_url(server, "https")?;

@@ -39,6 +39,8 @@ pub(crate) fn parse(headers: &HeaderMap) -> Option<Challenge> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
     fn parsed(values: &[&str]) -> Option<Challenge> {
@@ -62,6 +64,25 @@ mod tests {
             ["", "Negotiate", "Bearer", "Bearer realm=\"\"", "Digest realm=\"x\"", "=,\"", "Bearer realm=\"a"]
         {
             assert_eq!(parsed(&[text]), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn d4_no_header_makes_it_panic() {
+        const PARTS: [&str; 16] = [
+            "Bearer", "Basic", " ", ",", "=", "\"", "\\", "realm", "service", "a", "\t", "==", "\u{e9}", ";",
+            "0", "~",
+        ];
+        let mut state = 1_u64;
+        for _ in 0..50_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(PARTS[(state >> 60) as usize]);
+            }
+            if let Ok(value) = text.parse::<HeaderValue>() {
+                parse(&HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]));
+            }
         }
     }
 }

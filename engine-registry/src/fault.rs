@@ -167,9 +167,9 @@ impl Fault {
             _ => "the TLS handshake failed",
         };
         let hint = if not_tls {
-            "list the registry as insecure if it is meant to speak plain http"
+            "list the registry as insecure (--insecure-registry HOST) if it is meant to speak plain http"
         } else {
-            "give the engine the certificate of the registry's authority, or have the registry's certificate renewed"
+            "give the certificate of the registry's authority (--registry-ca FILE), or have its certificate renewed"
         };
         let mut fault = Self::new(ErrorKind::Unavailable, message).hint(hint).source(error.clone());
         fault.0.may_be_plain = not_tls;

@@ -4,6 +4,7 @@
 //! JSON or a URL goes in by stdin, JSON comes out by stdout. Only a helper that Docker's config.json names is run.
 //! Invariant: it ends within a deadline, its output is bounded, and none of it enters an error, since it may hold the secret.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,12 +13,14 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::registry_client::Credentials;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 /// Long, since a helper may ask its user to unlock a key store.
 const DEADLINE: Duration = Duration::from_secs(60);
+const KILL_WAIT: Duration = Duration::from_secs(5);
 const MAX_OUTPUT: u64 = 1 << 20;
 /// What helpers print when they have nothing, as docker-credential-helpers defines it.
 const NOT_FOUND: &str = "credentials not found in native keychain";
@@ -105,40 +108,66 @@ impl Helper {
             .with_hint("run the helper by hand, or remove it from Docker's config.json")
     }
 
+    /// Runs the helper in a task of its own, so that it is killed *and* waited for also when nobody waits for its
+    /// answer any more: a dropped child would have tokio install a SIGCHLD handler in the program that embeds us.
     async fn run(&self, action: &'static str, input: &[u8]) -> Result<(bool, Zeroizing<Vec<u8>>)> {
-        let io = |e| {
-            Error::from_io("run credential helper", e)
-                .with("helper", self.program.display())
-                .with_hint("Docker's config.json names this helper: install it, or remove its name there")
-        };
-        let mut child = Command::new(&self.program)
+        let (this, input) = (self.clone(), Zeroizing::new(input.to_vec()));
+        let (waiting, nobody_waits) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let mut child = this.spawn(action)?;
+            let late =
+                || this.failed(action, "it did not end in time").with_kind(ErrorKind::DeadlineExceeded);
+            let result = tokio::select! {
+                result = this.talk(&mut child, action, &input) => result,
+                () = sleep(this.deadline) => Err(late()),
+                _ = nobody_waits => Err(this.failed(action, "nobody waits for it").with_kind(ErrorKind::Canceled)),
+            };
+            if result.is_err() {
+                // It may have ended meanwhile; one that cannot be killed is left.
+                let _ = timeout(KILL_WAIT, child.kill()).await;
+            }
+            result
+        });
+        let result = task.await.unwrap_or_else(|_| Err(self.failed(action, "it was interrupted")));
+        drop(waiting);
+        result
+    }
+
+    fn spawn(&self, action: &'static str) -> Result<Child> {
+        Command::new(&self.program)
             .arg(action)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(io)?;
-        let (mut stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let talk = async {
-            if let Some(stdin) = &mut stdin {
-                // A helper that does not read its input is judged by its answer.
-                let _ = stdin.write_all(input).await;
-            }
-            drop(stdin);
-            let mut output = Zeroizing::new(Vec::new());
-            if let Some(stdout) = stdout {
-                stdout.take(MAX_OUTPUT + 1).read_to_end(&mut output).await.map_err(io)?;
-            }
-            if output.len() as u64 > MAX_OUTPUT {
-                return Err(self.failed(action, "its answer is too long"));
-            }
-            Ok((child.wait().await.map_err(io)?.success(), output))
-        };
-        // When time is up, dropping the child kills it.
-        timeout(self.deadline, talk).await.unwrap_or_else(|_| {
-            Err(self.failed(action, "it did not end in time").with_kind(ErrorKind::DeadlineExceeded))
-        })
+            .map_err(|e| self.io(e))
+    }
+
+    async fn talk(
+        &self,
+        child: &mut Child,
+        action: &'static str,
+        input: &[u8],
+    ) -> Result<(bool, Zeroizing<Vec<u8>>)> {
+        if let Some(mut stdin) = child.stdin.take() {
+            // A helper that does not read its input is judged by its answer.
+            let _ = stdin.write_all(input).await;
+        }
+        let mut output = Zeroizing::new(Vec::new());
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MAX_OUTPUT + 1).read_to_end(&mut output).await.map_err(|e| self.io(e))?;
+        }
+        if output.len() as u64 > MAX_OUTPUT {
+            return Err(self.failed(action, "its answer is too long"));
+        }
+        Ok((child.wait().await.map_err(|e| self.io(e))?.success(), output))
+    }
+
+    fn io(&self, error: io::Error) -> Error {
+        Error::from_io("run credential helper", error)
+            .with("helper", self.program.display())
+            .with_hint("Docker's config.json names this helper: install it, or remove its name there")
     }
 }
 
@@ -162,10 +191,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hanging_helper_is_ended() {
+    async fn a_hanging_helper_is_ended_and_waited_for() {
         let helper = Helper { program: "/bin/sleep".into(), deadline: Duration::from_millis(100) };
-        // `sleep get` fails at once; `sleep 100` hangs.
         let error = helper.run("100", b"").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+        // And so is one that nobody waits for any more.
+        let patient = Helper { deadline: Duration::from_secs(100), ..helper };
+        assert!(timeout(Duration::from_millis(100), patient.run("101", b"")).await.is_err());
+        let mut left = String::new();
+        for _ in 0..100 {
+            left = std::fs::read_dir("/proc/self/task")
+                .unwrap()
+                .flatten()
+                .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default())
+                .collect();
+            if left.is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(left, "", "children stay");
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        let sigchld = u64::from_str_radix(caught, 16).unwrap() & (1 << 16);
+        assert_eq!(sigchld, 0, "a SIGCHLD handler was installed");
     }
 }

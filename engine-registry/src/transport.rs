@@ -71,7 +71,7 @@ pub(crate) struct Transport {
     pub(crate) timeouts: Timeouts,
     tls: Arc<TlsOptions>,
     user_agent: String,
-    proxy: Option<Url>,
+    proxy: Option<(Url, String)>,
     clients: Mutex<HashMap<(String, bool), Client>>,
 }
 
@@ -91,7 +91,7 @@ impl Transport {
         timeouts: Timeouts,
         tls: TlsOptions,
         user_agent: String,
-        proxy: Option<Url>,
+        proxy: Option<(Url, String)>,
     ) -> Self {
         Self { rules, timeouts, tls: Arc::new(tls), user_agent, proxy, clients: Mutex::default() }
     }
@@ -139,8 +139,8 @@ impl Transport {
             .pool_idle_timeout(Duration::from_secs(30))
             // A name that plain http is allowed for must not be looked up elsewhere.
             .resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
-        if let Some(proxy) = &self.proxy {
-            let direct = NoProxy::from_string("localhost,127.0.0.0/8,::1");
+        if let Some((proxy, direct)) = &self.proxy {
+            let direct = NoProxy::from_string(&format!("localhost,127.0.0.0/8,::1,{direct}"));
             let proxy = Proxy::all(proxy.clone()).map(|proxy| proxy.no_proxy(direct));
             builder = builder.proxy(proxy.map_err(Fault::from_transport)?);
         }

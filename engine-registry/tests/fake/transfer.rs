@@ -423,4 +423,13 @@ async fn a_proxy_is_used_for_everything_but_loopback() {
     assert_eq!(registry.list_tags(&far).await.unwrap(), ["through the proxy"]);
     assert_eq!(proxy.requests().last().unwrap().target, "http://registry.example:5000/v2/a/tags/list");
     assert_eq!(registry.list_tags(&local.reference("a")).await.unwrap(), ["direct"]);
+    // 0.0.0.0 leads here too, and is no loopback address by its name.
+    let host = format!("0.0.0.0:{}", local.port());
+    let build = |direct: &str| {
+        let builder = quick().with_proxy(&format!("http://{}", proxy.host())).with_insecure(&host);
+        builder.with_no_proxy(direct).build().unwrap()
+    };
+    let near = format!("{host}/a").parse().unwrap();
+    assert_eq!(build("").list_tags(&near).await.unwrap(), ["through the proxy"]);
+    assert_eq!(build(".corp.example,0.0.0.0/8").list_tags(&near).await.unwrap(), ["direct"]);
 }
