@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::input::Input;
@@ -24,11 +24,12 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_store::Ingest;
 
-/// Chunks that wait for the worker. Whoever reads from a network decides how large they are.
-const QUEUE: usize = 16;
+/// Chunks that wait for the worker, and KiB in them: whoever reads from a network decides how large they are.
+const QUEUE: usize = 32;
+const QUEUE_KIB: u32 = 4096;
 
 enum Message {
-    Chunk(Bytes),
+    Chunk(Bytes, OwnedSemaphorePermit),
     /// All of it was sent: check and commit. A channel that closes without this was dropped.
     Finish,
 }
@@ -36,6 +37,7 @@ enum Message {
 /// [`Ingest`] of a [`LocalImageStore`](super::LocalImageStore).
 pub(super) struct LocalIngest {
     sender: Option<mpsc::Sender<Message>>,
+    room: Arc<Semaphore>,
     worker: Option<JoinHandle<Result<()>>>,
 }
 
@@ -55,14 +57,23 @@ impl LocalIngest {
         let span = tracing::Span::current();
         let worker = tokio::task::spawn_blocking(move || {
             let _entered = span.entered();
-            let next = || match receiver.blocking_recv() {
-                Some(Message::Chunk(chunk)) => Ok(Some(chunk)),
-                Some(Message::Finish) => Ok(None),
-                None => Err(Error::new(ErrorKind::Canceled, "receive blob")),
+            // The room a chunk takes is free again when the one after it is asked for.
+            let mut taken = None;
+            let next = || {
+                drop(taken.take());
+                match receiver.blocking_recv() {
+                    Some(Message::Chunk(chunk, room)) => {
+                        taken = Some(room);
+                        Ok(Some(chunk))
+                    }
+                    Some(Message::Finish) => Ok(None),
+                    None => Err(Error::new(ErrorKind::Canceled, "receive blob")),
+                }
             };
             shared.receive(&descriptor, diff_id.as_ref(), next)
         });
-        Ok(Self { sender: Some(sender), worker: Some(worker) })
+        let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
+        Ok(Self { sender: Some(sender), room, worker: Some(worker) })
     }
 
     async fn outcome(&mut self) -> Result<()> {
@@ -80,7 +91,12 @@ impl Ingest for LocalIngest {
             return Ok(());
         }
         let Some(sender) = &self.sender else { return Err(lost("receive blob")) };
-        if sender.send(Message::Chunk(chunk)).await.is_ok() {
+        let kib = u32::try_from(chunk.len() / 1024 + 1).unwrap_or(QUEUE_KIB).min(QUEUE_KIB);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib);
+        // A worker that ended gives its room back, so this does not wait for ever.
+        if let Ok(room) = room.await
+            && sender.send(Message::Chunk(chunk, room)).await.is_ok()
+        {
             return Ok(());
         }
         self.sender = None;

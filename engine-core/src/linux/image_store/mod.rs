@@ -13,6 +13,7 @@
 mod blobs;
 mod decode;
 mod gc;
+mod implied;
 mod ingest;
 mod input;
 mod layer;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid};
 
+use super::implied;
 use super::ingest::make_root;
 use super::input::Input;
 use super::layer::LayerInfo;
@@ -82,6 +83,9 @@ impl Shared {
             make_dir(&upper.upper, 0o755)?;
             // The root directory of an overlay mount is the uppermost one, so it takes after the image's.
             let image_root = infos.iter().rposition(|info| info.has_root).map(|top| files(&layers[top]));
+            let top = OwnedFd::from(File::open(&upper.upper)?);
+            let all: Vec<PathBuf> = layers.iter().map(files).collect();
+            implied::restore(&top, &all, infos)?;
             take_after(&upper.upper, image_root.as_deref())?;
             make_dir(&upper.work, 0o700)?;
         }

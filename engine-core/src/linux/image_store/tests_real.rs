@@ -197,6 +197,39 @@ async fn debian_is_what_umoci_makes_of_it() {
 }
 
 #[tokio::test]
+async fn directories_that_a_layer_does_not_describe_keep_their_attributes() {
+    require!(root, overlayfs);
+    let dir = tempfile::tempdir().unwrap();
+    let mut low = Archive::new();
+    low.dir("./", 0o711)
+        .dir("tmp", 0o1777)
+        .dir("a", 0o750)
+        .dir("a/b", 0o2700)
+        .dir("o", 0o700)
+        .file("o/x", b"");
+    low.block(Block::ustar(b"owned", b'5', 0).mode(0o700).owner(7, 8));
+    let mut high = Archive::new();
+    high.file("tmp/f", b"1")
+        .file("a/b/f", b"1")
+        .file("owned/new/f", b"1")
+        .file("o/.wh..wh..opq", b"")
+        .file("o/y", b"");
+    let layers =
+        [Layer::new(low.end()), Layer::new(high.end()), Layer::new(Archive::new().file("a/g", b"").end())];
+    let record = ours(dir.path(), &layers, LayerDriver::Overlay).await;
+    let of = |path: &str| {
+        let entry = &record.entries()[Path::new(path)];
+        (entry.mode, entry.uid, entry.gid)
+    };
+    assert_eq!(of("tmp"), (0o1777, 0, 0));
+    assert_eq!((of("a"), of("a/b")), ((0o750, 0, 0), (0o2700, 0, 0)));
+    assert_eq!((of("owned"), of("owned/new")), ((0o700, 7, 8), (0o755, 0, 0)));
+    assert_eq!(of("o"), (0o755, 0, 0), "an opaque directory is a new one");
+    assert!(!record.entries().contains_key(Path::new("o/x")));
+    assert_eq!(record.entries()[Path::new("tmp")].mtime, (1_700_000_000, 0));
+}
+
+#[tokio::test]
 async fn two_hundred_layers_mount() {
     require!(root, overlayfs);
     let dir = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ mod tests;
 mod tests_hostile;
 
 pub(super) use extract::{UnpackOptions, UnpackSummary, Whiteouts, check, unpack};
+pub(super) use tree::{open_beneath, split as split_path};
 
 use std::io;
 

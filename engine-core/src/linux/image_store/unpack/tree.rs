@@ -215,7 +215,7 @@ pub(super) fn open_dir(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens a path that must not lead over any link, in one call (openat2(2)).
-pub(super) fn open_beneath(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+pub(in crate::linux::image_store) fn open_beneath(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     loop {
@@ -253,7 +253,7 @@ pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> 
 }
 
 /// The last component of a clean path and what is before it.
-pub(super) fn split(clean: &[u8]) -> (&[u8], &[u8]) {
+pub(in crate::linux::image_store) fn split(clean: &[u8]) -> (&[u8], &[u8]) {
     match clean.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&clean[..slash], &clean[slash + 1..]),
         None => (&[], clean),
