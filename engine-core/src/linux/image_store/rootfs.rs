@@ -59,8 +59,10 @@ impl Shared {
             Ok(infos)
         })?;
         let fail = |e: io::Error| Error::from_io("prepare root file system", e).with("container", id);
+        // What a container wrote is kept whatever fails now; only what this call began is taken back.
+        let dir = self.layout.container(id);
+        let existed = ["work", "rootfs"].iter().any(|name| dir.join(name).symlink_metadata().is_ok());
         let made = infos.iter().try_for_each(|info| self.check_layer_blob(info)).and_then(|()| {
-            let dir = self.layout.container(id);
             make_dir(&dir, 0o700).map_err(fail)?;
             match self.driver()? {
                 Driver::Overlay => self.overlay_mounts(&dir, layers, &infos).map_err(fail),
@@ -68,7 +70,7 @@ impl Shared {
             }
         });
         made.map_err(|mut error| {
-            if let Err(later) = self.remove_rootfs(id) {
+            if !existed && let Err(later) = self.remove_rootfs(id) {
                 error.suppress(later);
             }
             error

@@ -158,12 +158,13 @@ impl ImageStore for LocalImageStore {
             Ok(Driver::Copy(reason)) => ("copy", reason.clone()),
             Err(error) => ("none", Some(error.report())),
         };
-        let mut capabilities = ImageStoreCapabilities::default();
-        capabilities.driver = driver.to_owned();
-        capabilities.shares_layers = driver == "overlay";
-        capabilities.degraded = degraded
-            .map(|reason| format!("overlayfs does not work, so each container gets a full copy: {reason}"));
-        capabilities
+        ImageStoreCapabilities {
+            driver: driver.to_owned(),
+            shares_layers: driver == "overlay",
+            degraded: degraded.map(|reason| {
+                format!("overlayfs does not work, so each container gets a full copy: {reason}")
+            }),
+        }
     }
 
     async fn lease(&self) -> Result<Lease> {

@@ -146,16 +146,18 @@ async fn an_image_is_named_prepared_kept_and_collected() {
 
     // A root file system keeps its image without a name.
     let id = ContainerId::random();
-    let layers = [diff_id.clone()];
-    let mounts = store.prepare_rootfs(&id, &manifest.digest, &layers).await.unwrap();
-    assert_eq!(store.prepare_rootfs(&id, &manifest.digest, &layers).await.unwrap(), mounts);
+    let mounts = store.prepare_rootfs(&id, &manifest.digest, std::slice::from_ref(&diff_id)).await.unwrap();
+    assert_eq!(
+        store.prepare_rootfs(&id, &manifest.digest, std::slice::from_ref(&diff_id)).await.unwrap(),
+        mounts
+    );
     let MountKind::Overlay { lower, upper } = &mounts[0].kind else { panic!("{mounts:?}") };
     assert_eq!(fs::read_to_string(lower[0].join("etc/text")).unwrap(), "kept");
     assert_eq!(upper.as_ref().unwrap().upper.metadata().unwrap().permissions().mode() & 0o7777, 0o755);
     assert!(store.remove_name(&name).await.unwrap());
     assert!(!store.remove_name(&name).await.unwrap());
     assert_eq!(store.collect_garbage().await.unwrap(), Default::default());
-    assert_eq!(store.rootfs_list().await.unwrap(), [id.clone()]);
+    assert_eq!(store.rootfs_list().await.unwrap(), std::slice::from_ref(&id));
     let error = store.prepare_rootfs(&id, &manifest.digest, &[gone_layer]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     store.remove_rootfs(&id).await.unwrap();
@@ -177,6 +179,10 @@ async fn c6_one_flipped_bit_is_never_run() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), LocalImageStoreOptions::default());
     let (manifest, config, layer, diff_id) = image(&store, "text").await;
+    let old = ContainerId::random();
+    store.prepare_rootfs(&old, &manifest.digest, std::slice::from_ref(&diff_id)).await.unwrap();
+    let data = dir.path().join("containers").join(old.as_str()).join("upper/data");
+    fs::write(&data, "of the user").unwrap();
     drop(store);
     for victim in [&manifest, &config, &layer] {
         let path = dir.path().join("images/blobs/sha256").join(victim.digest.hex());
@@ -189,10 +195,15 @@ async fn c6_one_flipped_bit_is_never_run() {
             let store = open(dir.path(), LocalImageStoreOptions::default());
             let error = read(&store, &victim.digest, 0).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
-            let outcome =
-                store.prepare_rootfs(&ContainerId::random(), &manifest.digest, &[diff_id.clone()]).await;
+            let outcome = store
+                .prepare_rootfs(&ContainerId::random(), &manifest.digest, std::slice::from_ref(&diff_id))
+                .await;
             if victim == &layer {
                 assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Corrupt);
+                let again =
+                    store.prepare_rootfs(&old, &manifest.digest, std::slice::from_ref(&diff_id)).await;
+                assert_eq!(again.unwrap_err().kind(), ErrorKind::Corrupt);
+                assert!(data.exists(), "a failure takes nothing that a container wrote");
                 fs::remove_dir_all(dir.path().join("images/layers").join(diff_id.hex())).unwrap();
                 let error = store.unpack(&layer, &diff_id).await.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
@@ -203,7 +214,9 @@ async fn c6_one_flipped_bit_is_never_run() {
                 assert_eq!(store.collect_garbage().await.map(|r| r.blobs.len()).unwrap_or(0), 0);
             }
             for id in store.rootfs_list().await.unwrap() {
-                store.remove_rootfs(&id).await.unwrap();
+                if id != old {
+                    store.remove_rootfs(&id).await.unwrap();
+                }
             }
         }
         fs::write(&path, &sound).unwrap();

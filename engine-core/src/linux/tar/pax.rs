@@ -97,7 +97,10 @@ fn is_interpreted(key: &[u8]) -> bool {
         || key.starts_with(b"SCHILY.")
 }
 
-fn record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reason> {
+/// A record's keyword and value, and the data behind it.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn record(data: &[u8]) -> Result<Record<'_>, Reason> {
     let blank = data.iter().take(20).position(|byte| *byte == b' ').ok_or("PAX record without a length")?;
     let length = decimal(&data[..blank]).map_err(|_| "PAX record length is not a number".to_owned())?;
     if data[0] == b'0' {

@@ -3,8 +3,10 @@
 use super::build::{Archive, Block};
 use super::*;
 
-/// Name, kind, link, size and the first bytes of the data of every entry.
-fn list(bytes: &[u8]) -> Result<Vec<(String, EntryKind, String, u64, Vec<u8>)>, TarError> {
+/// Name, kind, link, size and data of an entry.
+type Listed = (String, EntryKind, String, u64, Vec<u8>);
+
+fn list(bytes: &[u8]) -> Result<Vec<Listed>, TarError> {
     let mut reader = ArchiveReader::new(bytes, TarLimits::default());
     let mut entry = Entry::default();
     let mut entries = Vec::new();
