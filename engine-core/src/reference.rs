@@ -120,7 +120,7 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: String| {
             Error::new(ErrorKind::InvalidArgument, "parse image reference")
-                .with("reference", text)
+                .with("reference", without_userinfo(text))
                 .with_message(why)
         };
         if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -140,6 +140,16 @@ impl FromStr for Reference {
             tag: parsed.tag().map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned())),
             digest,
         })
+    }
+}
+
+/// Cuts what could be a password out of a malformed reference: `user:secret@host/name` (SECURITY D6).
+fn without_userinfo(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) if !rest.starts_with("sha256:") && !rest.starts_with("sha512:") => {
+            format!("...@{rest}")
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -187,6 +197,16 @@ mod tests {
     fn familiar_form_drops_what_docker_drops() {
         for text in ["alpine:latest", "user/app:1", "localhost:5000/a:b", "quay.io/x/y:z"] {
             assert_eq!(text.parse::<Reference>().unwrap().familiar(), text);
+        }
+    }
+
+    #[test]
+    fn d6_a_password_in_a_reference_is_not_repeated() {
+        for text in
+            ["user:canary@host/name", "https://user:canary@host/name:tag", "user:canary@host:5000/x@y"]
+        {
+            let error = text.parse::<Reference>().unwrap_err();
+            assert!(!format!("{error:?} {}", error.report()).contains("canary"), "{error:?}");
         }
     }
 

@@ -230,7 +230,8 @@ async fn a2_procfs_is_the_kernels_or_nothing_runs() {
         .run_with(&["sh", "-c", "ls /proc | wc -l"], |spec| spec.mounts.push(Mount::tmpfs("/proc/sys")))
         .await;
     assert!(outcome.status.success(), "{outcome:?}");
-    let script = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/self/oom_score_adj; stat -f -c %T /proc";
+    let script =
+        "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/self/oom_score_adj; stat -f -c %T /proc";
     let outcome = ground
         .bench
         .run_with(&["sh", "-c", script], |spec| {
@@ -273,11 +274,14 @@ async fn a3_masked_paths_are_empty_whatever_null_the_image_brings() {
     // One that cannot be masked fails the start: here, the root itself cannot be covered by a file's mask.
     let outcome = ground
         .bench
-        .run_with(&["sh", "-c", "cat /proc/sysrq-trigger /etc/passwd; echo x > /proc/sys/kernel/hostname"], |spec| {
-            let mut linux = spec.oci.linux().clone().unwrap();
-            linux.set_masked_paths(Some(vec!["/etc/passwd".to_owned(), "/not/there".to_owned()]));
-            spec.oci.set_linux(Some(linux));
-        })
+        .run_with(
+            &["sh", "-c", "cat /proc/sysrq-trigger /etc/passwd; echo x > /proc/sys/kernel/hostname"],
+            |spec| {
+                let mut linux = spec.oci.linux().clone().unwrap();
+                linux.set_masked_paths(Some(vec!["/etc/passwd".to_owned(), "/not/there".to_owned()]));
+                spec.oci.set_linux(Some(linux));
+            },
+        )
         .await;
     assert!(outcome.out.is_empty() && outcome.err.contains("Read-only"), "{outcome:?}");
     ground.check();
@@ -293,7 +297,8 @@ async fn a4_the_images_dev_is_never_used() {
                 fs::create_dir(layer.join("dev")).unwrap();
                 symlink(&ground.host, layer.join("dev").join(node)).unwrap();
                 let id = ContainerId::random();
-                let script = "[ -c /dev/null ] && [ -d /dev/pts ] && [ -d /dev/shm ] && echo good > /dev/stdout";
+                let script =
+                    "[ -c /dev/null ] && [ -d /dev/pts ] && [ -d /dev/shm ] && echo good > /dev/stdout";
                 let mut spec = ground.spec(&id, &layer, &["sh", "-c", script]);
                 spec.terminal = terminal.then_some(TerminalSize { columns: 80, rows: 24 });
                 spec.rootfs[0].options.read_only = read_only;
@@ -309,10 +314,14 @@ async fn a4_the_images_dev_is_never_used() {
 async fn a5_working_directories_are_made_inside() {
     let mut ground = Ground::new().await;
     let host = ground.host.display().to_string();
-    let mut values: Vec<String> = ["/", "/w", "/w/x/y/z", "/tmp/../w2", "/../../..", "/etc/passwd", "/etc/passwd/x", "/proc/1/root"]
-        .map(str::to_owned)
-        .to_vec();
-    values.extend(["/link", "/link/sub", "/link/a/b/c", "/up/sub", "/nowhere/sub", "/nowhere", "/loop", "/loop/x"].map(str::to_owned));
+    let mut values: Vec<String> =
+        ["/", "/w", "/w/x/y/z", "/tmp/../w2", "/../../..", "/etc/passwd", "/etc/passwd/x", "/proc/1/root"]
+            .map(str::to_owned)
+            .to_vec();
+    values.extend(
+        ["/link", "/link/sub", "/link/a/b/c", "/up/sub", "/nowhere/sub", "/nowhere", "/loop", "/loop/x"]
+            .map(str::to_owned),
+    );
     values.push(host.clone());
     values.push(format!("{host}/sub"));
     values.extend((0..32).map(|number| format!("/w/{}", "d/".repeat(number))));
@@ -349,11 +358,17 @@ async fn a6_no_descriptor_of_ours_is_inside_and_no_magic_link_is_a_working_direc
     let id = bench.start(&["sleep", "1000"], |_| ()).await;
     assert_eq!(bench.exec(&id, &list).await.out, "0\n1\n2\n3\n");
     let spec = ExecSpec::new(list).with_terminal(TerminalSize { columns: 80, rows: 24 });
-    assert_eq!(bench.exec_spec_terminal(&id, &spec).await.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    assert_eq!(
+        bench.exec_spec_terminal(&id, &spec).await.split_whitespace().collect::<Vec<_>>(),
+        ["0", "1", "2", "3"]
+    );
     for number in (3..32).chain([63, 255, 256, 1023]) {
         let cwd = format!("/proc/self/fd/{number}");
         let spec = ExecSpec::new(["pwd"]).with_working_dir(cwd.clone());
-        assert!(bench.runtime.exec(&id, &spec, engine_core::io::AttachOptions::default()).await.is_err(), "{cwd}");
+        assert!(
+            bench.runtime.exec(&id, &spec, engine_core::io::AttachOptions::default()).await.is_err(),
+            "{cwd}"
+        );
         let container = ContainerId::random();
         let mut spec = bench.spec(&container, &["pwd"]);
         let mut process = spec.oci.process().clone().unwrap();
@@ -397,14 +412,17 @@ async fn a6_a_joining_process_cannot_be_looked_into() {
 async fn a7_the_helper_is_sealed() {
     let bench = Bench::new().await;
     // Process 1 in init mode is the helper itself: the container can reach it, and cannot write to it.
-    let script = "readlink /proc/1/exe; echo x > /proc/1/exe; dd if=/dev/zero of=/proc/1/exe count=1 conv=notrunc";
+    let script =
+        "readlink /proc/1/exe; echo x > /proc/1/exe; dd if=/dev/zero of=/proc/1/exe count=1 conv=notrunc";
     let outcome = bench.run_with(&["sh", "-c", script], |spec| spec.init = true).await;
     assert!(!outcome.status.success(), "{outcome:?}");
     let id = bench.start(&["sleep", "1000"], |spec| spec.init = true).await;
     let pid = bench.runtime.state(&id).await.unwrap().pid.unwrap();
     let exe = fs::File::open(format!("/proc/{pid}/exe")).unwrap();
     let seals = rustix::fs::fcntl_get_seals(&exe).unwrap();
-    assert!(seals.contains(rustix::fs::SealFlags::WRITE | rustix::fs::SealFlags::SHRINK | rustix::fs::SealFlags::GROW));
+    assert!(seals.contains(
+        rustix::fs::SealFlags::WRITE | rustix::fs::SealFlags::SHRINK | rustix::fs::SealFlags::GROW
+    ));
     assert_eq!(fs::metadata(format!("/proc/{pid}/exe")).unwrap().permissions().mode() & 0o111, 0o111);
     bench.runtime.delete(&id).await.unwrap();
 }

@@ -31,7 +31,8 @@ fn bounding(spec: &mut LaunchSpec, set: CapabilitySet) {
 
 fn table(text: &str) -> Vec<u64> {
     let line = |name: &&str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text:?}"));
+        let line =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text:?}"));
         u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
     };
     SETS.iter().map(line).collect()
@@ -61,7 +62,8 @@ async fn b1_capability_sets_are_exactly_those_of_the_table() {
                 assert_eq!(table(&outcome.out), [0, own, own, bits, 0], "exec as {user}");
             }
             // Privileged means all of the container's own, never more.
-            let outcome = bench.exec_spec(&id, &ExecSpec::new(LIST).with_user("0").with_privileged(true)).await;
+            let outcome =
+                bench.exec_spec(&id, &ExecSpec::new(LIST).with_user("0").with_privileged(true)).await;
             assert_eq!(table(&outcome.out), [0, bits, bits, bits, 0]);
             bench.runtime.delete(&id).await.unwrap();
         }
@@ -140,7 +142,8 @@ async fn b5_devices_are_denied_unless_listed() {
         }
         let path = format!("{dev}/x{major}-{minor}");
         let (mode, device) = (rustix::fs::Mode::from_raw_mode(0o666), rustix::fs::makedev(major, minor));
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::CharacterDevice, mode, device).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::CharacterDevice, mode, device)
+            .unwrap();
         assert!(std::fs::metadata(&path).unwrap().file_type().is_char_device());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         made += 1;
@@ -179,7 +182,8 @@ async fn b8_the_shims_socket_is_a_path_that_only_root_reaches() {
     let bench = Bench::new().await;
     let id = bench.start(&["sleep", "1000"], |_| ()).await;
     let run = bench.dir.path().join("run/containers").join(id.as_str());
-    let mode = |path: &std::path::Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+    let mode =
+        |path: &std::path::Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&run.join("shim.sock")), 0o600);
     assert_eq!((mode(&run), mode(run.parent().unwrap())), (0o700, 0o700));
     let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();

@@ -46,7 +46,8 @@ async fn a_terminal_is_one_with_its_size() {
     let bench = Bench::new().await;
     let outcome = {
         let id = ContainerId::random();
-        let mut spec = bench.spec(&id, &["sh", "-c", "tty; stty size; test -t 1 && echo yes; ls -l /dev/console"]);
+        let mut spec =
+            bench.spec(&id, &["sh", "-c", "tty; stty size; test -t 1 && echo yes; ls -l /dev/console"]);
         spec.terminal = Some(TerminalSize { columns: 91, rows: 17 });
         bench.run_spec(&id, &spec).await.unwrap()
     };
@@ -77,7 +78,9 @@ async fn logs_are_kept_rotated_and_followed() {
     bench.runtime.delete(&id).await.unwrap();
 
     let small = |spec: &mut engine_core::LaunchSpec| (spec.log.max_size, spec.log.max_file) = (4096, 3);
-    let id = bench.start(&["sh", "-c", "i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i+1)); done"], small).await;
+    let id = bench
+        .start(&["sh", "-c", "i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i+1)); done"], small)
+        .await;
     bench.runtime.wait(&id).await.unwrap();
     let kept = log(&bench, &id, &LogQuery::default()).await;
     assert!(kept.ends_with("line 999\n") && !kept.contains("line 0\n"), "{kept}");
@@ -110,7 +113,10 @@ async fn a_slow_reader_stalls_nobody_else() {
     let mut eager = bench.runtime.attach(&id, AttachOptions::piped(false)).await.unwrap();
     bench.runtime.start(&id).await.unwrap();
     let mut out = Vec::new();
-    tokio::time::timeout(PATIENCE, eager.stdout.as_mut().unwrap().read_to_end(&mut out)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, eager.stdout.as_mut().unwrap().read_to_end(&mut out))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(out.len(), 2_000_000);
     assert!(bench.runtime.wait(&id).await.unwrap().success());
     bench.runtime.delete(&id).await.unwrap();

@@ -354,10 +354,12 @@ fn descriptors(scope: &Scope, found: &mut BTreeSet<Finding>) {
 /// Names in temporary, ingest and state directories; contents of layers, volumes and containers are not looked at.
 fn files(scope: &Scope, found: &mut BTreeSet<Finding>) {
     let temporary = |name: &str| {
-        matches!(name, "ingest" | "tmp" | "temp") || name.starts_with(".tmp") || name.starts_with("tmp-")
+        matches!(name, "ingest" | "tmp" | "temp" | ".new" | ".trash")
+            || name.starts_with(".tmp")
+            || name.starts_with("tmp-")
     };
     let half = |name: &str| {
-        [".tmp", ".new", ".partial", ".part"].iter().any(|end| name.ends_with(end))
+        [".tmp", ".new", ".partial", ".part"].iter().any(|end| name.len() > end.len() && name.ends_with(end))
             || [".tmp", "tmp-", "tmp."].iter().any(|start| name.starts_with(start))
     };
     let mut todo: Vec<(PathBuf, usize)> = vec![(scope.root.clone(), 0), (scope.run_root.clone(), 0)];
@@ -370,7 +372,8 @@ fn files(scope: &Scope, found: &mut BTreeSet<Finding>) {
                 add(found, "file", entry.path().display().to_string());
             }
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_dir && depth < 2 && !state && dir_name != "layers" && dir_name != "volumes" {
+            let content = dir_name == "layers" || (dir_name == "volumes" && !temporary(&name));
+            if is_dir && depth < 2 && !state && !content {
                 todo.push((entry.path(), depth + 1));
             }
         }

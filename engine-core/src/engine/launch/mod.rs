@@ -60,7 +60,8 @@ pub(super) fn launch_spec(
     check_modes(spec)?;
     let hostname = hostname(&record.id, spec, joined);
     // The builder's own default is a read-only root.
-    let root = RootBuilder::default().path("rootfs").readonly(spec.read_only_rootfs).build().map_err(failed)?;
+    let root =
+        RootBuilder::default().path("rootfs").readonly(spec.read_only_rootfs).build().map_err(failed)?;
     let mut oci = SpecBuilder::default()
         .root(root)
         .process(process::process(spec, defaults, &hostname)?)

@@ -100,7 +100,9 @@ fn limits(wish: &Resources) -> Result<LinuxResources> {
     if let Some(swappiness) = wish.memory_swappiness {
         memory = memory.swappiness(swappiness);
     }
-    if (wish.memory, wish.memory_swap, wish.memory_reservation, wish.memory_swappiness) != (None, None, None, None) {
+    if (wish.memory, wish.memory_swap, wish.memory_reservation, wish.memory_swappiness)
+        != (None, None, None, None)
+    {
         made = made.memory(memory.build().map_err(invalid)?);
     }
     if let Some(limit) = wish.pids_limit {
@@ -108,7 +110,11 @@ fn limits(wish: &Resources) -> Result<LinuxResources> {
     }
     if wish.blkio_weight.is_some() || !wish.blkio_devices.is_empty() {
         let pick = |rate: fn(&DeviceLimit) -> u64| -> Result<Vec<LinuxThrottleDevice>> {
-            wish.blkio_devices.iter().filter(|limit| rate(limit) > 0).map(|limit| throttle(limit, rate(limit))).collect()
+            wish.blkio_devices
+                .iter()
+                .filter(|limit| rate(limit) > 0)
+                .map(|limit| throttle(limit, rate(limit)))
+                .collect()
         };
         let mut block_io = LinuxBlockIoBuilder::default()
             .throttle_read_bps_device(pick(|limit| limit.read_bps)?)

@@ -102,8 +102,12 @@ impl Inner {
         };
         let exec_id = ExecId::random();
         let connection = Arc::new(connection);
-        let exec =
-            Arc::new(Exec { container: id.clone(), connection: Mutex::new(Some(Arc::clone(&connection))), ended: watch::channel(None).0, terminal });
+        let exec = Arc::new(Exec {
+            container: id.clone(),
+            connection: Mutex::new(Some(Arc::clone(&connection))),
+            ended: watch::channel(None).0,
+            terminal,
+        });
         self.execs.lock().unwrap_or_else(PoisonError::into_inner).insert(exec_id.clone(), Arc::clone(&exec));
         tokio::spawn(async move { exec.watch(connection).await });
         Ok(ExecProcess::new(exec_id, u32::try_from(answer.a).ok(), streams))

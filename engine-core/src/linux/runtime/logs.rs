@@ -138,9 +138,13 @@ fn watch(dir: &Path) -> Result<AsyncFd<OwnedFd>> {
     let failed = |error: io::Error| Error::from_io("follow log", error).with("path", dir.display());
     let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
         .map_err(|error| failed(error.into()))?;
-    let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE_SELF;
+    let events =
+        inotify::WatchFlags::MODIFY | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE_SELF;
     inotify::add_watch(&fd, dir, events).map_err(|error| failed(error.into()))?;
-    #[allow(deprecated, reason = "an owned descriptor stays open as long as its AsyncFd, and `register` is unsafe")]
+    #[allow(
+        deprecated,
+        reason = "an owned descriptor stays open as long as its AsyncFd, and `register` is unsafe"
+    )]
     AsyncFd::new(fd).map_err(failed)
 }
 
@@ -177,7 +181,8 @@ struct Reader {
 
 impl Reader {
     fn open(dir: &Path, query: LogQuery) -> Result<Self> {
-        let mut reader = Self { dir: dir.to_owned(), query, file: None, inode: 0, begun: Vec::new(), past: false };
+        let mut reader =
+            Self { dir: dir.to_owned(), query, file: None, inode: 0, begun: Vec::new(), past: false };
         let oldest = (1..MAX_FILES).take_while(|number| reader.path(*number).exists()).last().unwrap_or(0);
         reader.take(oldest)?;
         Ok(reader)
@@ -218,7 +223,8 @@ impl Reader {
             Some((number, _)) => self.take(number - 1),
             // Ours was removed: everything kept is newer.
             None => {
-                let oldest = (1..MAX_FILES).take_while(|number| self.path(*number).exists()).last().unwrap_or(0);
+                let oldest =
+                    (1..MAX_FILES).take_while(|number| self.path(*number).exists()).last().unwrap_or(0);
                 self.take(oldest)
             }
         }

@@ -47,8 +47,12 @@ impl Connection {
     /// # Errors
     /// `ENOENT` or `ECONNREFUSED` if there is none (any more).
     pub(crate) fn open(run_dir: BorrowedFd<'_>) -> io::Result<Self> {
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
         let path = format!("/proc/self/fd/{}/shim.sock", run_dir.as_raw_fd());
         rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
         Self::new(socket)
