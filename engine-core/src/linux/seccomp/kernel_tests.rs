@@ -83,7 +83,11 @@ fn b7_the_kernel_agrees_with_the_interpreter_on_every_denied_call() {
         let call = interpreter::Call { number, arch, args: [0; 6] };
         interpreter::run(&program, &call).0
     };
+    // uretprobe and uprobe pass every filter (Linux 6.14 and its stable relatives), and end in SIGILL where the kernel
+    // did not make the call itself.
+    let passed: &[u32] = if cfg!(target_arch = "x86_64") { &[335, 336] } else { &[] };
     let denied: Vec<(u32, u32)> = (0..1024)
+        .filter(|number| !passed.contains(number))
         .map(|number| (number, verdict(number)))
         .filter(|(_, verdict)| *verdict != 0x7fff_0000)
         .collect();
