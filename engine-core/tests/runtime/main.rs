@@ -6,6 +6,7 @@
 
 mod exec;
 mod lifecycle;
+mod namespaces;
 mod paths;
 mod privileges;
 mod streams;
