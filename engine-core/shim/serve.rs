@@ -166,6 +166,7 @@ impl Shim {
                 boot_id: self.text(tag::BOOT_ID),
                 id: self.text(tag::ID),
                 cgroup: self.text(tag::CGROUP_PATH),
+                log: self.log.is_on(),
                 status,
                 shim: self.shim,
                 init: (self.init_pid, self.init_start),

@@ -13,6 +13,8 @@ pub(crate) struct State<'a> {
     pub(crate) boot_id: &'a CStr,
     pub(crate) id: &'a CStr,
     pub(crate) cgroup: &'a CStr,
+    /// Whether output is kept.
+    pub(crate) log: bool,
     pub(crate) status: &'static str,
     pub(crate) shim: (i32, u64),
     pub(crate) init: (i32, u64),
@@ -73,6 +75,7 @@ pub(crate) fn write(directory: Fd, state: &State<'_>) -> sys::Result<()> {
     text.word("boot_id", state.boot_id.to_bytes());
     text.word("id", state.id.to_bytes());
     text.word("cgroup", state.cgroup.to_bytes());
+    text.line("log", &[u64::from(state.log)]);
     text.word("status", state.status.as_bytes());
     text.line("shim", &[state.shim.0 as u64, state.shim.1]);
     text.line("init", &[state.init.0 as u64, state.init.1]);

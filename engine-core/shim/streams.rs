@@ -143,7 +143,7 @@ impl Log {
         }
     }
 
-    fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.name.is_some()
     }
 

@@ -27,9 +27,11 @@ async fn another_containers_namespaces_are_joined() {
     let bench = Bench::new().await;
     let id = bench.start(&["sleep", "1000"], |_| ()).await;
     let pid = bench.runtime.state(&id).await.unwrap().pid.unwrap();
-    for (kind, name) in
-        [(LinuxNamespaceType::Network, "net"), (LinuxNamespaceType::Ipc, "ipc"), (LinuxNamespaceType::Pid, "pid")]
-    {
+    for (kind, name) in [
+        (LinuxNamespaceType::Network, "net"),
+        (LinuxNamespaceType::Ipc, "ipc"),
+        (LinuxNamespaceType::Pid, "pid"),
+    ] {
         let path = format!("/proc/{pid}/ns/{name}");
         let inode = std::fs::read_link(&path).unwrap().display().to_string();
         let link = format!("/proc/self/ns/{name}");
@@ -39,7 +41,8 @@ async fn another_containers_namespaces_are_joined() {
         assert_eq!(bench.exec(&joined, &["readlink", &link]).await.out.trim(), inode);
         bench.runtime.delete(&joined).await.unwrap();
     }
-    let gone = |spec: &mut LaunchSpec| namespace(spec, LinuxNamespaceType::Network, Some("/proc/1/none".to_owned()));
+    let gone =
+        |spec: &mut LaunchSpec| namespace(spec, LinuxNamespaceType::Network, Some("/proc/1/none".to_owned()));
     let other = ContainerId::random();
     let mut spec = bench.spec(&other, &["true"]);
     gone(&mut spec);
@@ -51,7 +54,12 @@ async fn another_containers_namespaces_are_joined() {
 #[tokio::test]
 async fn the_hosts_namespaces_can_be_used_and_what_is_left_there_is_killed() {
     let bench = Bench::new().await;
-    for kind in [LinuxNamespaceType::Network, LinuxNamespaceType::Ipc, LinuxNamespaceType::Uts, LinuxNamespaceType::Pid] {
+    for kind in [
+        LinuxNamespaceType::Network,
+        LinuxNamespaceType::Ipc,
+        LinuxNamespaceType::Uts,
+        LinuxNamespaceType::Pid,
+    ] {
         let outcome = bench
             .run_with(&["sh", "-c", "sleep 1234567 & echo ok"], |spec| {
                 namespace(spec, kind, None);
@@ -74,7 +82,14 @@ async fn a_user_namespace_maps_root_to_somebody() {
     std::fs::set_permissions(bench.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let change = |spec: &mut LaunchSpec| {
         let mut linux = spec.oci.linux().clone().unwrap();
-        let map = || LinuxIdMappingBuilder::default().container_id(0_u32).host_id(100_000_u32).size(65_536_u32).build().unwrap();
+        let map = || {
+            LinuxIdMappingBuilder::default()
+                .container_id(0_u32)
+                .host_id(100_000_u32)
+                .size(65_536_u32)
+                .build()
+                .unwrap()
+        };
         let mut list = linux.namespaces().clone().unwrap();
         list.push(LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::User).build().unwrap());
         linux.set_namespaces(Some(list));
@@ -100,7 +115,9 @@ async fn running_out_of_memory_is_told() {
         .run_with(&["sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M count=1"], |spec| {
             let mut linux = spec.oci.linux().clone().unwrap();
             let mut resources = linux.resources().clone().unwrap_or_else(LinuxResources::default);
-            resources.set_memory(Some(LinuxMemoryBuilder::default().limit(16_i64 << 20).swap(16_i64 << 20).build().unwrap()));
+            resources.set_memory(Some(
+                LinuxMemoryBuilder::default().limit(16_i64 << 20).swap(16_i64 << 20).build().unwrap(),
+            ));
             linux.set_resources(Some(resources));
             spec.oci.set_linux(Some(linux));
         })
@@ -144,7 +161,8 @@ async fn a_created_container_waits_and_can_be_thrown_away() {
 #[tokio::test]
 async fn what_fails_names_the_thing_and_leaves_nothing() {
     let bench = Bench::new().await;
-    let check = engine_testkit::LeakCheck::begin(&bench.dir.path().join("root"), &bench.dir.path().join("run"));
+    let check =
+        engine_testkit::LeakCheck::begin(&bench.dir.path().join("root"), &bench.dir.path().join("run"));
     type Change = fn(&mut LaunchSpec);
     let cases: [(Change, &str); 4] = [
         (|spec| spec.mounts.push(engine_core::Mount::bind("/no/such/source", "/data")), "/no/such/source"),

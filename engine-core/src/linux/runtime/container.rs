@@ -68,6 +68,23 @@ impl Drop for Undo {
     }
 }
 
+/// Waits for the end of a shim whose container has ended: it delivers the last output, and removes what it made. One whose
+/// last client does not read is ended.
+fn end_shim(state: &ShimState) {
+    let pid = i32::try_from(state.shim.pid).ok().and_then(rustix::process::Pid::from_raw);
+    let Some(pid) = pid.filter(|_| state.shim_is_alive()) else { return };
+    let Ok(shim) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+    if !state.shim_is_alive() {
+        return;
+    }
+    let mut ended = [rustix::event::PollFd::new(&shim, rustix::event::PollFlags::IN)];
+    let patience = rustix::event::Timespec { tv_sec: 2, tv_nsec: 0 };
+    if rustix::event::poll(&mut ended, Some(&patience)) == Ok(0) {
+        let _ = rustix::process::pidfd_send_signal(&shim, rustix::process::Signal::KILL);
+        let _ = rustix::event::poll(&mut ended, Some(&patience));
+    }
+}
+
 /// Removes what the runtime keeps of a container, and its directory if nobody else has anything in it.
 fn remove_files(dirs: &Dirs) {
     let _ = fs::remove_dir_all(&dirs.run);
@@ -131,19 +148,23 @@ impl Inner {
     /// What blocks: directories, translation, cgroups, the start of the shim.
     fn prepare(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<(LaunchPlan, OwnedFd, Undo)> {
         let dirs = self.dirs(id);
+        let mut again = false;
         if let Some(state) = ShimState::read(&dirs.state)? {
-            if state.shim_is_alive() {
+            if state.is_alive() {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create container")
                     .with("container", id)
                     .with_message("a container of this id exists"));
             }
+            end_shim(&state);
             self.sweep(&state);
+            again = true;
         }
         let mut plan = self.translate(id, launch)?;
         // What is too large is refused before anything is made.
         plan.encode()?;
         make_private(&dirs.state)?;
-        let undo = Undo { dirs: Some(dirs.clone()) };
+        // A container that has run before keeps its log and what is known of its last run.
+        let undo = Undo { dirs: (!again).then(|| dirs.clone()) };
         make_private(&dirs.run)?;
         let failed = |error| Error::from_io("create container", error).with("container", id);
         let (state_dir, run_dir) =

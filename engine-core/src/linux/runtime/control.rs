@@ -30,7 +30,7 @@ impl Inner {
         let (inner, id) = (Arc::clone(self), id.clone());
         blocking(move || {
             let state = inner.state_file(operation, &id)?;
-            if !state.shim_is_alive() {
+            if !state.is_alive() {
                 return Err(not_running(operation, &id));
             }
             let group = inner.cgroups.group(&state.cgroup).ok_or_else(|| {
@@ -54,7 +54,13 @@ impl Inner {
     }
 
     pub(super) async fn stats(self: &Arc<Self>, id: &ContainerId) -> Result<Stats> {
-        self.with_group("read statistics", id, Cgroup::stats).await
+        match self.with_group("read statistics", id, Cgroup::stats).await {
+            // Nothing is used after the end.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+                self.state_file("read statistics", id).map(|_| Stats::default())
+            }
+            read => read,
+        }
     }
 }
 

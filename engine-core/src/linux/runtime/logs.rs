@@ -44,8 +44,11 @@ struct Line<'a> {
 impl Inner {
     pub(super) async fn logs(self: &Arc<Self>, id: &ContainerId, query: &LogQuery) -> Result<LogStream> {
         let dir = self.dirs(id).state;
-        if ShimState::read(&dir)?.is_none() {
-            return Err(super::container::not_found("read log", id));
+        if !self.state_file("read log", id)?.log {
+            return Err(Error::new(ErrorKind::Unsupported, "read log")
+                .with("container", id)
+                .with_message("this container's output is not kept")
+                .with_hint("create it with the log driver json-file"));
         }
         let (query, known) = (query.clone(), dir.clone());
         let watch = if query.follow { Some(watch(&dir)?) } else { None };

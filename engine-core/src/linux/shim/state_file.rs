@@ -54,6 +54,8 @@ pub(crate) struct ShimState {
     pub(crate) boot_id: String,
     /// Path in the hierarchies; empty without one.
     pub(crate) cgroup: String,
+    /// Whether output is kept.
+    pub(crate) log: bool,
     pub(crate) shim: ProcessRef,
     pub(crate) init: ProcessRef,
     /// Nanoseconds since 1970, 0 for never.
@@ -92,6 +94,7 @@ impl ShimState {
             match key {
                 "version" => version = Some(value),
                 "cgroup" => state.cgroup = value.to_owned(),
+                "log" => state.log = value == "1",
                 "boot_id" => state.boot_id = value.to_owned(),
                 "status" => {
                     state.status = match value {
@@ -121,6 +124,11 @@ impl ShimState {
             }
         }
         (version == Some("1")).then_some(state)
+    }
+
+    /// Whether the container's process may still run.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.status != StateStatus::Exited && self.shim_is_alive()
     }
 
     /// Whether the shim that wrote this still is there.
