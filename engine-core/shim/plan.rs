@@ -427,7 +427,7 @@ impl<'a> Record<'a> {
         body.u32()?;
         let program = body.rest();
         // BPF_MAXINSNS is 4,096 instructions of 8 bytes.
-        (!program.is_empty() && program.len() % 8 == 0 && program.len() <= 4096 * 8)
+        (!program.is_empty() && program.len().is_multiple_of(8) && program.len() <= 4096 * 8)
             .then_some((flags, program))
     }
 

@@ -355,10 +355,9 @@ impl Inner {
         let (inner, id) = (Arc::clone(self), id.clone());
         blocking(move || {
             let dirs = inner.dirs(&id);
-            match ShimState::read(&dirs.state) {
-                Ok(Some(state)) => inner.sweep(&state),
-                // Nothing was ever said of it, or what was said is damaged: its group cannot be known.
-                _ => {}
+            // Damaged, or never written: its group cannot be known, and is found by the repair.
+            if let Ok(Some(state)) = ShimState::read(&dirs.state) {
+                inner.sweep(&state);
             }
             remove_files(&dirs);
             Ok(())

@@ -104,12 +104,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 #[async_trait]
 impl Runtime for LinuxRuntime {
     fn capabilities(&self) -> RuntimeCapabilities {
-        let mut capabilities = RuntimeCapabilities::default();
-        capabilities.isolates = true;
-        capabilities.cgroup = self.inner.cgroups.name();
-        capabilities.pause = self.inner.cgroups.is_there();
-        capabilities.limits = self.inner.cgroups.is_there();
-        capabilities
+        RuntimeCapabilities {
+            isolates: true,
+            pause: self.inner.cgroups.is_there(),
+            limits: self.inner.cgroups.is_there(),
+            cgroup: self.inner.cgroups.name(),
+        }
     }
 
     async fn create(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<Sandbox> {
