@@ -70,6 +70,11 @@ async fn figures() {
         );
     }
     let id = bench.start(&["sleep", "1000"], |_| ()).await;
+    let pid = bench.runtime.state(&id).await.unwrap().pid.unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let shim = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().to_owned();
+    let memory = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    println!("shim: {:?}", memory.lines().filter(|line| line.starts_with("Private")).collect::<Vec<_>>());
     let mut times = Vec::new();
     for _ in 0..200 {
         let begin = Instant::now();

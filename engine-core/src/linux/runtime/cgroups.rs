@@ -110,6 +110,16 @@ impl Host {
         }
     }
 
+    /// Removes a container's group where it is by default, with what runs in it.
+    pub(super) fn remove_default(&self, id: &ContainerId) {
+        if let Ok(path) = cgroup::path_for(None, &self.owner, id.as_str())
+            && let Some(group) = self.group(&path.to_string_lossy()).filter(Cgroup::exists)
+            && let Err(error) = group.kill().and_then(|()| group.remove())
+        {
+            tracing::warn!(%error, container = %id, "cannot remove control group");
+        }
+    }
+
     /// Whether a container is paused.
     pub(super) fn is_frozen(&self, path: &str) -> bool {
         self.group(path).is_some_and(|group| group.is_frozen().unwrap_or(false))

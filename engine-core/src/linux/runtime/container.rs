@@ -355,9 +355,10 @@ impl Inner {
         let (inner, id) = (Arc::clone(self), id.clone());
         blocking(move || {
             let dirs = inner.dirs(&id);
-            // Damaged, or never written: its group cannot be known, and is found by the repair.
-            if let Ok(Some(state)) = ShimState::read(&dirs.state) {
-                inner.sweep(&state);
+            match ShimState::read(&dirs.state) {
+                Ok(Some(state)) => inner.sweep(&state),
+                // Damaged, or never written: then its group is where groups are unless somebody asks for another place.
+                _ => inner.cgroups.remove_default(&id),
             }
             remove_files(&dirs);
             Ok(())
