@@ -1,6 +1,6 @@
 //! The Linux implementations keep the contracts. They make real files, mounts, namespaces and cgroups.
 
-#[expect(dead_code, reason = "each test binary uses a part of it")]
+#[allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #[path = "runtime/support.rs"]
 mod support;
 

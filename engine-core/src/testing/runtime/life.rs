@@ -290,6 +290,8 @@ pub async fn pause_needs_a_running_container(bench: Bench<'_>) {
     if !bench.runtime.capabilities().pause {
         return;
     }
+    let created = bench.create(FOREVER).await;
+    assert_kind(bench.runtime.pause(&created).await, &[ErrorKind::Conflict], "pause before the start");
     let id = bench.start(&["true"]).await;
     bench.wait(&id).await;
     assert_kind(bench.runtime.pause(&id).await, &[ErrorKind::Conflict], "pause after the end");
