@@ -13,6 +13,7 @@ use super::{Inner, blocking};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::linux::cgroup::Cgroup;
+use crate::linux::shim::StateStatus;
 use crate::resources::{DeviceLimit, Resources};
 use crate::runtime::Stats;
 
@@ -45,6 +46,10 @@ impl Inner {
 
     pub(super) async fn freeze(self: &Arc<Self>, id: &ContainerId, frozen: bool) -> Result<()> {
         let operation = if frozen { "pause container" } else { "resume container" };
+        // What is frozen before its start could not be started.
+        if self.state_file(operation, id)?.status != StateStatus::Running {
+            return Err(not_running(operation, id));
+        }
         self.with_group(operation, id, move |group| if frozen { group.freeze() } else { group.thaw() }).await
     }
 
