@@ -125,7 +125,12 @@ async fn a_taken_name_is_told_and_makes_nothing() {
 #[tokio::test]
 async fn a_create_that_fails_at_any_call_leaves_nothing() {
     let (parts, engine, image) = with_image().await;
-    for method in ["images.prepare_rootfs", "images.lease", "images.resolve_name", "images.open_blob"] {
+    for method in [
+        "image_store.prepare_rootfs",
+        "image_store.lease",
+        "image_store.resolve_name",
+        "image_store.open_blob",
+    ] {
         parts.faults.fail_nth(method, 1, ErrorKind::ResourceExhausted);
         let error = engine.create(&image, ContainerSpec::command(["true"])).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{method}");
@@ -138,12 +143,12 @@ async fn a_create_that_fails_at_any_call_leaves_nothing() {
 #[tokio::test]
 async fn a_dropped_create_leaves_nothing() {
     let (parts, engine, image) = with_image().await;
-    parts.faults.delay("images.prepare_rootfs", Duration::from_millis(50));
+    parts.faults.delay("image_store.prepare_rootfs", Duration::from_millis(50));
     let create = engine.create(&image, ContainerSpec::command(["true"]));
     assert!(tokio::time::timeout(Duration::from_millis(10), create).await.is_err());
     let gone = async {
         while !engine.containers().await.unwrap().is_empty()
-            || parts.faults.count("images.remove_rootfs") == 0
+            || parts.faults.count("image_store.remove_rootfs") == 0
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -274,7 +279,9 @@ async fn c6_content_that_is_wrong_is_never_stored() {
 
 #[tokio::test]
 async fn a_pull_that_fails_anywhere_can_be_repeated() {
-    for method in ["registry.fetch_manifest", "registry.fetch_blob", "images.ingest", "images.set_name"] {
+    for method in
+        ["registry.fetch_manifest", "registry.fetch_blob", "image_store.ingest", "image_store.set_name"]
+    {
         for n in 1..4 {
             let parts = Parts::new();
             let reference = parts.publish("a", "registry.example/app:1");

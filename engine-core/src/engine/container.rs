@@ -123,7 +123,10 @@ impl Container {
         let engine = self.engine.clone();
         task::to_the_end(async move {
             engine.launch(&record).await?;
-            engine.inner.runtime.start(&record.id).await
+            match engine.inner.runtime.start(&record.id).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(engine.abandon(&record, error).await),
+            }
         })
         .await
     }
@@ -141,14 +144,13 @@ impl Container {
         task::to_the_end(async move {
             engine.launch(&record).await?;
             let runtime = &engine.inner.runtime;
-            match runtime.attach(&record.id, options).await {
-                Ok(streams) => runtime.start(&record.id).await.map(|()| streams),
-                Err(mut error) => {
-                    if let Err(later) = runtime.signal(&record.id, signal::SIGKILL).await {
-                        error.suppress(later);
-                    }
-                    Err(error)
-                }
+            let started = async {
+                let streams = runtime.attach(&record.id, options).await?;
+                runtime.start(&record.id).await.map(|()| streams)
+            };
+            match started.await {
+                Ok(streams) => Ok(streams),
+                Err(error) => Err(engine.abandon(&record, error).await),
             }
         })
         .await

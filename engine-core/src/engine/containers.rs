@@ -1,5 +1,7 @@
 //! Containers of an engine: find, list, launch, remove.
 
+use std::time::Duration;
+
 use crate::container_spec::{MountSpec, NamespaceMode, NetworkMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Name;
@@ -11,6 +13,9 @@ use super::container::{Container, ContainerInfo};
 use super::launch::{self, Joined, Peer};
 use super::records::Record;
 use super::{Engine, task};
+
+/// How long a killed sandbox may take to go.
+const END_OF_SANDBOX: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Finds a container by name, id, or the beginning of an id.
@@ -77,25 +82,53 @@ impl Engine {
         let volumes = self.mounts(&data.spec.mounts).await?;
         let spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
         let sandbox = self.inner.runtime.create(&record.id, &spec).await?;
-        let networks: Vec<(Name, EndpointOptions)> = match (&data.spec.network, &self.inner.default_network) {
-            (NetworkMode::Networks(list), _) => list.clone(),
-            (NetworkMode::Default, Some(name)) => vec![(name.clone(), EndpointOptions::default())],
-            _ => Vec::new(),
-        };
-        for (index, (network, options)) in networks.iter().enumerate() {
-            if let Err(mut error) = self.inner.network.attach(network, &sandbox, options).await {
-                for (done, _) in &networks[..index] {
-                    if let Err(later) = self.inner.network.detach(done, &record.id).await {
-                        error.suppress(later);
-                    }
-                }
-                if let Err(later) = self.inner.runtime.signal(&record.id, crate::signal::SIGKILL).await {
-                    error.suppress(later);
-                }
-                return Err(error);
+        for (network, options) in self.networks(record) {
+            // The endpoint of an earlier run went with its namespace; the network may not have noticed.
+            let attached = match self.inner.network.detach(&network, &record.id).await {
+                Ok(()) => self.inner.network.attach(&network, &sandbox, &options).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = attached {
+                return Err(self.abandon(record, error).await);
             }
         }
         Ok(())
+    }
+
+    /// Ends a sandbox whose start failed with `error`, so that the container can be started again.
+    pub(super) async fn abandon(&self, record: &Record, mut error: Error) -> Error {
+        let runtime = &self.inner.runtime;
+        // A command that cannot be executed has ended its sandbox itself, with the exit code that says so.
+        let end = async {
+            if self.state_of(record).await?.status == ContainerStatus::Exited {
+                return Ok(());
+            }
+            runtime.signal(&record.id, crate::signal::SIGKILL).await?;
+            runtime.wait(&record.id).await.map(drop)
+        };
+        match tokio::time::timeout(END_OF_SANDBOX, end).await {
+            Ok(Ok(())) => {}
+            Ok(Err(later)) if later.kind() == ErrorKind::NotFound => {}
+            Ok(Err(later)) => error.suppress(later),
+            Err(_) => error.suppress(
+                Error::new(ErrorKind::DeadlineExceeded, "end sandbox").with("container", record.id.short()),
+            ),
+        }
+        for (network, _) in self.networks(record) {
+            if let Err(later) = self.inner.network.detach(&network, &record.id).await {
+                error.suppress(later);
+            }
+        }
+        error
+    }
+
+    /// Returns the networks a container is on while it runs.
+    fn networks(&self, record: &Record) -> Vec<(Name, EndpointOptions)> {
+        match (&record.data.spec.network, &self.inner.default_network) {
+            (NetworkMode::Networks(list), _) => list.clone(),
+            (NetworkMode::Default, Some(name)) => vec![(name.clone(), EndpointOptions::default())],
+            _ => Vec::new(),
+        }
     }
 
     /// Looks up the containers whose namespaces this one shares.
@@ -168,13 +201,8 @@ impl Engine {
     }
 
     async fn remove_whole(&self, record: &Record, volumes: bool) -> Result<()> {
-        let networks: Vec<&Name> = match (&record.data.spec.network, &self.inner.default_network) {
-            (NetworkMode::Networks(list), _) => list.iter().map(|(name, _)| name).collect(),
-            (NetworkMode::Default, Some(name)) => vec![name],
-            _ => Vec::new(),
-        };
-        for network in networks {
-            self.inner.network.detach(network, &record.id).await?;
+        for (network, _) in self.networks(record) {
+            self.inner.network.detach(&network, &record.id).await?;
         }
         let runtime = &self.inner.runtime;
         if self.state_of(record).await?.status != ContainerStatus::Created {

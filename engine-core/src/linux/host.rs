@@ -74,11 +74,12 @@ fn kernel() -> Check {
     let release = uname.release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    // mount_setattr(2) is from 5.12; fsopen, openat2, clone3 and pidfds are older.
-    if version >= (5, 12) {
+    // Overlay mounts name their layers with `lowerdir+`, which Linux has since 6.5 (fsconfig strings stop at 255
+    // bytes); mount_setattr(2), fsopen, openat2, clone3 and pidfds are older.
+    if version >= (6, 5) {
         Check::new("kernel", Verdict::Works, release)
     } else {
-        Check::new("kernel", Verdict::Required, format!("Linux {release} is older than 5.12"))
+        Check::new("kernel", Verdict::Required, format!("Linux {release} is older than 6.5"))
     }
 }
 
