@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, Name};
 use crate::image_config::ProcessDefaults;
 use crate::io::{AttachOptions, Streams, TerminalSize};
-use crate::launch::ExecSpec;
+use crate::launch::{ExecSpec, LogDriver};
 use crate::logs::{LogQuery, LogStream};
 use crate::resources::Resources;
 use crate::runtime::{ExecProcess, Stats};
@@ -297,7 +297,12 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Unsupported`] if its output is not kept.
     pub async fn logs(&self, query: &LogQuery) -> Result<LogStream> {
-        self.record().await?;
+        if self.record().await?.data.spec.log.driver == LogDriver::None {
+            return Err(Error::new(ErrorKind::Unsupported, "read log")
+                .with("container", self.id.short())
+                .with_message("its log driver is none, so its output is not kept")
+                .with_hint("attach to it, or create it with another log driver"));
+        }
         match self.engine.inner.runtime.logs(&self.id, query).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Box::pin(futures_util::stream::empty())),
             other => other,

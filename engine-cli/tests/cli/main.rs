@@ -1,0 +1,13 @@
+//! The built binary, as a user runs it: against a root of its own, with real containers.
+//!
+//! Each test ends with the leak check.
+
+mod errors;
+mod flags;
+mod lifecycle;
+mod lists;
+mod registry;
+mod run;
+mod streams;
+mod support;
+mod terminal;
