@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use engine_core::engine::RemoveOptions;
 use engine_core::io::TerminalSize;
-use engine_core::{Container, Engine, ErrorKind, ExitStatus, Platform, Reference, ScopedContainer};
+use engine_core::{Container, Engine, ErrorKind, ExitStatus, Platform, Reference};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -14,7 +14,7 @@ use crate::options::container::{ContainerArgs, Pull};
 use crate::output;
 use crate::session::detach::{self, DetachKeys};
 use crate::session::signals::Signals;
-use crate::session::{self, Control, Ended, Wanted};
+use crate::session::{self, Control, Wanted};
 
 use super::transfer;
 
@@ -72,52 +72,50 @@ async fn start(context: &Context, args: &RunArgs) -> Result<u8> {
     let cidfile = CidFile::reserve(args.container.cidfile.as_deref())?;
     let spec = args.container.spec(args.detach)?;
     let image = find_image(&engine, &args.container).await?;
+    let signals = Signals::new()?;
     if args.scoped {
         let container = engine.create_scoped(&image, spec).await?;
         cidfile.write(&container)?;
-        // Detaching would end it.
-        let ended = attached(&container, wanted, None, args.sig_proxy).await;
-        return close(container, ended).await;
+        let ended = match container.start_attached(wanted.options()).await {
+            // Detaching would end it.
+            Ok(streams) => {
+                let control = ContainerControl { container: &container, proxy: args.sig_proxy };
+                session::run(streams, wanted, None, signals, &control).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        let closed = container.close().await;
+        let ended = ended?;
+        closed?;
+        return Ok(ended.code());
     }
     let container = engine.create(&image, spec).await?;
-    cidfile.write(&container)?;
-    let started = if args.detach {
-        container.start().await.map_err(Failure::from).and_then(|()| output::line(container.id())).map(|()| 0)
-    } else {
-        attached(&container, wanted, keys, args.sig_proxy).await.map(Ended::code)
+    let started = async {
+        cidfile.write(&container)?;
+        Ok(if args.detach {
+            container.start().await?;
+            None
+        } else {
+            Some(container.start_attached(wanted.options()).await?)
+        })
     };
-    if started.is_err() && never_ran(&container).await {
-        // The user got a sentence instead of a container: leave none behind.
-        container.remove(RemoveOptions::default().with_force(true).with_volumes(true)).await?;
-        cidfile.remove();
+    match started.await {
+        Ok(None) => output::line(container.id()).map(|()| 0),
+        Ok(Some(streams)) => {
+            let control = ContainerControl { container: &container, proxy: args.sig_proxy };
+            Ok(session::run(streams, wanted, keys, signals, &control).await?.code())
+        }
+        Err(failure) => {
+            // The user got a sentence instead of a container: leave none behind.
+            cidfile.remove();
+            if let Err(later) =
+                container.remove(RemoveOptions::default().with_force(true).with_volumes(true)).await
+            {
+                eprintln!("engine-cli: {}", later.report());
+            }
+            Err(failure)
+        }
     }
-    started
-}
-
-/// Returns whether the container's command was never executed.
-async fn never_ran(container: &Container) -> bool {
-    match container.inspect().await {
-        Ok(info) => !info.state.status.is_running() && info.state.started_at.is_none(),
-        Err(_) => false,
-    }
-}
-
-async fn attached(
-    container: &Container,
-    wanted: Wanted,
-    keys: Option<DetachKeys>,
-    proxy: bool,
-) -> Result<Ended> {
-    let signals = Signals::new()?;
-    let streams = container.start_attached(wanted.options()).await?;
-    session::run(streams, wanted, keys, signals, &ContainerControl { container, proxy }).await
-}
-
-async fn close(container: ScopedContainer, ended: Result<Ended>) -> Result<u8> {
-    let closed = container.close().await;
-    let ended = ended?;
-    closed?;
-    Ok(ended.code())
 }
 
 fn wanted(args: &RunArgs) -> Wanted {

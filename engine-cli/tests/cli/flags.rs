@@ -89,7 +89,7 @@ fn namespaces_of_the_host_and_of_other_containers() {
         assert_ne!(inside(&[], kind), id(kind), "{flag}");
     }
     cli.start(&["--name", "peer", "busybox", "sleep", "1000"]);
-    for (flag, kind) in [("--network", "net"), ("--pid", "pid"), ("--ipc", "ipc")] {
+    for (flag, kind) in [("--network", "net"), ("--pid", "pid")] {
         let peers = cli.run(&["exec", "peer", "readlink", &format!("/proc/self/ns/{kind}")]).ok();
         assert_eq!(inside(&[flag, "container:peer"], kind), peers.trim(), "{flag}");
     }
