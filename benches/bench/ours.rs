@@ -46,7 +46,7 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
             "start-cli" => start_cli(dir, rounds),
             "stop" => stop(&engine, rounds).await,
             "exec" => exec(&engine, rounds, "/true").await,
-            "exec-busybox" => exec(&engine, rounds, "/bin/true").await,
+            "exec-busybox" => exec(&engine, rounds, argument.unwrap_or("/bin/true")).await,
             "parallel" => parallel(engine, rounds, 8).await,
             "many" => many(&engine, rounds).await,
             "unpack" => unpack(dir, rounds).await,
@@ -117,7 +117,7 @@ async fn exec(engine: &Engine, rounds: usize, program: &str) -> Result<()> {
     container.start().await?;
     for _ in 0..rounds {
         let start = Instant::now();
-        let process = container.exec(&ExecSpec::new([program]), AttachOptions::default()).await?;
+        let process = container.exec(&ExecSpec::new(program.split(' ')), AttachOptions::default()).await?;
         container.exec_wait(&process.id).await?;
         println!("{}", start.elapsed().as_nanos());
     }
