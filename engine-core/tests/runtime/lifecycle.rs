@@ -40,6 +40,28 @@ async fn a_missing_command_is_not_found_and_exits_127() {
     }
 }
 
+/// What joins the container's mount namespace starts in the topmost mount on "/": nothing may lie over the root.
+#[tokio::test]
+async fn a1_nothing_of_the_host_is_left_in_the_mount_namespace() {
+    let bench = Bench::new().await;
+    std::fs::write(bench.layer().join("only-in-the-container"), "").unwrap();
+    let mut ids = Vec::new();
+    let with_files = |spec: &mut engine_core::LaunchSpec| {
+        let (path, content) = ("/etc/hosts".into(), b"127.0.0.1 localhost\n".to_vec());
+        spec.files = vec![engine_core::launch::InjectedFile { path, content, mode: 0o644 }];
+    };
+    ids.push(bench.start(&["sleep", "100"], |_| ()).await);
+    ids.push(bench.start(&["sleep", "100"], with_files).await);
+    for id in ids {
+        let inside = bench.exec(&id, &["cat", "/proc/1/mountinfo"]).await.out;
+        let roots = inside.lines().filter(|line| line.split(' ').nth(4) == Some("/")).count();
+        assert_eq!(roots, 1, "{inside}");
+        let outcome = bench.exec(&id, &["ls", "/only-in-the-container"]).await;
+        assert_eq!(outcome.status.code, 0, "{}", outcome.err);
+        bench.runtime.delete(&id).await.unwrap();
+    }
+}
+
 #[tokio::test]
 #[ignore = "prints figures"]
 async fn figures() {
