@@ -193,8 +193,7 @@ async fn pull(rounds: usize, dir: &Path, reference: &str) -> Result<()> {
     let reference: Reference = reference.parse()?;
     for round in 0..rounds {
         let root = dir.with_file_name(format!("engine-pull-{round}"));
-        // PENDING: .registry(engine_registry::OciRegistry::new())
-        let engine = Engine::builder(&root).open().await?;
+        let engine = Engine::builder(&root).registry(engine_registry::OciRegistry::new()).open().await?;
         // proc_pid_clear_refs(5): 5 resets the peak.
         fs::write("/proc/self/clear_refs", "5")?;
         let idle = status("VmRSS")?;

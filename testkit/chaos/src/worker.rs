@@ -48,7 +48,7 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
 pub(crate) async fn open(args: &WorkerArgs) -> Result<Engine> {
     let engine = Engine::builder(&args.root)
         .run_root(&args.run_root)
-        // PENDING: .registry(engine_registry::OciRegistry::new())
+        .registry(engine_registry::OciRegistry::new())
         .open()
         .await
         .context("open the engine")?;
