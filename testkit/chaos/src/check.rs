@@ -1,6 +1,9 @@
 //! Opening the engine after a kill and comparing it with the model.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use engine_core::{
@@ -32,7 +35,7 @@ impl Checker {
     /// Opens the engine, compares, takes over what was under way into the model, and looks for leaks.
     pub(crate) async fn check(&self, model: &mut Model) -> Result<()> {
         let engine = open(&self.args).await?;
-        let containers = engine.containers().await?;
+        let containers = Self::settled(&engine).await?;
         self.images(&engine, model).await?;
         Self::containers(&containers, model)?;
         model.settle();
@@ -49,6 +52,24 @@ impl Checker {
             bail!("left behind with {} containers:\n{left}", containers.len());
         }
         Ok(())
+    }
+
+    /// Lists the containers once no process of one that is said to run is gone: what a killed worker asked to end may be ending.
+    async fn settled(engine: &Engine) -> Result<Vec<ContainerInfo>> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let containers = engine.containers().await?;
+            let mut running = containers.iter().filter(|c| c.state.status == ContainerStatus::Running);
+            let wrong = running.find(|c| c.state.pid.is_none_or(|pid| identity(pid).ends_with("gone")));
+            let Some(wrong) = wrong else { return Ok(containers) };
+            ensure!(
+                Instant::now() < end,
+                "{} is said to run and has no process: {:?}",
+                wrong.name,
+                wrong.state
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn images(&self, engine: &Engine, model: &mut Model) -> Result<()> {
@@ -103,6 +124,7 @@ impl Checker {
                         );
                     }
                 }
+                Known::Ending => {}
                 Known::Exited => {
                     let may_run = matches!(open, Some(Operation::Start | Operation::Run | Operation::Remove));
                     ensure!(
@@ -120,9 +142,14 @@ impl Checker {
                 "container {name} was never acknowledged"
             );
         }
-        model.containers.clear();
+        let before = std::mem::take(&mut model.containers);
         for container in found {
+            let name = container.name.as_str();
+            let ending =
+                matches!(model.open(name), Some(Operation::Stop | Operation::Run | Operation::Remove))
+                    || before.get(name) == Some(&Known::Ending);
             let known = match container.state.status {
+                ContainerStatus::Running if ending => Known::Ending,
                 ContainerStatus::Running => {
                     let pid = container
                         .state

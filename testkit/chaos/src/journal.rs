@@ -3,6 +3,7 @@
 //! Invariant: a line is one write to a pipe, so it is there whole or not at all, also when the writer is killed right after.
 
 use std::{
+    fmt,
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
     str::FromStr,
@@ -42,7 +43,7 @@ const NAMES: [(Operation, &str); 9] = [
 ];
 
 /// One line.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) lane: usize,
     pub(crate) operation: Operation,
@@ -58,6 +59,12 @@ pub(crate) enum Outcome {
     Done(String),
     /// The engine said no.
     Failed(String),
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lane {} {:?} {}: {:?}", self.lane, self.operation, self.subject, self.result)
+    }
 }
 
 impl Line {

@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("engine-chaos: {error:?}");
+            eprintln!("engine-chaos: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -142,9 +142,9 @@ fn rounds(
             // Also kill amid opening.
             journal::Life::FromSpawn(Duration::from_micros(random.below(60_000)))
         } else {
-            // Short and long lives alike: from a quarter of a millisecond to half a second.
+            // Short and long lives alike: from a quarter of a millisecond to two seconds.
             journal::Life::FromReady(
-                Duration::from_micros(250 << random.below(11)) * (8 + random.below(8) as u32) / 8,
+                Duration::from_micros(250 << random.below(13)) * (8 + random.below(8) as u32) / 8,
             )
         };
         let lines = journal::run_worker(&args, life).with_context(|| format!("round {round}"))?;

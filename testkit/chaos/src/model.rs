@@ -15,6 +15,8 @@ pub(crate) enum Known {
     Running(String),
     /// Has ended.
     Exited,
+    /// Was sent a signal by somebody who was killed before it was acknowledged: runs, or will end at any moment.
+    Ending,
 }
 
 /// All that workers acknowledged, and what they were doing last.

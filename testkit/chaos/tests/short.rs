@@ -3,7 +3,6 @@
 use std::process::Command;
 
 #[test]
-#[ignore = "until LinuxRuntime, LocalImageStore and OciRegistry are there"]
 fn thirty_kills_lose_nothing_and_leave_nothing() {
     engine_testkit::require!(root, overlayfs, "docker-registry", "busybox");
     let output = Command::new(env!("CARGO_BIN_EXE_engine-chaos"))
