@@ -22,6 +22,7 @@ pub const MAX_LAYERS: usize = 500;
 /// A parsed manifest document.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "one is parsed at a time, and taken apart at once")]
 pub enum Manifest {
     /// One image (or artifact).
     Image(ImageManifest),

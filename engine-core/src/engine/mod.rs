@@ -68,14 +68,12 @@ struct Inner {
 impl Engine {
     /// Begins to configure an engine whose every file lies beneath `root` (see
     /// [`EngineBuilder::run_root`] for those that may lie elsewhere).
-    #[must_use]
     pub fn builder(root: impl Into<PathBuf>) -> EngineBuilder {
         EngineBuilder::new(Some(root.into()))
     }
 
     /// Begins to configure an engine that keeps its records in memory. It has no defaults: the image store,
     /// the runtime and the volume driver must be given.
-    #[must_use]
     pub fn in_memory() -> EngineBuilder {
         EngineBuilder::new(None)
     }

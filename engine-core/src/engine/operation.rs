@@ -71,18 +71,16 @@ impl<E, T> Stream for Operation<E, T> {
     type Item = E;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<E>> {
-        loop {
-            match self.events.poll_recv(cx) {
-                Poll::Ready(Some(event)) => return Poll::Ready(Some(event)),
-                Poll::Ready(None) if self.work.is_none() => return Poll::Ready(None),
-                _ => {}
-            }
-            let done = self.poll_work(cx).is_ready();
-            match self.events.try_recv() {
-                Ok(event) => return Poll::Ready(Some(event)),
-                Err(_) if done => return Poll::Ready(None),
-                Err(_) => return Poll::Pending,
-            }
+        match self.events.poll_recv(cx) {
+            Poll::Ready(Some(event)) => return Poll::Ready(Some(event)),
+            Poll::Ready(None) if self.work.is_none() => return Poll::Ready(None),
+            _ => {}
+        }
+        let done = self.poll_work(cx).is_ready();
+        match self.events.try_recv() {
+            Ok(event) => Poll::Ready(Some(event)),
+            Err(_) if done => Poll::Ready(None),
+            Err(_) => Poll::Pending,
         }
     }
 }
