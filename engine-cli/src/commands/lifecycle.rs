@@ -141,10 +141,11 @@ impl StopArgs {
 
     async fn stop(&self, container: &Container) -> Result<()> {
         let timeout = self.timeout();
-        Ok(match &self.signal {
+        match &self.signal {
             None => container.stop(timeout).await?,
             Some(signal) => container.stop_with(engine_core::signal::parse(signal)?, timeout).await?,
-        })
+        }
+        Ok(())
     }
 }
 
@@ -171,7 +172,8 @@ pub(crate) async fn kill(context: &Context, args: &KillArgs) -> Result<u8> {
 /// Runs `pause` or `unpause`.
 pub(crate) async fn pause(context: &Context, args: &Names, pause: bool) -> Result<u8> {
     each(context, &args.names, async |container, _| {
-        Ok(if pause { container.pause().await? } else { container.resume().await? })
+        let done = if pause { container.pause().await } else { container.resume().await };
+        done.map_err(Failure::from)
     })
     .await
 }

@@ -1,0 +1,90 @@
+//! The examples, run as a reader would: each against a real registry and a root of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use engine_testkit::{LeakCheck, Registry, RegistryMode, image, require};
+
+/// Returns the built example, which cargo puts beside the tests; built now where only the tests were asked for.
+fn example(name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("path of this test");
+    let profile = here.parent().and_then(Path::parent).expect("target/<profile>/deps");
+    let path = profile.join("examples").join(name);
+    if !path.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "engine-examples", "--example", name]);
+        assert!(build.status().expect("run cargo").success(), "building {name}");
+    }
+    path
+}
+
+/// An engine's directory and a registry with busybox.
+struct Stage {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+    image: String,
+    _registry: Registry,
+    leaks: Option<LeakCheck>,
+}
+
+impl Stage {
+    fn set(name: &str) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let registry = Registry::start(RegistryMode::Plain);
+        let image = registry.push(&image::busybox(), name, "1");
+        let root = dir.path().join("root");
+        Self { _dir: dir, root, image, _registry: registry, leaks: None }
+    }
+
+    /// Runs an example to its end and returns what it printed.
+    fn run(&mut self, name: &str, args: &[&str]) -> String {
+        let output = Command::new(example(name))
+            .arg(&self.image)
+            .args(args)
+            .env("ENGINE_ROOT", &self.root)
+            .output()
+            .expect("run the example");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    /// Begins the leak check, once the engine's directory is there.
+    fn watch(&mut self) {
+        self.leaks = Some(LeakCheck::begin(&self.root, &self.root.join("run")));
+    }
+}
+
+#[test]
+fn pull_and_run() {
+    require!(root, overlayfs, "docker-registry");
+    let mut stage = Stage::set("pull-and-run");
+    assert_eq!(stage.run("pull_and_run", &["echo", "hello"]), "hello\nexited with 0\n");
+    stage.watch();
+    assert_eq!(stage.run("pull_and_run", &["sh", "-c", "echo out; exit 3"]), "out\nexited with 3\n");
+    stage.leaks.take().expect("begun above").finish();
+}
+
+#[test]
+fn detached_survives_its_program() {
+    require!(root, overlayfs, "docker-registry");
+    let mut stage = Stage::set("detached");
+    assert!(stage.run("detached", &[]).starts_with("started "));
+    assert_eq!(stage.run("detached", &[]), "line 1\nline 2\nline 3\nline 4\nline 5\nexited with 42\n");
+    stage.watch();
+    // And once more from the beginning.
+    stage.run("detached", &[]);
+    stage.run("detached", &[]);
+    stage.leaks.take().expect("begun above").finish();
+}
+
+#[test]
+fn scoped_ends_with_its_program() {
+    require!(root, overlayfs, "docker-registry");
+    let mut stage = Stage::set("scoped");
+    let text = stage.run("scoped", &[]);
+    assert!(text.contains("alive: true") && text.contains("its container was gone"), "{text}");
+    stage.watch();
+    stage.run("scoped", &[]);
+    stage.leaks.take().expect("begun above").finish();
+}
