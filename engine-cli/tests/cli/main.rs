@@ -2,6 +2,8 @@
 //!
 //! Each test ends with the leak check.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod errors;
 mod flags;
 mod lifecycle;
