@@ -60,6 +60,14 @@ pub(super) fn translate(
     for wanted in launch.oci.mounts().iter().flatten() {
         kernel_mount(wanted, launch, linux, cgroups, plan)?;
     }
+    // Behind /dev/pts, where the terminal is: before Linux 6.15, only what is attached can be bound (open_tree(2)).
+    if launch.terminal.is_some() && plan.entries.iter().any(|entry| entry.path == "console") {
+        plan.mounts.push(MountStep {
+            kind: mount::CONSOLE,
+            target: b"/dev/console".to_vec(),
+            ..MountStep::default()
+        });
+    }
     for wanted in &launch.mounts {
         plan.mounts.push(engine_mount(wanted)?);
     }
@@ -277,7 +285,7 @@ fn kernel_mount(
     Ok(())
 }
 
-/// Puts nodes and links on the /dev that was added last, and a console over it.
+/// Puts nodes and links on the /dev that was added last, and the place of a console.
 fn fill_dev(launch: &LaunchSpec, linux: &Linux, plan: &mut LaunchPlan) -> Result<()> {
     let dev = u32::try_from(plan.mounts.len() - 1).expect("mounts are few");
     let mut made = BTreeSet::new();
@@ -346,11 +354,6 @@ fn fill_dev(launch: &LaunchSpec, linux: &Linux, plan: &mut LaunchPlan) -> Result
     }
     if launch.terminal.is_some() {
         add(plan, EntryStep { mode: S_IFREG | 0o600, path: "console".to_owned(), ..EntryStep::default() });
-        plan.mounts.push(MountStep {
-            kind: mount::CONSOLE,
-            target: b"/dev/console".to_vec(),
-            ..MountStep::default()
-        });
     }
     Ok(())
 }
