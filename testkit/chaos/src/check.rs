@@ -124,7 +124,7 @@ impl Checker {
                         );
                     }
                 }
-                Known::Ending => {}
+                Known::Unsure => {}
                 Known::Exited => {
                     let may_run = matches!(open, Some(Operation::Start | Operation::Run | Operation::Remove));
                     ensure!(
@@ -145,11 +145,13 @@ impl Checker {
         let before = std::mem::take(&mut model.containers);
         for container in found {
             let name = container.name.as_str();
-            let ending =
-                matches!(model.open(name), Some(Operation::Stop | Operation::Run | Operation::Remove))
-                    || before.get(name) == Some(&Known::Ending);
+            // Nobody was told how these ended, and they may still be on their way.
+            let unsure = matches!(
+                model.open(name),
+                Some(Operation::Start | Operation::Stop | Operation::Run | Operation::Remove)
+            ) || before.get(name) == Some(&Known::Unsure);
             let known = match container.state.status {
-                ContainerStatus::Running if ending => Known::Ending,
+                _ if unsure => Known::Unsure,
                 ContainerStatus::Running => {
                     let pid = container
                         .state

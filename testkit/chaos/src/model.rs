@@ -15,8 +15,9 @@ pub(crate) enum Known {
     Running(String),
     /// Has ended.
     Exited,
-    /// Was sent a signal by somebody who was killed before it was acknowledged: runs, or will end at any moment.
-    Ending,
+    /// Somebody who was starting or ending it was killed before that was acknowledged: it may be in any state, and may
+    /// still change it.
+    Unsure,
 }
 
 /// All that workers acknowledged, and what they were doing last.
