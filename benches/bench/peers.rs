@@ -32,7 +32,7 @@ pub(crate) fn label(name: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     let bundle = if matches!(name, "crun" | "runc") { " (ready bundle)" } else { "" };
-    format!("{name} {}{bundle}", version.unwrap_or_default().trim_end_matches(','))
+    format!("{name} {}{bundle}", version.unwrap_or_default().trim_end_matches(',')).trim_end().to_owned()
 }
 
 /// Measures and prints: the body of the program's `peer` subcommand.
