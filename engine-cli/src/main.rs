@@ -26,9 +26,15 @@ fn run() -> u8 {
     let cli = match cli::Cli::command().try_get_matches().and_then(|m| cli::Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            // Docker's code for wrong flags; help and version are no errors.
-            return if error.use_stderr() { 125 } else { 0 };
+            if !error.use_stderr() {
+                // Help and version are no errors.
+                let _ = error.print();
+                return 0;
+            }
+            let text = error.render().to_string();
+            eprint!("engine-cli: {}", text.strip_prefix("error: ").unwrap_or(&text));
+            // Docker's code for wrong flags.
+            return 125;
         }
     };
     context::trace(&cli.global);
