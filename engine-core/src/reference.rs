@@ -1,12 +1,11 @@
 //! Image references in Docker's notation, normalised once.
 //!
-//! `alpine` means `docker.io/library/alpine:latest`. The grammar is the distribution project's, as the
-//! `oci-spec` crate parses it; this type adds the familiar (short) form and the parts callers ask for.
+//! `alpine` means `docker.io/library/alpine:latest`. The grammar is the distribution project's. It is read by hand:
+//! the `oci-spec` crate has it as a regular expression, whose compilation takes longer than starting a container.
 
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::distribution::Reference as Parsed;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -127,17 +126,58 @@ impl FromStr for Reference {
             // Docker reserves bare 64-digit hex for ids.
             return Err(wrong("64 hex digits are an image id, not a name".to_owned()));
         }
-        let parsed: Parsed = text.parse().map_err(|e| wrong(format!("invalid reference format: {e}")))?;
-        let digest = parsed.digest().map(str::parse).transpose()?;
-        let registry = match parsed.registry() {
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => {
+                let digest = digest.parse::<Digest>();
+                let malformed = |_| wrong("invalid reference format: the digest is malformed".to_owned());
+                (rest, Some(digest.map_err(malformed)?))
+            }
+            None => (text, None),
+        };
+        // A colon after the last slash begins a tag; before it, a port.
+        let (name, tag) = match rest.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+            _ => (rest, None),
+        };
+        if tag.is_some_and(|tag| !is_tag(tag)) {
+            return Err(wrong("invalid reference format: the tag is malformed".to_owned()));
+        }
+        let (registry, repository) = match name.split_once('/') {
+            // What has a dot or a port, or is localhost, is a host; as is what no repository can be.
+            Some((first, rest))
+                if first.contains(['.', ':'])
+                    || first == "localhost"
+                    || first.contains(char::is_uppercase) =>
+            {
+                (first, rest.to_owned())
+            }
+            Some(_) => (DEFAULT_REGISTRY, name.to_owned()),
+            None => (DEFAULT_REGISTRY, format!("library/{name}")),
+        };
+        let registry = match registry {
             "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY,
             other => other,
         };
+        let repository = match registry {
+            DEFAULT_REGISTRY if !repository.contains('/') => format!("library/{repository}"),
+            _ => repository,
+        };
+        if !is_registry(registry) {
+            return Err(wrong("invalid reference format: the registry is malformed".to_owned()));
+        }
+        if !repository.split('/').all(is_path_component) {
+            let lower =
+                if repository.contains(char::is_uppercase) { "must be lowercase" } else { "is malformed" };
+            return Err(wrong(format!("invalid reference format: the repository name {lower}")));
+        }
+        if registry.len() + 1 + repository.len() > MAX_NAME {
+            return Err(wrong(format!("the name has more than {MAX_NAME} characters")));
+        }
         Ok(Self {
             registry: registry.to_owned(),
-            repository: parsed.repository().to_owned(),
-            // The parser adds "latest" only where there is no digest either; keep that rule visible here.
-            tag: parsed.tag().map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned())),
+            repository,
+            // Without a tag the latest is meant, unless a digest says what is.
+            tag: tag.map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned())),
             digest,
         })
     }
@@ -151,6 +191,57 @@ fn without_userinfo(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// Longest name: registry, slash and repository.
+const MAX_NAME: usize = 255;
+
+/// `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
+fn is_tag(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.len() <= 128
+        && text.bytes().next().is_some_and(word)
+        && text.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+}
+
+/// A host name, an IPv4 address, or an IPv6 address in brackets; then a port, maybe.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, rest)) => {
+                let good = !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+                if !good {
+                    return false;
+                }
+                match (rest, rest.strip_prefix(':')) {
+                    ("", _) => return true,
+                    (_, Some(port)) => ("ipv6", Some(port)),
+                    _ => return false,
+                }
+            }
+            None => return false,
+        },
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    let label = |label: &str| {
+        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+        edge(label.bytes().next())
+            && edge(label.bytes().last())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    host.split('.').all(label)
+        && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn is_path_component(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends = bytes.first().copied().is_some_and(word) && bytes.last().copied().is_some_and(word);
+    // Between two words there is one separator.
+    ends && bytes.split(|b| word(*b)).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-')
+    })
 }
 
 impl TryFrom<String> for Reference {
@@ -215,6 +306,76 @@ mod tests {
         for text in ["", "UPPER", "a b", "a:", "a@sha256:1", "a:b:c", "-a", "a//b", &"f".repeat(64), "a:b\n"]
         {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_may_have_upper_case_as_docker_has_it() {
+        assert_eq!(canonical("Host/a"), "Host/a:latest");
+    }
+
+    /// The same parts as `oci-spec` finds with its regular expression, or neither accepts it.
+    fn same_as_oci_spec(text: &str) {
+        let theirs = text.parse::<oci_spec::distribution::Reference>();
+        let ours = text.parse::<Reference>();
+        match (&ours, &theirs) {
+            (Ok(ours), Ok(theirs)) => {
+                assert_eq!(
+                    ours.registry(),
+                    theirs.registry().replace("index.docker.io", "docker.io"),
+                    "{text:?}"
+                );
+                assert_eq!(ours.repository(), theirs.repository(), "{text:?}");
+                assert_eq!(ours.tag(), theirs.tag(), "{text:?}");
+            }
+            (Err(_), Err(_)) => {}
+            _ => panic!("{text:?}: {ours:?}, {theirs:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_as_oci_spec_does() {
+        for text in [
+            "a",
+            "a:b",
+            "a/b",
+            "a.b/c",
+            "a.b:1/c:d",
+            "localhost/x",
+            "localhost",
+            "a__b",
+            "a___b",
+            "a..b",
+            "a-_b",
+            "a---b",
+            "a-",
+            "-a",
+            "a.b/",
+            "/a",
+            "a:",
+            "a:-x",
+            "a:x-",
+            "Host",
+            "a/B",
+            "[::1]:5000/a",
+            "[::1]/a",
+            "[::1]a",
+            "a.b:x/c",
+            "1.2.3.4/a",
+            "a_b/c",
+            "a_b.c/d",
+            "x.y-/z",
+            "docker.io/a",
+            "a b",
+        ] {
+            same_as_oci_spec(text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn reads_as_oci_spec_does_whatever_comes(text in "[a-c0-1._:/-]{1,12}") {
+            same_as_oci_spec(&text);
         }
     }
 }
