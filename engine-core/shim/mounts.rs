@@ -209,9 +209,45 @@ fn configure(context: Fd, wanted: &MountStep<'_>) -> sys::Result<()> {
 /// Clones a host path as a detached mount.
 fn bind(wanted: &MountStep<'_>, userns: Fd) -> sys::Result<Fd> {
     let recursive = if wanted.flags & mount::RECURSIVE != 0 { sys::AT_RECURSIVE } else { 0 };
-    let fd = sys::open_tree(sys::AT_FDCWD, wanted.source, recursive)?;
+    let fd = match of_another(wanted.source) {
+        Some((pid, path)) => clone_of_another(pid, path, recursive)?,
+        None => sys::open_tree(sys::AT_FDCWD, wanted.source, recursive)?,
+    };
     attributes(fd, wanted, userns)?;
     Ok(fd)
+}
+
+/// Splits `/proc/PID/root/path`, which is in another mount namespace, into `PID` and `/path`.
+fn of_another(source: &CStr) -> Option<(&[u8], &CStr)> {
+    let rest = source.to_bytes_with_nul().strip_prefix(b"/proc/")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let path = rest[digits..].strip_prefix(b"/root")?;
+    let is_path = digits > 0 && path.first() == Some(&b'/');
+    CStr::from_bytes_with_nul(path).ok().filter(|_| is_path).map(|path| (&rest[..digits], path))
+}
+
+/// CLONE_NEWNS, see setns(2).
+const NEW_MOUNT_NAMESPACE: u64 = 0x2_0000;
+
+/// Clones a mount of another container: inside its namespace, since open_tree(2) clones no mount of a foreign one, and
+/// since there its links lead nowhere but into its own root.
+fn clone_of_another(pid: &[u8], path: &CStr, recursive: usize) -> sys::Result<Fd> {
+    let mut text = [0_u8; 32];
+    let mut end = 0;
+    for part in [&b"/proc/"[..], pid, b"/ns/mnt"] {
+        text.get_mut(end..end + part.len()).ok_or(sys::ENAMETOOLONG)?.copy_from_slice(part);
+        end += part.len();
+    }
+    let theirs = CStr::from_bytes_until_nul(&text).map_err(|_| sys::ENAMETOOLONG)?;
+    let own = sys::openat(sys::AT_FDCWD, c"/proc/self/ns/mnt", 0, 0)?;
+    let theirs = sys::openat(sys::AT_FDCWD, theirs, 0, 0)?;
+    sys::setns(theirs, NEW_MOUNT_NAMESPACE)?;
+    let fd = sys::open_tree(sys::AT_FDCWD, path, recursive);
+    // Back, or nothing: what comes next is for our own namespace.
+    sys::setns(own, NEW_MOUNT_NAMESPACE)?;
+    sys::close(theirs);
+    sys::close(own);
+    fd
 }
 
 fn attributes(fd: Fd, wanted: &MountStep<'_>, userns: Fd) -> sys::Result<()> {

@@ -64,10 +64,7 @@ fn limits_and_privileges() {
         "42"
     );
     assert_eq!(inside(&["--network", "none"], "ls /sys/class/net | tr '\\n' ' '"), "lo");
-    assert_eq!(
-        inside(&["--userns", "0:0:65536"], "cat /proc/self/uid_map | tr -s ' '"),
-        " 0 0 65536"
-    );
+    assert_eq!(inside(&["--userns", "0:0:65536"], "cat /proc/self/uid_map | tr -s ' '"), " 0 0 65536");
     cli.finish_clean();
 }
 
