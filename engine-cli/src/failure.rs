@@ -55,6 +55,10 @@ impl From<Error> for Failure {
             _ => 1,
         };
         let mut report = error.report();
+        let subject = error.subject().map(|(key, _)| key);
+        if error.kind() == ErrorKind::NotFound && subject == Some("container") && error.hint().is_none() {
+            report.push_str(" (\"ps -a\" lists those there are)");
+        }
         for later in error.suppressed() {
             report.push_str("; then ");
             report.push_str(&later.report());

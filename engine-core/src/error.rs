@@ -223,7 +223,12 @@ impl fmt::Display for Error {
         f.write_str(&self.0.operation)?;
         for (index, (key, value)) in self.0.context.iter().enumerate() {
             f.write_str(if index == 0 { " " } else { ", " })?;
-            write!(f, "{key} {value:?}")?;
+            // `find image "x"`, not `find image image "x"`.
+            let said = index == 0 && self.0.operation.split(' ').next_back() == Some(*key);
+            if !said {
+                write!(f, "{key} ")?;
+            }
+            write!(f, "{value:?}")?;
         }
         match (&self.0.message, &self.0.source) {
             (Some(message), _) => write!(f, ": {message}"),
@@ -293,6 +298,12 @@ mod tests {
         );
         assert_eq!(error.subject(), Some(("path", "/x")));
         assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn a_subject_that_the_operation_names_is_not_named_twice() {
+        let error = Error::new(ErrorKind::NotFound, "find image").with("image", "x").with("image", "y");
+        assert_eq!(error.to_string(), "find image \"x\", image \"y\": not found");
     }
 
     #[test]

@@ -117,6 +117,12 @@ pub(crate) struct ContainerArgs {
     /// max-size=10m or max-file=3
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
+    /// Not supported yet: said so, since everybody tries it
+    #[arg(short, long, value_name = "PORTS", hide = true)]
+    publish: Vec<String>,
+    /// Not supported yet but for "no"
+    #[arg(long, value_name = "POLICY", hide = true)]
+    restart: Option<String>,
     #[command(flatten)]
     resources: ResourceArgs,
     #[command(flatten)]
@@ -137,6 +143,16 @@ impl ContainerArgs {
 
     /// Returns the container these flags describe.
     pub(crate) fn spec(&self, detached: bool) -> Result<ContainerSpec> {
+        if let Some(ports) = self.publish.first() {
+            return Err(Failure::usage(format!(
+                "cannot publish {ports}: there is no bridge network yet (--network host shares the host's ports)"
+            )));
+        }
+        if let Some(policy) = self.restart.as_deref().filter(|policy| *policy != "no") {
+            return Err(Failure::usage(format!(
+                "restart policy {policy:?} is not supported yet (leave --restart out)"
+            )));
+        }
         let mut spec = ContainerSpec::command(self.image_and_command.iter().skip(1).cloned());
         spec.name.clone_from(&self.name);
         spec.labels = env::labels(&self.label_file, &self.label)?;

@@ -30,6 +30,8 @@ fn what_cannot_be_run_is_named() {
         (&["--device", "/dev/no-such-device", "busybox"], &["/dev/no-such-device"]),
         (&["--log-driver", "syslog", "busybox"], &["syslog", "json-file"]),
         (&["--name", "a/b", "busybox"], &["a/b"]),
+        (&["-p", "80:80", "busybox"], &["80:80", "--network host"]),
+        (&["--restart", "always", "busybox"], &["always", "not supported yet"]),
         (&["UPPER/case"], &["UPPER/case"]),
     ] {
         let all: Vec<&str> = ["run"].iter().chain(args).copied().collect();

@@ -34,7 +34,7 @@ fn a_container_goes_through_its_life() {
     assert_eq!(cli.inspect("one", "{{.State.Status}}"), "running");
     cli.run(&["rm", "one"]).fails(1, &["running", "stop it first"]);
     assert_eq!(cli.run(&["rm", "-f", "one"]).ok(), "one\n");
-    cli.run(&["rm", "one"]).fails(1, &["one", "no such container"]);
+    cli.run(&["rm", "one"]).fails(1, &["one", "no such container", "ps -a"]);
     cli.finish();
 }
 
