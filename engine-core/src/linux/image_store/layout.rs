@@ -4,7 +4,7 @@
 //! images/lock                        leases hold it shared, garbage collection exclusively (flock(2))
 //! images/blobs/<algorithm>/<hex>     content, mode 0600
 //! images/layers/<hex>/{info,fs/}     unpacked layers by diff ID
-//! images/ingest/<random>/            one for each store that writes, locked (flock(2)) while it lives
+//! images/ingest/<owner>-<random>/    one for each store that writes, locked (flock(2)) while it lives
 //! containers/<id>/{upper,work}       the writable layer (or rootfs/, where layers are copied)
 //! ```
 //! Invariant: what is in `blobs` or `layers` came there by one rename and is whole. What is in an ingest
@@ -150,6 +150,11 @@ impl Layout {
                     tracing::debug!(directory = ?name, "removing what a dead store left");
                     remove_tree(dir.as_fd(), name.as_bytes()).map_err(fail)?;
                 }
+                // A program that was killed while it started another one: the child has our descriptors, and the lock
+                // with them, until it executes.
+                Err(Errno::WOULDBLOCK) if owner_is_dead(&name.to_string_lossy()) => {
+                    remove_tree(dir.as_fd(), name.as_bytes()).map_err(fail)?;
+                }
                 Err(Errno::WOULDBLOCK) => {}
                 Err(errno) => return Err(fail(errno.into())),
             }
@@ -173,7 +178,7 @@ impl Session {
         loop {
             let mut random = [0; 16];
             getrandom::fill(&mut random).map_err(|e| fail(io::Error::other(e.to_string())))?;
-            let path = ingest.join(hex::encode(random));
+            let path = ingest.join(format!("{}-{}", owner(), hex::encode(random)));
             DirBuilder::new().mode(0o700).create(&path).map_err(fail)?;
             let Ok(file) = File::open(&path) else { continue };
             // A sweep may have come between; then the directory is locked or gone.
@@ -217,6 +222,20 @@ impl Drop for Session {
     }
 }
 
+/// This process: its pid namespace and its number there.
+fn owner() -> String {
+    let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino());
+    format!("{namespace}-{}", std::process::id())
+}
+
+/// Whether the maker of an ingest directory was a process of our pid namespace that is gone.
+fn owner_is_dead(name: &str) -> bool {
+    let Some((theirs, _)) = name.rsplit_once('-') else { return false };
+    let (own, pid) = (owner(), theirs.rsplit_once('-').map_or("", |(_, pid)| pid));
+    let same_namespace = own.split('-').next() == theirs.split('-').next();
+    same_namespace && !own.starts_with("0-") && !Path::new("/proc").join(pid).exists()
+}
+
 /// Makes a directory that only its owner may enter, or makes an existing one so.
 fn private_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).recursive(false).create(path) {
@@ -248,4 +267,19 @@ pub(super) fn sync_dir(path: &Path) -> Result<()> {
 /// The error for work that ended because its thread or task did.
 pub(super) fn lost(operation: &'static str) -> Error {
     Error::new(ErrorKind::Other, operation).with_message("its worker stopped")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_of_our_namespace_is_taken_for_dead() {
+        let namespace = owner().split_once('-').unwrap().0.to_owned();
+        assert!(!owner_is_dead(&format!("{}-abc", owner())));
+        // Beyond the kernel's highest process number.
+        assert!(owner_is_dead(&format!("{namespace}-5000000-abc")));
+        assert!(!owner_is_dead("1-5000000-abc"));
+        assert!(!owner_is_dead("abc"));
+    }
 }
