@@ -21,27 +21,31 @@ use engine_core::testing::runtime::RuntimeHarness;
 use engine_core::testing::{Subject, image_store, runtime, volume_driver};
 use engine_testkit::require;
 
-/// Directories for one instance after the other.
+/// Directories for one instance after the other. When they go, nothing may be left of any.
 struct Roots {
+    leaks: Mutex<Vec<support::Leaks>>,
     dir: tempfile::TempDir,
     next: AtomicU32,
 }
 
 impl Roots {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), next: AtomicU32::new(0) }
+        Self { leaks: Mutex::default(), dir: tempfile::tempdir().unwrap(), next: AtomicU32::new(0) }
     }
 
     fn fresh(&self) -> std::path::PathBuf {
         let root = self.dir.path().join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         std::fs::create_dir(&root).unwrap();
+        let leaks = support::Leaks::begin(&root.join("root"), &root.join("run"));
+        self.leaks.lock().unwrap().push(leaks);
         root
     }
 }
 
 /// Two stores with a database connection each, as two programs have.
 fn stores(roots: &Roots, driver: LayerDriver) -> Subject<LocalImageStore> {
-    let root = roots.fresh();
+    let root = roots.fresh().join("root");
+    fs::create_dir(&root).unwrap();
     let open = || {
         let database = Database::open(&root.join("engine.db")).unwrap();
         let options = LocalImageStoreOptions::default().with_driver(driver);
@@ -69,7 +73,7 @@ async fn copying_image_store_keeps_its_promises() {
 async fn volume_driver_keeps_its_promises() {
     let roots = Roots::new();
     volume_driver::all(async || {
-        let root = roots.fresh();
+        let root = roots.fresh().join("root");
         let open = async || Arc::new(LocalVolumes::open(&root).await.unwrap());
         Subject::new(open().await, open().await)
     })
@@ -106,7 +110,9 @@ impl RuntimeHarness for Containers {
         fs::create_dir_all(&work).unwrap();
         let layer = self.roots.dir.path().join("layer");
         let rootfs = Mount::overlay(vec![layer], Some(OverlayUpper { upper, work }));
-        LaunchSpec::new(support::oci(args), vec![rootfs])
+        let mut spec = LaunchSpec::new(support::oci(args), vec![rootfs]);
+        support::scoped(&mut spec);
+        spec
     }
 
     async fn release(&self, id: &ContainerId) {

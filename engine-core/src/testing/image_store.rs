@@ -344,6 +344,7 @@ pub async fn rootfs_is_prepared_once(store: &dyn ImageStore) {
     store.remove_rootfs(&id).await.expect("remove again");
     assert!(store.rootfs_list().await.expect("list").is_empty());
     prepare().await.expect("prepare after removal");
+    store.remove_rootfs(&id).await.expect("remove at the end");
 }
 
 /// Promise: without its layers there is no root file system, and nothing is left of the attempt.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine_core::io::{AttachOptions, Stdio, TerminalSize};
-use engine_core::launch::LogOptions;
+use engine_core::launch::{Lifetime, LogOptions};
 use engine_core::logs::LogQuery;
 use engine_core::{ContainerId, ContainerStatus, ExecSpec, Runtime as _};
 use futures_util::StreamExt as _;
@@ -156,11 +156,11 @@ async fn another_instance_sees_the_same_containers() {
 #[tokio::test]
 async fn a_scoped_container_ends_with_its_program_and_a_detached_one_does_not() {
     let bench = Bench::new().await;
-    let detached = bench.start(&["sleep", "1000"], |_| ()).await;
+    let detached = bench.start(&["sleep", "1000"], |spec| spec.lifetime = Lifetime::Detached).await;
     let other = bench.reopen().await;
     let ended = bench.start(&["sleep", "1000"], scoped).await;
     // The end of the program, as the kernel shows it to the shim: its descriptors are closed.
-    let Bench { runtime, dir } = bench;
+    let Bench { runtime, dir, .. } = bench;
     drop(runtime);
     let status = tokio::time::timeout(PATIENCE, other.wait(&ended)).await.unwrap().unwrap();
     assert_eq!(status.code, 137);

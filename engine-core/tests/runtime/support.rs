@@ -20,10 +20,31 @@ use tokio::io::AsyncReadExt as _;
 /// Long enough for a loaded machine, short enough to see a hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A runtime over a directory of its own, and an image to run.
+/// A runtime over a directory of its own, and an image to run. When it goes, nothing may be left.
 pub struct Bench {
     pub runtime: LinuxRuntime,
+    pub leaks: Leaks,
     pub dir: tempfile::TempDir,
+}
+
+/// Ends a test: panics when something is left behind (and the test has not failed already).
+pub struct Leaks(Option<engine_testkit::LeakCheck>);
+
+impl Leaks {
+    /// Looks at what is there before `root` and `run_root` are used.
+    pub fn begin(root: &Path, run_root: &Path) -> Self {
+        Self(Some(engine_testkit::LeakCheck::begin(root, run_root)))
+    }
+}
+
+impl Drop for Leaks {
+    fn drop(&mut self) {
+        if let Some(check) = self.0.take()
+            && !std::thread::panicking()
+        {
+            check.finish();
+        }
+    }
 }
 
 /// What a container wrote and how it ended.
@@ -38,9 +59,10 @@ impl Bench {
     pub async fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("engine-runtime-").tempdir().expect("make directory");
         busybox(&dir.path().join("layer"));
-        let runtime =
-            LinuxRuntime::open(dir.path().join("root"), dir.path().join("run")).await.expect("open runtime");
-        Self { runtime, dir }
+        let (root, run_root) = (dir.path().join("root"), dir.path().join("run"));
+        let leaks = Leaks::begin(&root, &run_root);
+        let runtime = LinuxRuntime::open(root, run_root).await.expect("open runtime");
+        Self { runtime, leaks, dir }
     }
 
     pub fn layer(&self) -> PathBuf {
@@ -64,8 +86,11 @@ impl Bench {
         vec![Mount::overlay(lower, Some(OverlayUpper { upper, work }))]
     }
 
+    /// Scoped, so that no container outlives a test that is killed.
     pub fn spec(&self, id: &ContainerId, command: &[&str]) -> LaunchSpec {
-        LaunchSpec::new(oci(command), self.rootfs(id, &[]))
+        let mut spec = LaunchSpec::new(oci(command), self.rootfs(id, &[]));
+        scoped(&mut spec);
+        spec
     }
 
     /// Runs `command` under our defaults to its end.
