@@ -81,7 +81,7 @@ fn several_at_once_and_one_that_is_not_there() {
 fn a_detached_container_with_rm_is_gone_after_its_end() {
     require!(root, overlayfs);
     let mut cli = Cli::new();
-    cli.start(&["--rm", "--name", "brief", "busybox", "sleep", "0.3"]);
+    cli.start(&["--rm", "--name", "brief", "busybox", "sleep", "2"]);
     cli.run(&["wait", "brief"]).ok();
     cli.finish_clean();
 }

@@ -20,8 +20,11 @@ impl Inner {
         let process = launch.oci.process().as_ref().ok_or_else(|| invalid("a container needs a process"))?;
         let user = self.users.resolve(launch)?;
         let (bounding, ambient) = bounding(process.capabilities().as_ref())?;
+        // Root of a user namespace of its own raises no limit (user_namespaces(7)).
+        let mappings = launch.oci.linux().as_ref().and_then(|linux| linux.uid_mappings().as_ref());
+        let raises = mappings.is_none_or(Vec::is_empty);
         let mut plan = ProcessPlan {
-            rlimits: process.rlimits().iter().flatten().map(rlimit).collect(),
+            rlimits: process.rlimits().iter().flatten().map(|limit| rlimit(limit, raises)).collect(),
             oom_score_adj: process.oom_score_adj(),
             lsm: label(process),
             umask: process.user().umask(),
@@ -100,8 +103,9 @@ fn label(process: &Process) -> Option<(String, String)> {
     process.selinux_label().as_ref().map(|label| ("self/attr/exec".to_owned(), label.clone()))
 }
 
-/// A limit by its number and values, cut to what this host allows: more is clamped, and never fails the start.
-fn rlimit(limit: &PosixRlimit) -> (u32, u64, u64) {
+/// A limit by its number and values, cut to what this host allows, and to our own limits unless the process `raises` them:
+/// more is clamped, and never fails the start.
+fn rlimit(limit: &PosixRlimit, raises: bool) -> (u32, u64, u64) {
     use rustix::process::Resource;
     // The numbers of the asm-generic ABI, which x86 and arm share (getrlimit(2)).
     let (number, resource) = match limit.typ() {
@@ -122,7 +126,7 @@ fn rlimit(limit: &PosixRlimit) -> (u32, u64, u64) {
         PosixRlimitType::RlimitRtprio => (14, Resource::Rtprio),
         PosixRlimitType::RlimitRttime => (15, Resource::Rttime),
     };
-    let most = match most_open_files() {
+    let most = match most_open_files().filter(|_| raises) {
         None => rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX),
         Some(most) if resource == Resource::Nofile => most,
         Some(_) => u64::MAX,
