@@ -390,39 +390,3 @@ fn sweep_takes_what_is_the_owners_and_not_kept() {
     }
     assert!(sweep(&hierarchies, Some(&parent), "mine", &|_| false).unwrap().is_empty());
 }
-
-/// What a start pays. Run with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn measure_a_groups_life() {
-    let Some(hierarchies) = hierarchies() else { return };
-    let limits = spec(r#"{"pids":{"limit":2048},"memory":{"limit":67108864},"cpu":{"shares":512}}"#);
-    let (mut create, mut join, mut remove) = (Vec::new(), Vec::new(), Vec::new());
-    let home: Vec<PathBuf> =
-        hierarchies.mounts().iter().map(|mount| mount.point.join("cgroup.procs")).collect();
-    for resources in [&spec("{}"), &spec(r#"{"pids":{"limit":2048}}"#), &limits] {
-        for round in 0..200 {
-            let path = path(&format!("measure{round}"));
-            let start = Instant::now();
-            let cgroup = Cgroup::create(&hierarchies, &path, resources).unwrap();
-            create.push(start.elapsed());
-            let start = Instant::now();
-            for file in cgroup.join_files() {
-                std::fs::write(file, "0").unwrap();
-            }
-            join.push(start.elapsed());
-            for file in &home {
-                std::fs::write(file, "0").unwrap();
-            }
-            let start = Instant::now();
-            cgroup.remove().unwrap();
-            remove.push(start.elapsed());
-        }
-        for (name, times) in [("create", &mut create), ("join", &mut join), ("remove", &mut remove)] {
-            times.sort();
-            println!("{} {name}: min {:?} median {:?}", hierarchies.version(), times[0], times[100]);
-            times.clear();
-        }
-    }
-    prune(&hierarchies);
-}
