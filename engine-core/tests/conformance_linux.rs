@@ -1,5 +1,7 @@
 //! The Linux implementations keep the contracts. They make real files, mounts, namespaces and cgroups.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
+
 #[allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #[path = "runtime/support.rs"]
 mod support;

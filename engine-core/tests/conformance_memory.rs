@@ -1,5 +1,7 @@
 //! The in-memory implementations keep the contracts.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -2,6 +2,8 @@
 //!
 //! One test in a process of its own, since it looks at the process's memory. Also: a full disk.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -60,8 +62,11 @@ fn record(key: &str, value: &str) -> String {
     format!("{length} {key}={value}\n")
 }
 
+/// A name, and what makes the archive.
+type Payload = (&'static str, fn() -> Chunks);
+
 /// Archives that never end, or end far beyond the limit.
-fn payloads() -> Vec<(&'static str, fn() -> Chunks)> {
+fn payloads() -> Vec<Payload> {
     fn repeat(make: impl FnMut(u64) -> Vec<u8> + 'static) -> Chunks {
         Box::new((0..).map(make))
     }

@@ -69,11 +69,11 @@ fn client_of(registry: &Registry, mode: RegistryMode) -> OciRegistry {
     builder.build().unwrap()
 }
 
+/// A repository, and what makes the image in it.
+type Published = (&'static str, fn() -> image::Image);
+
 /// Starts a registry with these images in it, off the test's own thread.
-async fn registry_with(
-    mode: RegistryMode,
-    images: Vec<(&'static str, fn() -> image::Image)>,
-) -> (Registry, Vec<Reference>) {
+async fn registry_with(mode: RegistryMode, images: Vec<Published>) -> (Registry, Vec<Reference>) {
     tokio::task::spawn_blocking(move || {
         let registry = Registry::start(mode);
         let references =

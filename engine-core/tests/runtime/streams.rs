@@ -142,7 +142,7 @@ async fn another_instance_sees_the_same_containers() {
     let bench = Bench::new().await;
     let id = bench.start(&["sh", "-c", "echo before; sleep 0.3; exit 9"], |_| ()).await;
     let other = bench.reopen().await;
-    assert_eq!(other.list().await.unwrap(), [id.clone()]);
+    assert_eq!(other.list().await.unwrap(), std::slice::from_ref(&id));
     assert_eq!(other.state(&id).await.unwrap().status, ContainerStatus::Running);
     let exec = other.exec(&id, &ExecSpec::new(["true"]), AttachOptions::default()).await.unwrap();
     assert!(other.exec_wait(&id, &exec.id).await.unwrap().success());

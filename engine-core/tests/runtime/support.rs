@@ -23,7 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A runtime over a directory of its own, and an image to run. When it goes, nothing may be left.
 pub struct Bench {
     pub runtime: LinuxRuntime,
-    pub leaks: Leaks,
+    /// Dropped after the runtime and before the directory.
+    _leaks: Leaks,
     pub dir: tempfile::TempDir,
 }
 
@@ -62,7 +63,7 @@ impl Bench {
         let (root, run_root) = (dir.path().join("root"), dir.path().join("run"));
         let leaks = Leaks::begin(&root, &run_root);
         let runtime = LinuxRuntime::open(root, run_root).await.expect("open runtime");
-        Self { runtime, leaks, dir }
+        Self { runtime, _leaks: leaks, dir }
     }
 
     pub fn layer(&self) -> PathBuf {

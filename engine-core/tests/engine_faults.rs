@@ -1,5 +1,7 @@
 //! The facade over in-memory parts: what it does when any of them fails, without a kernel's help.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
+
 use engine_core::container_spec::MountSpec;
 use engine_core::engine::{ImportOptions, PullOptions, RemoveOptions};
 use engine_core::io::AttachOptions;
