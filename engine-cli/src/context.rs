@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use engine_core::Engine;
 use engine_registry::{DockerConfig, OciRegistry};
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::cli::GlobalArgs;
 use crate::failure::{Failure, Result};
@@ -86,5 +87,10 @@ pub(crate) fn trace(global: &GlobalArgs) {
         (None, false) => return,
     };
     let filter = tracing_subscriber::EnvFilter::new(filter);
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // The end of each phase with its times, besides what the libraries say.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(std::io::stderr)
+        .try_init();
 }

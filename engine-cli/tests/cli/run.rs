@@ -123,3 +123,13 @@ fn signals_reach_the_container_of_a_foreground_run() {
     assert_eq!((output.status.code(), &*output.stdout), (Some(9), &b"ready\ngot\n"[..]));
     cli.finish_clean();
 }
+
+#[test]
+fn debug_tells_the_phases_aside() {
+    require!(root, overlayfs);
+    let mut cli = Cli::empty();
+    let said = cli.run(&["--debug", "run", "--rm", "localhost/hello"]);
+    assert!(said.err.contains("engine_core") && said.err.contains("close"), "{said:?}");
+    assert!(said.out.starts_with("Hello"), "{said:?}");
+    cli.finish_clean();
+}
