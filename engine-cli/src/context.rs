@@ -2,6 +2,7 @@
 //!
 //! The only place that knows default paths and reads the environment for them: libraries never do.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use engine_core::Engine;
@@ -91,6 +92,7 @@ pub(crate) fn trace(global: &GlobalArgs) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::CLOSE)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
 }
