@@ -79,14 +79,14 @@ async fn one(engine: &Engine, name: &str, kind: Option<Kind>) -> Result<Value> {
     let wants = |one: Kind| kind.is_none_or(|kind| kind == one);
     if wants(Kind::Container) {
         match engine.container(name).await {
-            Ok(container) => return Ok(docker_json::container(engine, &container.inspect().await?).await),
+            Ok(container) => return docker_json::container(engine, &container.inspect().await?).await,
             Err(error) if kind.is_none() && error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
     }
     if wants(Kind::Image) {
         match engine.image(name).await {
-            Ok(image) => return Ok(docker_json::image(&image)),
+            Ok(image) => return docker_json::image(&image),
             Err(error)
                 if kind.is_none()
                     && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {}

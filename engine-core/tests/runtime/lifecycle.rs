@@ -1,7 +1,6 @@
 //! Created, started, waited for, asked, deleted.
 
-use std::time::Instant;
-
+use engine_core::oci_spec::runtime::LinuxNamespaceType;
 use engine_core::{ContainerId, ErrorKind, Runtime as _};
 
 use crate::support::Bench;
@@ -63,52 +62,24 @@ async fn a1_nothing_of_the_host_is_left_in_the_mount_namespace() {
 }
 
 #[tokio::test]
-#[ignore = "prints figures"]
-async fn figures() {
+async fn b6_the_hosts_name_stays_when_its_namespace_is_shared() {
+    let name = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let bench = Bench::new().await;
-    let mut times = Vec::new();
-    for _ in 0..200 {
-        let id = ContainerId::random();
-        let mut spec = bench.spec(&id, &["true"]);
-        crate::support::scoped(&mut spec);
-        let begin = Instant::now();
-        bench.runtime.create(&id, &spec).await.unwrap();
-        let created = begin.elapsed();
-        bench.runtime.start(&id).await.unwrap();
-        let started = begin.elapsed();
-        bench.runtime.wait(&id).await.unwrap();
-        let ended = begin.elapsed();
-        bench.runtime.delete(&id).await.unwrap();
-        times.push([created, started, ended, begin.elapsed()]);
-    }
-    for stage in 0..4 {
-        let mut all: Vec<_> = times.iter().map(|time| time[stage].as_micros()).collect();
-        all.sort_unstable();
-        println!(
-            "{}: min {} median {} µs",
-            ["created", "started", "ended", "deleted"][stage],
-            all[0],
-            all[all.len() / 2]
-        );
-    }
-    let id = bench.start(&["sleep", "1000"], |_| ()).await;
-    let pid = bench.runtime.state(&id).await.unwrap().pid.unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let shim = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().to_owned();
-    let memory = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
-    println!("shim: {:?}", memory.lines().filter(|line| line.starts_with("Private")).collect::<Vec<_>>());
-    let mut times = Vec::new();
-    for _ in 0..200 {
-        let begin = Instant::now();
-        let process = bench
-            .runtime
-            .exec(&id, &engine_core::ExecSpec::new(["true"]), engine_core::io::AttachOptions::default())
-            .await
-            .unwrap();
-        bench.runtime.exec_wait(&id, &process.id).await.unwrap();
-        times.push(begin.elapsed().as_micros());
-    }
-    times.sort_unstable();
-    println!("exec: min {} median {} µs", times[0], times[times.len() / 2]);
-    bench.runtime.delete(&id).await.unwrap();
+    let before = name();
+    let outcome = bench
+        .run_with(&["cat", "/proc/sys/kernel/hostname"], |spec| {
+            let mut linux = spec.oci.linux().clone().unwrap();
+            let kept = linux
+                .namespaces()
+                .clone()
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|n| n.typ() != LinuxNamespaceType::Uts);
+            let kept = kept.collect();
+            linux.set_namespaces(Some(kept));
+            spec.oci.set_linux(Some(linux));
+            spec.oci.set_hostname(Some("not-the-hosts".to_owned()));
+        })
+        .await;
+    assert_eq!((outcome.out, name()), (before.clone(), before));
 }

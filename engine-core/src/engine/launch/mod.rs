@@ -109,12 +109,12 @@ fn hostname(id: &ContainerId, spec: &ContainerSpec, joined: &Joined) -> String {
     }
 }
 
-/// Sets the names of the UTS namespace, where the container has its own.
+/// Sets the names of the UTS namespace, where the container has its own; elsewhere they are another's to keep, and
+/// oci-spec's builder has a name of its own making.
 fn set_hostname(oci: &mut Spec, spec: &ContainerSpec, hostname: &str) {
-    if spec.uts_mode == NamespaceMode::Private {
-        oci.set_hostname(Some(hostname.to_owned()));
-        oci.set_domainname(spec.domainname.clone());
-    }
+    let own = spec.uts_mode == NamespaceMode::Private;
+    oci.set_hostname(own.then(|| hostname.to_owned()));
+    oci.set_domainname(spec.domainname.clone().filter(|_| own));
 }
 
 /// Refuses wishes that contradict each other, in the words of the flags people use.

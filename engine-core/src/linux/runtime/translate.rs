@@ -16,6 +16,7 @@ use crate::linux::plan::LaunchPlan;
 use crate::linux::plan::format::option;
 
 const NEWNS: u64 = 0x0002_0000;
+const NEWUTS: u64 = 0x0400_0000;
 const NEWUSER: u64 = 0x1000_0000;
 pub(super) const NEWNET: u64 = 0x4000_0000;
 
@@ -24,7 +25,7 @@ fn flag(kind: LinuxNamespaceType) -> Option<u64> {
     Some(match kind {
         LinuxNamespaceType::Mount => NEWNS,
         LinuxNamespaceType::Cgroup => 0x0200_0000,
-        LinuxNamespaceType::Uts => 0x0400_0000,
+        LinuxNamespaceType::Uts => NEWUTS,
         LinuxNamespaceType::Ipc => 0x0800_0000,
         LinuxNamespaceType::User => NEWUSER,
         LinuxNamespaceType::Pid => 0x2000_0000,
@@ -52,6 +53,10 @@ impl Inner {
             ..LaunchPlan::default()
         };
         namespaces(linux, &mut plan)?;
+        if plan.namespaces & NEWUTS == 0 {
+            // The names of a namespace that is not the container's own are another's, perhaps the host's.
+            (plan.hostname, plan.domainname) = (None, None);
+        }
         if plan.namespaces & NEWUSER != 0 {
             plan.uid_map = Some(id_map(linux.uid_mappings().as_deref())?);
             plan.gid_map = Some(id_map(linux.gid_mappings().as_deref())?);
