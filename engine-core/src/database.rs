@@ -50,11 +50,10 @@ impl Database {
             .map_err(|e| Error::from_sqlite("open database", e).with("path", path.display()))?;
             Ok(Mutex::new(connection))
         };
-        Ok(Arc::new(Self {
-            path: Some(path.to_owned()),
-            synced: open("FULL")?,
-            unsynced: Some(open("NORMAL")?),
-        }))
+        let (synced, unsynced) = (open("FULL")?, open("NORMAL")?);
+        close_to_others(path)
+            .map_err(|e| Error::from_io("set permissions of database", e).with("path", path.display()))?;
+        Ok(Arc::new(Self { path: Some(path.to_owned()), synced, unsynced: Some(unsynced) }))
     }
 
     /// Creates a database in memory, which ends with this value.
@@ -192,6 +191,22 @@ impl Error {
         };
         Self::new(kind, operation).with_source(error)
     }
+}
+
+/// Leaves the database to its owner (SECURITY B9), without opening it. SQLite makes its files for all to read, and gives
+/// those it makes later the mode of the first.
+fn close_to_others(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        match std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)) {
+            // The other two come and go with their users.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -194,6 +194,8 @@ fn read(root: &RootFd, path: &'static str) -> Result<Vec<u8>> {
     let failed = |error: io::Error| {
         let kind = match error.kind() {
             io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => ErrorKind::Corrupt,
+            // A link to itself, or one of procfs.
+            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => ErrorKind::Corrupt,
             _ => Error::from_io("read", io::Error::from(error.kind())).kind(),
         };
         Error::new(kind, "read user database of the image").with("path", path).with_source(error)

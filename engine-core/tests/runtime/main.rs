@@ -5,9 +5,11 @@
 #![cfg(feature = "linux")]
 
 mod exec;
+mod joining;
 mod lifecycle;
 mod namespaces;
 mod paths;
 mod privileges;
 mod streams;
 mod support;
+mod users;

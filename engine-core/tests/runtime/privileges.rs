@@ -7,7 +7,7 @@ use engine_core::oci_spec::runtime::{Capability, LinuxCapabilitiesBuilder};
 use engine_core::policy::CapabilitySet;
 use engine_core::{ExecSpec, LaunchSpec, Runtime as _};
 
-use crate::support::Bench;
+use crate::support::{Bench, as_nobody};
 
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 const LIST: [&str; 3] = ["grep", "Cap", "/proc/self/status"];
@@ -190,6 +190,47 @@ async fn b8_the_shims_socket_is_a_path_that_only_root_reaches() {
     assert!(!sockets.lines().any(|line| line.contains('@') && line.contains("shim")), "{sockets}");
     bench.runtime.delete(&id).await.unwrap();
     assert!(!run.exists());
+}
+
+#[tokio::test]
+async fn b8_no_other_user_speaks_to_a_shim() {
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+    let bench = Bench::new().await;
+    let id = bench.start(&["sleep", "1000"], |_| ()).await;
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // Shorter than what unix(7) allows.
+    std::os::unix::fs::symlink(format!("run/containers/{id}"), bench.dir.path().join("short")).unwrap();
+    let socket = bench.dir.path().join("short/shim.sock");
+    let connect = move || {
+        let path = socket.clone();
+        as_nobody(move || {
+            let flags = SocketFlags::CLOEXEC;
+            let fd =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+            rustix::net::connect(&fd, &SocketAddrUnix::new(path).unwrap()).map(|()| fd)
+        })
+    };
+    // The way to our directory is open, the directory is not.
+    open(bench.dir.path(), 0o755);
+    assert_eq!(connect().unwrap_err(), Errno::ACCESS);
+    // Nor is the socket in it, were the directories open.
+    let run = bench.dir.path().join("run");
+    for path in [run.clone(), run.join("containers"), run.join("containers").join(id.as_str())] {
+        open(&path, 0o755);
+    }
+    assert_eq!(connect().unwrap_err(), Errno::ACCESS);
+    // And who gets through all that is told nothing: the shim looks who it is.
+    open(&run.join("containers").join(id.as_str()).join("shim.sock"), 0o666);
+    let fd = connect().unwrap();
+    let _ = rustix::net::send(&fd, &[0; 64], SendFlags::NOSIGNAL);
+    let mut bytes = [0_u8; 64];
+    let end = rustix::net::recv(&fd, &mut bytes, RecvFlags::empty()).map(|(count, _)| count);
+    assert!(matches!(end, Ok(0) | Err(Errno::CONNRESET)), "{end:?}");
+    assert!(bench.exec(&id, &["true"]).await.status.success());
+    bench.runtime.delete(&id).await.unwrap();
 }
 
 #[tokio::test]

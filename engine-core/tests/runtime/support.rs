@@ -270,3 +270,15 @@ impl Bench {
         text(out)
     }
 }
+
+/// Runs `work` as user and group 1000, on a thread of its own: the kernel keeps credentials by thread (credentials(7)).
+pub fn as_nobody<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = std::thread::spawn(move || {
+        let (uid, gid) = (rustix::process::Uid::from_raw(1000), rustix::process::Gid::from_raw(1000));
+        rustix::thread::set_thread_groups(&[]).expect("setgroups");
+        rustix::thread::set_thread_res_gid(gid, gid, gid).expect("setresgid");
+        rustix::thread::set_thread_res_uid(uid, uid, uid).expect("setresuid");
+        work()
+    });
+    thread.join().expect("the thread's result")
+}

@@ -14,7 +14,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -120,8 +120,8 @@ impl Layout {
     pub(super) fn lock(&self, operation: FlockOperation) -> Result<Option<File>> {
         let path = self.images.join("lock");
         let fail = |e: io::Error| Error::from_io("lock image store", e).with("path", path.display());
-        let file =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(fail)?;
         loop {
             match rustix::fs::flock(&file, operation) {
                 Ok(()) => return Ok(Some(file)),

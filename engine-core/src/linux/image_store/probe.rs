@@ -4,8 +4,9 @@
 //! the descriptor, whatever happens to us.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
@@ -28,7 +29,14 @@ pub(super) fn overlay(shared: &Shared) -> Result<Option<String>> {
     match outcome {
         Ok(()) => {
             let (name, path) = session.fresh("overlay-works");
-            let kept = fs::write(&path, &boot).and_then(|()| fs::rename(&path, &cache));
+            let mut options = fs::OpenOptions::new();
+            let kept = options
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(&path)
+                .and_then(|mut file| file.write_all(boot.as_bytes()))
+                .and_then(|()| fs::rename(&path, &cache));
             if let Err(error) = kept {
                 session.discard(&name);
                 return Err(Error::from_io("remember the trial mount", error));
