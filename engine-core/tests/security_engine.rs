@@ -2,7 +2,7 @@
 //!
 //! Needs root, overlayfs and busybox-static.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
