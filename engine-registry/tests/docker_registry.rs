@@ -14,7 +14,7 @@ use engine_core::manifest::Manifest;
 use engine_core::reference::Reference;
 use engine_core::registry_client::{BlobSource, Credentials, PushOutcome, RegistryClient as _};
 use engine_registry::{DockerConfig, OciRegistry, RegistryBuilder};
-use engine_testkit::{Registry, RegistryMode, image, require};
+use engine_testkit::{LeakCheck, Registry, RegistryMode, image, require};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 #[derive(Debug)]
@@ -36,6 +36,21 @@ fn login() -> Credentials {
 /// Starts a registry off the test's own thread, since it waits for it.
 async fn start(mode: RegistryMode) -> Registry {
     tokio::task::spawn_blocking(move || Registry::start(mode)).await.unwrap()
+}
+
+/// What the client and the registry leave behind when both are gone. Whoever is alone in its process (cargo nextest) counts every
+/// descriptor and child of it.
+fn leak_check() -> LeakCheck {
+    let nothing = std::env::temp_dir().join("engine-registry-without-a-root");
+    let check = LeakCheck::begin(&nothing, &nothing);
+    let alone = std::env::var("NEXTEST_EXECUTION_MODE").is_ok_and(|mode| mode == "process-per-test");
+    if alone { check.exclusive() } else { check }
+}
+
+/// Ends the registry off the test's own thread, then compares.
+async fn finish(check: LeakCheck, registry: Registry) {
+    tokio::task::spawn_blocking(move || drop(registry)).await.unwrap();
+    check.finish_async().await;
 }
 
 fn client_of(registry: &Registry, mode: RegistryMode) -> OciRegistry {
@@ -101,6 +116,7 @@ async fn push(client: &OciRegistry, reference: &Reference, size: usize) -> Descr
 
 async fn everything(mode: RegistryMode) {
     require!("docker-registry", "busybox", "htpasswd");
+    let leaks = leak_check();
     let registry = start(mode).await;
     let (registry, reference) = tokio::task::spawn_blocking(move || {
         let reference = registry.push(&image::busybox(), "library/busybox", "latest");
@@ -186,6 +202,8 @@ async fn everything(mode: RegistryMode) {
         let error = OciRegistry::new().resolve(&pushed).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Unavailable && !error.is_retryable(), "{error:?}");
     }
+    drop(client);
+    finish(leaks, registry).await;
 }
 
 #[tokio::test]
@@ -211,6 +229,7 @@ async fn with_tls_and_passwords() {
 #[tokio::test]
 async fn a_registry_that_dies_in_the_middle_is_an_error_with_a_sentence() {
     require!("docker-registry");
+    let leaks = leak_check();
     let registry = start(RegistryMode::Plain).await;
     let client = OciRegistry::builder()
         .with_retry(engine_registry::RetryPolicy::default().with_attempts(2))
@@ -224,4 +243,6 @@ async fn a_registry_that_dies_in_the_middle_is_an_error_with_a_sentence() {
     let error = stream.try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.report().contains("team/app") && error.is_retryable(), "{error:?}");
+    drop(client);
+    leaks.finish_async().await;
 }
