@@ -61,7 +61,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::ErrorKind::NotFound) if this runtime has nothing of that id.
     async fn state(&self, id: &ContainerId) -> Result<RuntimeState>;
 
-    /// Returns the ids of all containers this runtime knows, running or ended and not deleted.
+    /// Returns the ids of all containers this runtime holds anything of: running, ended and not deleted, or half made
+    /// by a program that was killed meanwhile. The last are [`NotFound`](crate::ErrorKind::NotFound) to `state`.
     async fn list(&self) -> Result<Vec<ContainerId>>;
 
     /// Sends signal number `signal` to the container's process. SIGKILL ends one that is not started, too.

@@ -39,6 +39,20 @@ async fn a_missing_command_is_not_found_and_exits_127() {
     }
 }
 
+/// A host program killed amid `create` or `delete` leaves one of the two directories, or both without a state file.
+#[tokio::test]
+async fn what_is_half_made_is_listed_and_can_be_deleted() {
+    let bench = Bench::new().await;
+    let id = ContainerId::random();
+    let run = bench.dir.path().join("run/containers").join(id.as_str());
+    std::fs::create_dir(&run).unwrap();
+    assert_eq!(bench.runtime.list().await.unwrap(), [id.clone()]);
+    assert_eq!(bench.runtime.state(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    bench.runtime.delete(&id).await.unwrap();
+    assert!(!run.exists());
+    assert_eq!(bench.runtime.list().await.unwrap(), []);
+}
+
 /// What joins the container's mount namespace starts in the topmost mount on "/": nothing may lie over the root.
 #[tokio::test]
 async fn a1_nothing_of_the_host_is_left_in_the_mount_namespace() {

@@ -1,5 +1,6 @@
 //! One container's life: created, started, asked, waited for, deleted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -97,6 +98,18 @@ fn remove_files(dirs: &Dirs) {
         }
     }
     let _ = fs::remove_dir(&dirs.state);
+}
+
+/// Ids of the containers that have a directory of their own beneath `path`, as far as `accept` takes them.
+fn container_directories(path: &Path, accept: impl Fn(&Path) -> bool) -> Result<BTreeSet<ContainerId>> {
+    let failed = |error| Error::from_io("list containers", error).with("path", path.display());
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        ids.extend(id.filter(|_| accept(&entry.path())));
+    }
+    Ok(ids)
 }
 
 pub(super) fn not_found(operation: &'static str, id: &ContainerId) -> Error {
@@ -265,20 +278,15 @@ impl Inner {
         Ok(made)
     }
 
+    /// Lists what is in either directory: a host program killed while it made or removed a container may have left
+    /// one without the other, and [`delete`](Self::delete) removes both.
     pub(super) async fn list(self: &Arc<Self>) -> Result<Vec<ContainerId>> {
-        let root = self.root.clone();
+        let inner = Arc::clone(self);
         blocking(move || {
-            let failed = |error| Error::from_io("list containers", error).with("path", root.display());
-            let mut ids = Vec::new();
-            for entry in fs::read_dir(&root).map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok())
-                    && entry.path().join("state").exists()
-                {
-                    ids.push(id);
-                }
-            }
-            Ok(ids)
+            // The store keeps root file systems in the same directories: alone they are none of ours.
+            let mut ids = container_directories(&inner.root, |path| path.join("state").exists())?;
+            ids.extend(container_directories(&inner.run, |_| true)?);
+            Ok(ids.into_iter().collect())
         })
         .await
     }
