@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bollard_stubs::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status,
     DeviceMapping, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, MountPoint, NetworkSettings,
-    ResourcesUlimits,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum as PolicyName,
 };
 use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode};
 use engine_core::launch::{LogDriver, SeccompPolicy};
@@ -29,7 +29,7 @@ pub fn container_inspect(info: &ContainerInfo) -> ContainerInspectResponse {
         state: Some(state(info)),
         image: Some(info.image_id.to_string()),
         name: Some(format!("/{}", info.name)),
-        restart_count: Some(0),
+        restart_count: Some(info.state.restart_count.into()),
         platform: Some("linux".to_owned()),
         host_config: Some(host_config(&info.spec)),
         mounts: Some(info.spec.mounts.iter().map(mount_point).collect()),
@@ -145,6 +145,7 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         log_config: Some(HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(log) }),
         network_mode: Some(network_mode(&spec.network)),
         auto_remove: Some(spec.auto_remove),
+        restart_policy: Some(restart_policy(spec.restart)),
         annotations: Some(spec.annotations.clone().into_iter().collect()),
         cap_add: Some(spec.cap_add.clone()),
         cap_drop: Some(spec.cap_drop.clone()),
@@ -170,6 +171,18 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         shm_size: signed(Some(spec.shm_size.unwrap_or(engine_core::policy::defaults::SHM_SIZE))),
         sysctls: Some(spec.sysctls.clone().into_iter().collect()),
         ..HostConfig::default()
+    }
+}
+
+fn restart_policy(policy: engine_core::RestartPolicy) -> RestartPolicy {
+    RestartPolicy {
+        name: Some(match policy {
+            engine_core::RestartPolicy::Always => PolicyName::ALWAYS,
+            engine_core::RestartPolicy::UnlessStopped => PolicyName::UNLESS_STOPPED,
+            engine_core::RestartPolicy::OnFailure { .. } => PolicyName::ON_FAILURE,
+            _ => PolicyName::NO,
+        }),
+        maximum_retry_count: Some(policy.max_retries().into()),
     }
 }
 

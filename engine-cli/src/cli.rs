@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    attach, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, volume,
+    attach, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, update, volume,
 };
 
 /// Containers without a daemon.
@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Unpause(lifecycle::Names),
     /// Remove containers
     Rm(lifecycle::RmArgs),
+    /// Change the restart policy of containers
+    Update(update::UpdateArgs),
     /// Wait until containers end, and print their exit codes
     Wait(lifecycle::Names),
     /// List containers
@@ -160,6 +162,8 @@ pub(crate) enum ContainerCommand {
     Unpause(lifecycle::Names),
     /// Remove containers
     Rm(lifecycle::RmArgs),
+    /// Change the restart policy of containers
+    Update(update::UpdateArgs),
     /// Wait until containers end, and print their exit codes
     Wait(lifecycle::Names),
     /// List containers
@@ -188,6 +192,7 @@ impl From<ContainerCommand> for Command {
             ContainerCommand::Pause(args) => Self::Pause(args),
             ContainerCommand::Unpause(args) => Self::Unpause(args),
             ContainerCommand::Rm(args) => Self::Rm(args),
+            ContainerCommand::Update(args) => Self::Update(args),
             ContainerCommand::Wait(args) => Self::Wait(args),
             ContainerCommand::Ls(args) => Self::Ps(args),
             ContainerCommand::Logs(args) => Self::Logs(args),
@@ -224,6 +229,8 @@ pub(crate) enum ImageCommand {
 pub(crate) enum SystemCommand {
     /// Show this engine and what works on this host
     Info(system::FormatArgs),
+    /// Start the containers whose restart policy wants them running: what a boot has to do
+    StartAll,
     /// Remove content that nothing needs
     Prune,
 }

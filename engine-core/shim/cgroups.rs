@@ -65,17 +65,34 @@ pub(crate) fn thaw(plan: &Plan<'_>) {
     }
 }
 
-/// Whether the kernel killed in one of the container's cgroups for want of memory.
-pub(crate) fn out_of_memory(plan: &Plan<'_>) -> bool {
-    plan.all(tag::OOM_COUNTER).filter_map(|record| record.pair()).any(|(path, key)| {
+/// How often the kernel killed in the container's cgroups for want of memory, in all its runs.
+pub(crate) fn out_of_memory(plan: &Plan<'_>) -> u64 {
+    plan.all(tag::OOM_COUNTER).filter_map(|record| record.pair()).fold(0, |sum, (path, key)| {
         let mut bytes = [0; 1024];
-        let Ok(fd) = sys::openat(sys::AT_FDCWD, path, sys::O_RDONLY, 0) else { return false };
+        let Ok(fd) = sys::openat(sys::AT_FDCWD, path, sys::O_RDONLY, 0) else { return sum };
         let count = sys::read(fd, &mut bytes).unwrap_or(0);
         sys::close(fd);
-        bytes[..count].split(|&byte| byte == b'\n').any(|line| {
-            line.strip_prefix(key.to_bytes()).and_then(|rest| rest.strip_prefix(b" ")).is_some_and(|value| value != b"0")
-        })
+        let mut lines = bytes[..count].split(|&byte| byte == b'\n');
+        let value = lines.find_map(|line| line.strip_prefix(key.to_bytes())?.strip_prefix(b" "));
+        value.map_or(sum, |digits| sum + decimal(digits))
     })
+}
+
+fn decimal(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |value: u64, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0'))))
+}
+
+/// Kills what lives in the container's cgroup, and waits until nothing does.
+pub(crate) fn empty(plan: &Plan<'_>) {
+    let mut groups = plan.all(tag::CGROUP).filter_map(|record| record.number_and_text());
+    let Some((_, path)) = groups.find(|(flags, _)| flags & cgroup::JOIN != 0) else { return };
+    thaw(plan);
+    for _ in 0..500 {
+        if !kill_all(path) {
+            break;
+        }
+        let _ = sys::poll(&mut [], 1);
+    }
 }
 
 /// Removes the directories, killing what still lives in them (only without an own pid namespace).
@@ -87,7 +104,7 @@ pub(crate) fn remove(plan: &Plan<'_>) {
         for _ in 0..500 {
             match sys::unlinkat(sys::AT_FDCWD, path, sys::AT_REMOVEDIR) {
                 Err(sys::EBUSY) => {
-                    kill_all(path);
+                    let _ = kill_all(path);
                     let _ = sys::poll(&mut [], 1);
                 }
                 _ => break,
@@ -96,20 +113,24 @@ pub(crate) fn remove(plan: &Plan<'_>) {
     }
 }
 
-fn kill_all(path: &CStr) {
-    let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else { return };
+/// Kills the processes of one cgroup; false when there was none.
+fn kill_all(path: &CStr) -> bool {
+    let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else { return false };
+    let mut found = false;
     if let Ok(procs) = sys::openat(directory, c"cgroup.procs", sys::O_RDONLY, 0) {
         let mut bytes = [0; 2048];
         let count = sys::read(procs, &mut bytes).unwrap_or(0);
         // Whole lines only; what is left comes with the next try.
         let whole = bytes[..count].iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
         for line in bytes[..whole].split(|&byte| byte == b'\n') {
-            let pid = line.iter().fold(0_i32, |value, digit| value.wrapping_mul(10) + i32::from(digit.wrapping_sub(b'0')));
+            let pid = decimal(line) as i32;
             if pid > 1 {
+                found = true;
                 let _ = sys::kill(pid, sys::SIGKILL);
             }
         }
         sys::close(procs);
     }
     sys::close(directory);
+    found
 }

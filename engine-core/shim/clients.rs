@@ -235,6 +235,7 @@ impl Shim {
                 let signal = request.a as i32;
                 match self.execs.iter().find(|exec| exec.used && exec.client == Some(at)) {
                     Some(exec) => sys::pidfd_signal(exec.pidfd, signal).map_err(wrong)?,
+                    None if request.flags & flag::STOP != 0 => self.stop(signal).map_err(wrong)?,
                     None => self.signal(signal).map_err(wrong)?,
                 }
             }
@@ -244,6 +245,7 @@ impl Shim {
                 }
                 sys::set_window(self.outputs[0].source, request.a as u16, request.b as u16).map_err(wrong)?;
             }
+            op::RESTART => self.change_policy(request.a as u32, request.b as u32)?,
             op::CLOSE_STDIN => self.close_stdin(),
             op::ATTACH => self.attach(at, request.flags, fds).map_err(wrong)?,
             op::EXEC => return self.exec(at, request.flags, fds),
@@ -254,7 +256,7 @@ impl Shim {
     }
 
     fn attach(&mut self, at: usize, flags: u32, fds: &mut [Fd; MAX_FDS]) -> sys::Result<()> {
-        if self.phase == Phase::Exited {
+        if matches!(self.phase, Phase::Restarting | Phase::Exited) {
             return Err(sys::ESRCH);
         }
         self.clients[at].detach();
@@ -309,12 +311,12 @@ impl Shim {
         } else {
             client.end_output(stream);
         }
-        if self.phase == Phase::Exited {
+        if self.exit.is_some() {
             self.drain();
         }
     }
 
-    fn end_output(&mut self, stream: usize) {
+    pub(crate) fn end_output(&mut self, stream: usize) {
         let output = &mut self.outputs[stream];
         output.end(NAMES[stream], &mut self.log);
         if self.options & option::TTY != 0 {
@@ -337,6 +339,21 @@ impl Shim {
                     Ok(false) | Err(_) => self.end_output(stream),
                 }
             }
+        }
+    }
+
+    /// Whether all that the container wrote has been taken.
+    pub(crate) fn outputs_ended(&self) -> bool {
+        self.outputs.iter().all(|output| output.source < 0)
+    }
+
+    /// After the exit: what clients would still say is not for another run.
+    pub(crate) fn end_input(&mut self) {
+        self.input.reset();
+        for client in self.clients.iter_mut().filter(|client| client.used && client.stdin >= 0) {
+            sys::close(client.stdin);
+            client.stdin = -1;
+            client.free_if_over();
         }
     }
 

@@ -16,8 +16,10 @@ mod enter;
 mod jsonlog;
 mod mounts;
 mod plan;
+mod policy;
 mod process;
 mod reaper;
+mod restart;
 mod root;
 mod serve;
 mod state;
@@ -139,17 +141,30 @@ pub(crate) fn read_plan(fd: Fd, kind: u16) -> Result<(Plan<'static>, &'static [u
 
 /// Makes the container, up to its first process waiting for "go".
 fn create(shim: &mut Shim) -> Result<(), Failure> {
+    receive_directories(shim)?;
+    shim.cgroups.open(&shim.plan)?;
+    make_init(shim)?;
+    shim.listen()?;
+    shim.write_state().map_err(fail(step::STATE, 0))
+}
+
+/// Makes the first process of a run, which will wait for "go". What is held from the last run is joined instead of made.
+pub(crate) fn make_init(shim: &mut Shim) -> Result<(), Failure> {
     let plan = shim.plan;
     let (namespaces, options) = plan.config();
-    receive_directories(shim)?;
-    shim.cgroups.open(&plan)?;
+    let again = shim.held.is_open();
     let mut joins = [(-1, 0); 8];
-    let joined = open_joins(&plan, &mut joins)?;
-    let userns = if namespaces & sys::CLONE_NEWUSER != 0 && plan.mounts().any(|wanted| wanted.flags & plan::mount::IDMAP != 0) {
-        id_map_namespace(&plan)?
+    let joined = if again {
+        joins = shim.held.joins;
+        shim.held.count
     } else {
-        -1
+        open_joins(&plan, &mut joins)?
     };
+    let has_users = namespaces & sys::CLONE_NEWUSER != 0;
+    let mut userns = shim.held.user;
+    if !again && has_users && plan.mounts().any(|wanted| wanted.flags & plan::mount::IDMAP != 0) {
+        userns = id_map_namespace(&plan)?;
+    }
     shim.mounts.prepare(&plan, userns)?;
     let stdio = open_stdio(shim, options)?;
     // The null device and the pipes' ends must not take the numbers of the standard streams.
@@ -158,9 +173,16 @@ fn create(shim: &mut Shim) -> Result<(), Failure> {
     }
     let (ours, theirs) = sys::socketpair().map_err(fail(step::CLONE, 0))?;
     let own_pid_namespace = enter_pid_namespace(&joins[..joined])?;
-    let flags = (namespaces & !sys::CLONE_NEWCGROUP) | sys::CLONE_PIDFD;
+    let mut flags = namespaces & !sys::CLONE_NEWCGROUP;
+    if again {
+        flags &= !(sys::CLONE_NEWNET | sys::CLONE_NEWUSER);
+    }
     let mut pidfd = -1;
-    let pid = sys::fork(flags, &mut pidfd, shim.cgroups.unified).map_err(fail(step::CLONE, 0))?;
+    let pid = if again && has_users {
+        fork_below(shim.held.user, flags, shim.cgroups.unified, &mut pidfd)?
+    } else {
+        sys::fork(flags | sys::CLONE_PIDFD, &mut pidfd, shim.cgroups.unified).map_err(fail(step::CLONE, 0))?
+    };
     if pid == 0 {
         sys::close(ours);
         sys::close(shim.control());
@@ -173,21 +195,53 @@ fn create(shim: &mut Shim) -> Result<(), Failure> {
         sys::setns(own_pid_namespace, sys::CLONE_NEWPID).map_err(fail(step::JOIN, 0))?;
         sys::close(own_pid_namespace);
     }
-    if namespaces & sys::CLONE_NEWUSER != 0 {
-        write_id_maps(&plan, pid)?;
+    if has_users {
+        if !again {
+            write_id_maps(&plan, pid)?;
+        }
         sys::write(ours, b"m").map_err(fail(step::ID_MAP, 0))?;
     }
     // While the first process mounts, on another CPU if there is one.
     for fd in stdio {
         sys::close(fd);
     }
-    for &(fd, _) in &joins[..joined] {
-        sys::close(fd);
+    if !again {
+        for &(fd, _) in &joins[..joined] {
+            sys::close(fd);
+        }
+        sys::close(userns);
     }
-    sys::close(userns);
     shim.mounts.close();
-    shim.listen()?;
-    shim.write_state().map_err(fail(step::STATE, 0))
+    Ok(())
+}
+
+/// Forks a child whose namespaces belong to the user namespace `user`: a helper enters that one, and makes it as a
+/// sibling. Returns 0 in the child.
+fn fork_below(user: Fd, flags: u64, unified: Fd, pidfd: &mut Fd) -> Result<i32, Failure> {
+    let wrong = fail(step::CLONE, 0);
+    let (from_helper, to_us) = sys::pipe().map_err(wrong)?;
+    let helper = sys::fork(0, pidfd, unified).map_err(wrong)?;
+    if helper == 0 {
+        match sys::setns(user, sys::CLONE_NEWUSER).and_then(|()| sys::fork_filtered(flags | sys::CLONE_PARENT)) {
+            Ok(0) => return Ok(0),
+            made => {
+                let _ = sys::write(to_us, &made.unwrap_or(0).to_le_bytes());
+                sys::exit(0)
+            }
+        }
+    }
+    sys::close(to_us);
+    let mut bytes = [0; 4];
+    let told = sys::read(from_helper, &mut bytes);
+    sys::close(from_helper);
+    let _ = sys::wait(helper, true);
+    match (told, i32::from_le_bytes(bytes)) {
+        (Ok(4), pid) if pid > 0 => {
+            *pidfd = sys::pidfd_open(pid).map_err(wrong)?;
+            Ok(pid)
+        }
+        _ => Err(wrong(sys::EPERM)),
+    }
 }
 
 fn receive_directories(shim: &mut Shim) -> Result<(), Failure> {

@@ -33,6 +33,10 @@ impl Mounts {
     /// Makes every mount that the host's side makes, and fills our tmpfs mounts.
     pub(crate) fn prepare(&mut self, plan: &Plan<'_>, userns: Fd) -> Result<(), Failure> {
         for (index, wanted) in plan.mounts().enumerate() {
+            if self.slots[index] >= 0 {
+                // Kept from the last run.
+                continue;
+            }
             let made = match wanted.kind {
                 mount::FILESYSTEM if wanted.flags & mount::IN_CONTAINER == 0 => filesystem(&wanted),
                 mount::BIND => bind(&wanted, userns),
@@ -68,6 +72,34 @@ impl Mounts {
         }
         sys::close(self.files);
         self.files = -1;
+    }
+
+    /// Clones what the next run gets of this one, inside the mount namespace `theirs`, where open_tree(2) allows it: the
+    /// root, and what was cloned from another container, whose process may be gone and its id another's.
+    pub(crate) fn keep(&mut self, plan: &Plan<'_>, theirs: Fd) -> Result<(), Failure> {
+        sys::close(self.devpts);
+        self.devpts = -1;
+        let root = self.slots[0];
+        self.slots = [-1; MAX_MOUNTS];
+        inside(theirs, || {
+            for (index, wanted) in plan.mounts().enumerate() {
+                let wrong = fail(step::MOUNT_SOURCE, index);
+                if index == 0 {
+                    let kept = sys::open_tree(root, c"", sys::AT_EMPTY_PATH).map_err(wrong)?;
+                    self.slots[0] = kept;
+                    if wanted.attributes & ATTR_RDONLY == 0 {
+                        sys::mount_clear(kept, ATTR_RDONLY).map_err(wrong)?;
+                    }
+                } else if wanted.kind == mount::BIND && of_another(wanted.source).is_some() {
+                    let tree = if wanted.flags & mount::RECURSIVE != 0 { sys::AT_RECURSIVE } else { 0 };
+                    self.slots[index] = sys::open_tree(sys::AT_FDCWD, wanted.target, tree).map_err(wrong)?;
+                }
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|errno| Err(fail(step::MOUNT_SOURCE, 0)(errno)))?;
+        sys::close(root);
+        Ok(())
     }
 
     fn entry(&mut self, entry: &EntryStep<'_>) -> sys::Result<()> {
@@ -239,15 +271,21 @@ fn clone_of_another(pid: &[u8], path: &CStr, recursive: usize) -> sys::Result<Fd
         end += part.len();
     }
     let theirs = CStr::from_bytes_until_nul(&text).map_err(|_| sys::ENAMETOOLONG)?;
-    let own = sys::openat(sys::AT_FDCWD, c"/proc/self/ns/mnt", 0, 0)?;
     let theirs = sys::openat(sys::AT_FDCWD, theirs, 0, 0)?;
-    sys::setns(theirs, NEW_MOUNT_NAMESPACE)?;
-    let fd = sys::open_tree(sys::AT_FDCWD, path, recursive);
+    let fd = inside(theirs, || sys::open_tree(sys::AT_FDCWD, path, recursive));
+    sys::close(theirs);
+    fd?
+}
+
+/// Does something inside the mount namespace `theirs`.
+fn inside<T>(theirs: Fd, work: impl FnOnce() -> T) -> sys::Result<T> {
+    let own = sys::openat(sys::AT_FDCWD, c"/proc/self/ns/mnt", 0, 0)?;
+    let entered = sys::setns(theirs, NEW_MOUNT_NAMESPACE);
+    let done = entered.map(|()| work());
     // Back, or nothing: what comes next is for our own namespace.
     sys::setns(own, NEW_MOUNT_NAMESPACE)?;
-    sys::close(theirs);
     sys::close(own);
-    fd
+    done
 }
 
 fn attributes(fd: Fd, wanted: &MountStep<'_>, userns: Fd) -> sys::Result<()> {

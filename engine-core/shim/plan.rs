@@ -85,6 +85,8 @@ pub mod tag {
     pub const TTY_SIZE: u16 = 28;
     /// `max_size: u64, max_files: u32, text name`.
     pub const LOG: u16 = 30;
+    /// `kind: u32, max_retries: u32, shortest_ms: u32, longest_ms: u32, steady_ms: u32`.
+    pub const RESTART: u16 = 31;
 }
 
 /// Bits of [`tag::CONFIG`].
@@ -115,6 +117,16 @@ pub mod cgroup {
     pub const REMOVE: u32 = 1 << 2;
     /// A cgroup v1 freezer: thawed before the container is killed, or the signal would wait.
     pub const FREEZER: u32 = 1 << 3;
+}
+
+/// Kinds of [`tag::RESTART`].
+pub mod restart {
+    /// What ended stays ended.
+    pub const NEVER: u32 = 0;
+    /// Whatever the end was.
+    pub const ALWAYS: u32 = 1;
+    /// After an exit code that is not 0.
+    pub const ON_FAILURE: u32 = 2;
 }
 
 /// Kinds of [`tag::MOUNT`].
@@ -294,6 +306,27 @@ pub struct Capabilities {
     pub ambient: u64,
 }
 
+/// When the plan is run again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Restart {
+    /// One of the kinds of [`restart`].
+    pub kind: u32,
+    /// Most restarts after failures; 0 is no limit.
+    pub max_retries: u32,
+    /// The second restart in a row waits this long; each next one twice as long.
+    pub shortest_ms: u32,
+    /// No restart waits longer.
+    pub longest_ms: u32,
+    /// A run this long begins a new row.
+    pub steady_ms: u32,
+}
+
+impl Restart {
+    /// What ended stays ended.
+    pub const NEVER: Self =
+        Restart { kind: restart::NEVER, max_retries: 0, shortest_ms: 0, longest_ms: 0, steady_ms: 0 };
+}
+
 /// Texts in a row: arguments, environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts<'a> {
@@ -458,6 +491,20 @@ impl<'a> Record<'a> {
         Some(log)
     }
 
+    /// Reads a [`tag::RESTART`] body.
+    pub fn restart(&self) -> Option<Restart> {
+        let mut body = self.body;
+        let rule = Restart {
+            kind: body.u32()?,
+            max_retries: body.u32()?,
+            shortest_ms: body.u32()?,
+            longest_ms: body.u32()?,
+            steady_ms: body.u32()?,
+        };
+        body.done()?;
+        (rule.kind <= restart::ON_FAILURE).then_some(rule)
+    }
+
     /// Checks the body against its tag. `None` when the body is malformed.
     fn check(&self) -> Result<(), Malformed> {
         let sound = match self.tag {
@@ -479,6 +526,7 @@ impl<'a> Record<'a> {
             tag::ENV => self.texts().is_some(),
             tag::TTY_SIZE => self.tty_size().is_some(),
             tag::LOG => self.log().is_some(),
+            tag::RESTART => self.restart().is_some(),
             other => return Err(Malformed::Tag(other)),
         };
         if sound { Ok(()) } else { Err(Malformed::Body(self.tag)) }

@@ -1,14 +1,16 @@
-//! The shim's loop: one `ppoll` over everything a container needs served, no timers, no polling.
+//! The shim's loop: one `ppoll` over everything a container needs served. What is to be done at a time is its timeout.
 //!
 //! This file owns the life cycle (created, running, exited), the children and the end. `clients` owns what comes over
-//! the sockets and the streams.
+//! the sockets and the streams, `restart` the next run.
 
 use core::ffi::CStr;
 
 use crate::cgroups::{self, Cgroups};
 use crate::clients::{Client, EXECS, Exec, MAX_CLIENTS};
 use crate::mounts::Mounts;
-use crate::plan::{Plan, tag};
+use crate::plan::{Plan, Restart, tag};
+use crate::policy::Policy;
+use crate::restart::Held;
 use crate::state::{self, State};
 use crate::streams::{Input, Log, Output};
 use crate::sys::{self, Fd, POLLIN, POLLOUT, PollFd};
@@ -25,6 +27,8 @@ pub(crate) enum Phase {
     /// "go" was said; the program is not yet executing.
     Starting,
     Running,
+    /// Its first process ended, and another will come.
+    Restarting,
     Exited,
 }
 
@@ -57,7 +61,7 @@ pub(crate) struct Shim {
     pub(crate) mounts: Mounts,
     pub(crate) cgroups: Cgroups,
     pub(crate) init: Fd,
-    init_pid: i32,
+    pub(crate) init_pid: i32,
     report: Fd,
     listen: Fd,
     state_dir: Fd,
@@ -68,7 +72,19 @@ pub(crate) struct Shim {
     started_ns: u64,
     finished_ns: u64,
     pub(crate) exit: Option<(i32, i32, bool)>,
-    error: Option<Failure>,
+    pub(crate) error: Option<Failure>,
+    pub(crate) policy: Policy,
+    pub(crate) held: Held,
+    /// How often the plan was run again.
+    pub(crate) restarts: u32,
+    /// Somebody asked it to end, so it stays ended.
+    pub(crate) stopped: bool,
+    /// Times on the monotonic clock, in milliseconds.
+    pub(crate) running_since: u64,
+    pub(crate) restart_at: u64,
+    pub(crate) cut_at: u64,
+    /// Out-of-memory kills of earlier runs.
+    oom_kills: u64,
     pub(crate) log: Log,
     pub(crate) input: Input,
     pub(crate) outputs: [Output; 2],
@@ -92,6 +108,8 @@ impl Shim {
             (&raw mut (*at).error).write(None);
             (&raw mut (*at).mounts).write(Mounts::new());
             (&raw mut (*at).cgroups).write(Cgroups::new());
+            (&raw mut (*at).policy).write(Policy::new(Restart::NEVER));
+            (&raw mut (*at).held).write(Held::new());
             let shim = &mut *at;
             (shim.init, shim.report, shim.listen) = (-1, -1, -1);
             shim.set_streams(-1, [-1; 2]);
@@ -103,6 +121,7 @@ impl Shim {
     pub(crate) fn begin(&mut self, plan: Plan<'static>, plan_fd: Fd, control: Fd) {
         (self.plan, self.plan_fd) = (plan, plan_fd);
         self.options = plan.config().1;
+        self.take_policy();
         self.clients[0].open(control);
     }
 
@@ -125,9 +144,11 @@ impl Shim {
     /// Takes charge of the container's first process.
     pub(crate) fn adopt(&mut self, pid: i32, pidfd: Fd, report: Fd) {
         (self.init_pid, self.init, self.report) = (pid, pidfd, report);
-        self.created_ns = sys::now();
-        let own = sys::getpid();
-        self.shim = (own, state::start_time(own));
+        if self.created_ns == 0 {
+            self.created_ns = sys::now();
+            let own = sys::getpid();
+            self.shim = (own, state::start_time(own));
+        }
         self.init_start = state::start_time(pid);
     }
 
@@ -156,7 +177,10 @@ impl Shim {
 
     pub(crate) fn write_state(&self) -> sys::Result<()> {
         let status = match self.phase {
+            // Between two runs is one state to everybody else.
+            Phase::Creating | Phase::Created if self.restarts > 0 => "restarting",
             Phase::Creating | Phase::Created => "created",
+            Phase::Restarting => "restarting",
             Phase::Starting | Phase::Running => "running",
             Phase::Exited => "exited",
         };
@@ -175,6 +199,8 @@ impl Shim {
                 finished_ns: self.finished_ns,
                 exit: self.exit,
                 error: self.error,
+                restarts: self.restarts,
+                stopped: self.stopped,
             },
         )
     }
@@ -205,7 +231,7 @@ impl Shim {
         }
         sys::write(self.report, b"g").map_err(wrong)?;
         self.phase = Phase::Starting;
-        self.started_ns = sys::now();
+        (self.started_ns, self.running_since) = (sys::now(), sys::monotonic());
         self.write_state().map_err(fail(step::STATE, 0))
     }
 
@@ -221,14 +247,39 @@ impl Shim {
         sent
     }
 
+    /// Signals the first process to end, for good: there is no other run.
+    pub(crate) fn stop(&mut self, signal: i32) -> sys::Result<()> {
+        if self.phase != Phase::Exited && !self.stopped {
+            self.stopped = true;
+            let _ = self.write_state();
+        }
+        match self.phase {
+            Phase::Restarting => {
+                self.stay_ended();
+                Ok(())
+            }
+            // The program of the next run does not execute yet: nothing could handle the signal.
+            Phase::Creating | Phase::Created if self.restarts > 0 => self.signal(sys::SIGKILL),
+            _ => self.signal(signal),
+        }
+    }
+
     /// Undoes a container that could not be created.
     pub(crate) fn abandon(&mut self) {
-        if self.init_pid > 0 {
-            let _ = sys::pidfd_signal(self.init, sys::SIGKILL);
-            let _ = sys::wait(self.init_pid, true);
-        }
+        self.end_init();
         cgroups::remove(&self.plan);
         self.unlink();
+    }
+
+    /// Ends a first process that was not told to go on.
+    pub(crate) fn end_init(&mut self) {
+        if self.init >= 0 {
+            let _ = sys::pidfd_signal(self.init, sys::SIGKILL);
+            let _ = sys::wait(self.init_pid, true);
+            sys::close(self.init);
+            sys::close(self.report);
+            (self.init, self.report) = (-1, -1);
+        }
     }
 
     fn unlink(&self) {
@@ -242,14 +293,19 @@ impl Shim {
         match process::read_report(self.report) {
             Some(report) if report.step == step::READY => {
                 self.phase = Phase::Created;
-                let (pid, start) = (i64::from(self.init_pid), self.init_start as i64);
-                self.clients[0].send(&Reply { kind: reply::CREATED, a: pid, b: start, ..Reply::default() });
+                match self.hold() {
+                    Err(failure) => {
+                        self.on_setup_failure(failure);
+                        let _ = self.signal(sys::SIGKILL);
+                    }
+                    Ok(()) if self.restarts > 0 => drop(self.start()),
+                    Ok(()) => {
+                        let (pid, start) = (i64::from(self.init_pid), self.init_start as i64);
+                        self.clients[0].send(&Reply { kind: reply::CREATED, a: pid, b: start, ..Reply::default() });
+                    }
+                }
             }
-            Some(failure) if self.phase == Phase::Creating => {
-                self.abandon();
-                self.clients[0].refuse(&failure);
-                sys::exit(1)
-            }
+            Some(failure) if self.phase == Phase::Creating => self.on_setup_failure(failure),
             Some(failure) => {
                 self.error = Some(failure);
                 self.answer_starters(Some(&failure));
@@ -259,9 +315,7 @@ impl Shim {
                 self.report = -1;
                 if self.phase == Phase::Creating {
                     // Killed from outside before it was ready.
-                    self.abandon();
-                    self.clients[0].refuse(&fail(step::CLONE, 0)(sys::ESRCH));
-                    sys::exit(1)
+                    self.on_setup_failure(fail(step::CLONE, 0)(sys::ESRCH));
                 }
                 if self.phase == Phase::Starting {
                     self.phase = Phase::Running;
@@ -269,6 +323,17 @@ impl Shim {
                 }
             }
         }
+    }
+
+    /// The first process could not be set up. At first that is the answer to the creation, later it is the end.
+    fn on_setup_failure(&mut self, failure: Failure) {
+        if self.restarts > 0 {
+            self.error = self.error.or(Some(failure));
+            return;
+        }
+        self.abandon();
+        self.clients[0].refuse(&failure);
+        sys::exit(1)
     }
 
     fn answer_starters(&mut self, failure: Option<&Failure>) {
@@ -291,15 +356,24 @@ impl Shim {
             sys::close(self.report);
             self.report = -1;
         }
-        self.finished_ns = sys::now();
         let signal = status & 0x7f;
         let code = if signal == 0 { status >> 8 & 0xff } else { 128 + signal };
-        self.exit = Some((code, signal, cgroups::out_of_memory(&self.plan)));
-        self.phase = Phase::Exited;
+        let again = self.runs_again(code);
+        let kills = cgroups::out_of_memory(&self.plan);
+        self.finished_ns = sys::now();
+        self.exit = Some((code, signal, kills > self.oom_kills));
+        self.oom_kills = kills;
+        self.phase = if again { Phase::Restarting } else { Phase::Exited };
         sys::close(self.init);
         self.init = -1;
-        self.input.sink = -1;
+        self.end_input();
         self.drain();
+        self.tell_end();
+        if again { self.clear_for_next() } else { self.release() }
+    }
+
+    /// Tells the end of a run: on disk, then to those who wait for it.
+    pub(crate) fn tell_end(&mut self) {
         let _ = self.write_state();
         self.answer_starters(Some(&self.error.unwrap_or(fail(step::EXECVE, 0)(sys::ESRCH))));
         if let Some(answer) = self.exited() {
@@ -308,13 +382,12 @@ impl Shim {
                 client.send(&answer);
             }
         }
-        cgroups::remove(&self.plan);
     }
 
     /// Whether nothing is left to do: exited, streams at their end, execs reaped.
     fn finished(&self) -> bool {
         self.phase == Phase::Exited
-            && self.outputs.iter().all(|output| output.source < 0)
+            && self.outputs_ended()
             && self.execs.iter().all(|exec| !exec.is_used())
     }
 
@@ -392,12 +465,25 @@ impl Shim {
     pub(crate) fn on_control_closed(&mut self) {
         match self.phase {
             _ if self.kept => {}
-            Phase::Creating | Phase::Created => {
+            Phase::Creating | Phase::Created if self.restarts == 0 => {
                 self.abandon();
                 let _ = sys::unlinkat(self.state_dir, c"state", 0);
                 sys::exit(1)
             }
-            _ => drop(self.signal(sys::SIGKILL)),
+            _ => drop(self.stop(sys::SIGKILL)),
+        }
+    }
+
+    /// Milliseconds until something is due; below zero without anything.
+    fn patience(&self) -> i64 {
+        let due = self.next_run();
+        due.map_or(-1, |at| at.saturating_sub(sys::monotonic()) as i64)
+    }
+
+    /// Does what is due.
+    fn on_time(&mut self) {
+        if self.next_run().is_some_and(|at| at <= sys::monotonic()) {
+            self.run_again();
         }
     }
 }
@@ -407,7 +493,8 @@ pub(crate) fn run(shim: &mut Shim) -> ! {
     while !shim.finished() {
         shim.arrange();
         let polled = shim.polled;
-        if sys::poll(&mut shim.poll[..polled], -1).is_err() {
+        let patience = shim.patience();
+        if sys::poll(&mut shim.poll[..polled], patience).is_err() {
             continue;
         }
         for at in 0..polled {
@@ -415,6 +502,7 @@ pub(crate) fn run(shim: &mut Shim) -> ! {
                 shim.dispatch(shim.tokens[at]);
             }
         }
+        shim.on_time();
     }
     shim.unlink();
     shim.hang_up();

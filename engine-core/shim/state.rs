@@ -24,6 +24,10 @@ pub(crate) struct State<'a> {
     /// Exit code, signal, whether the kernel killed for want of memory.
     pub(crate) exit: Option<(i32, i32, bool)>,
     pub(crate) error: Option<Failure>,
+    /// How often the plan was run again.
+    pub(crate) restarts: u32,
+    /// Somebody asked it to end.
+    pub(crate) stopped: bool,
 }
 
 /// Text being put together in a buffer; what does not fit is dropped.
@@ -82,6 +86,8 @@ pub(crate) fn write(directory: Fd, state: &State<'_>) -> sys::Result<()> {
     text.line("created", &[state.created_ns]);
     text.line("started", &[state.started_ns]);
     text.line("finished", &[state.finished_ns]);
+    text.line("restarts", &[u64::from(state.restarts)]);
+    text.line("stopped", &[u64::from(state.stopped)]);
     if let Some((code, signal, oom)) = state.exit {
         text.line("exit", &[code as u64, signal as u64, u64::from(oom)]);
     }

@@ -91,6 +91,11 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// Forgets what the last run did not take.
+    pub(crate) fn reset(&mut self) {
+        (self.sink, self.start, self.end, self.closing) = (-1, 0, 0, false);
+    }
+
     pub(crate) fn pending(&self) -> bool {
         self.start < self.end
     }

@@ -87,8 +87,11 @@ pub(crate) const S_IFLNK: u32 = 0o120_000;
 pub(crate) const S_IFCHR: u32 = 0o020_000;
 pub(crate) const S_IFIFO: u32 = 0o010_000;
 pub(crate) const CLONE_NEWCGROUP: u64 = 0x0200_0000;
+pub(crate) const CLONE_NEWUTS: u64 = 0x0400_0000;
+pub(crate) const CLONE_NEWIPC: u64 = 0x0800_0000;
 pub(crate) const CLONE_NEWUSER: u64 = 0x1000_0000;
 pub(crate) const CLONE_NEWPID: u64 = 0x2000_0000;
+pub(crate) const CLONE_NEWNET: u64 = 0x4000_0000;
 pub(crate) const CLONE_PARENT: u64 = 0x8000;
 pub(crate) const CLONE_PIDFD: u64 = 0x1000;
 pub(crate) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -577,6 +580,12 @@ pub(crate) fn mount_setattr(fd: Fd, recursive: bool, set: u64, propagation: u64,
     sys!(new::MOUNT_SETATTR, fd, c"", flags, attributes.as_ptr(), size_of_val(&attributes)).map(drop)
 }
 
+/// Takes attributes away from a mount.
+pub(crate) fn mount_clear(fd: Fd, clear: u64) -> Result<()> {
+    let attributes: [u64; 4] = [0, clear, 0, 0];
+    sys!(new::MOUNT_SETATTR, fd, c"", AT_EMPTY_PATH, attributes.as_ptr(), size_of_val(&attributes)).map(drop)
+}
+
 /// Changes the propagation of every mount of this namespace.
 pub(crate) fn propagate_root(flags: usize) -> Result<()> {
     sys!(nr::MOUNT, 0_usize, c"/", 0_usize, flags, 0_usize).map(drop)
@@ -690,9 +699,20 @@ pub(crate) fn poll(fds: &mut [PollFd], timeout_ms: i64) -> Result<usize> {
 
 /// Nanoseconds since 1970.
 pub(crate) fn now() -> u64 {
+    let [seconds, fraction] = clock(0);
+    seconds * 1_000_000_000 + fraction
+}
+
+/// Milliseconds on a clock that nobody sets.
+pub(crate) fn monotonic() -> u64 {
+    let [seconds, fraction] = clock(1);
+    seconds * 1000 + fraction / 1_000_000
+}
+
+fn clock(id: usize) -> [u64; 2] {
     let mut time = [0_u64; 2];
-    let _ = sys!(nr::CLOCK_GETTIME, 0_usize, time.as_mut_ptr());
-    time[0] * 1_000_000_000 + time[1]
+    let _ = sys!(nr::CLOCK_GETTIME, id, time.as_mut_ptr());
+    time
 }
 
 /// Moves memory between ranges that may overlap; the compiler calls it by this name.

@@ -34,6 +34,8 @@ pub mod op {
     pub const KEEP: u32 = 10;
     /// Answer with the descriptor of the launch plan.
     pub const PLAN: u32 = 11;
+    /// Another restart policy: `a` its kind, `b` most restarts after failures.
+    pub const RESTART: u32 = 12;
 }
 
 /// Bits of `flags` in a request.
@@ -48,6 +50,8 @@ pub mod flag {
     pub const BLOCKING: u32 = 1 << 3;
     /// Give the exec a pseudo-terminal; its master comes back with the reply.
     pub const TTY: u32 = 1 << 4;
+    /// The signal is to end the container: it is not run again after its next end.
+    pub const STOP: u32 = 1 << 5;
 }
 
 /// What the shim answers.

@@ -12,6 +12,7 @@ use crate::mount::{Mount, MountOptions};
 use crate::network::EndpointOptions;
 use crate::platform::Platform;
 use crate::resources::Resources;
+use crate::restart::RestartPolicy;
 
 /// What a user asks of a container. Everything is optional; the image and the engine's secure defaults fill
 /// the rest. It is kept with the container, so that each start sees the same wishes.
@@ -57,6 +58,8 @@ pub struct ContainerSpec {
     pub stop_timeout: Option<u32>,
     /// Removes the container, its files and anonymous volumes when it has ended.
     pub auto_remove: bool,
+    /// What follows the end of its process.
+    pub restart: RestartPolicy,
     /// Limits.
     pub resources: Resources,
     /// The parent cgroup, as a path in the hierarchy.
@@ -300,6 +303,13 @@ impl ContainerSpec {
     #[must_use]
     pub fn with_open_stdin(mut self, open: bool) -> Self {
         self.open_stdin = open;
+        self
+    }
+
+    /// Sets what follows the end of its process.
+    #[must_use]
+    pub fn with_restart(mut self, restart: RestartPolicy) -> Self {
+        self.restart = restart;
         self
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::io::TerminalSize;
 use crate::mount::Mount;
+use crate::restart::RestartPolicy;
 
 /// Everything a runtime needs to start one container.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct LaunchSpec {
     pub init: bool,
     /// What ends with the host program.
     pub lifetime: Lifetime,
+    /// What follows the end of its process. Log, network namespace, limits, volumes and the writable layer go on.
+    pub restart: RestartPolicy,
 }
 
 impl LaunchSpec {
@@ -66,6 +69,7 @@ impl LaunchSpec {
             log: LogOptions::default(),
             init: false,
             lifetime: Lifetime::Detached,
+            restart: RestartPolicy::No,
         }
     }
 }

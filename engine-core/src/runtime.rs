@@ -12,6 +12,7 @@ use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
 use crate::logs::{LogQuery, LogStream};
 use crate::resources::Resources;
+use crate::restart::RestartPolicy;
 use crate::state::{ExitStatus, RuntimeState};
 
 /// Runs containers' processes.
@@ -25,6 +26,10 @@ use crate::state::{ExitStatus, RuntimeState};
 /// - `signal` and `delete` of what is gone are `Ok`: both are idempotent.
 /// - Calls for different containers may run at the same time; calls for one container may too, and are put
 ///   in some order.
+/// - A container whose [`LaunchSpec::restart`] asks for it runs again after its process ended, with the same log, network
+///   namespace, limits, volumes and writable layer, also when the program that started it is gone. Between two runs its
+///   state is [`Restarting`](crate::ContainerStatus::Restarting) and it has no process. A scoped one ends with its
+///   program all the same.
 /// - Dropping the future of `wait`, `attach` or `exec_wait` ends the waiting and nothing else.
 ///
 /// # Implementing
@@ -65,13 +70,28 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// by a program that was killed meanwhile. The last are [`NotFound`](crate::ErrorKind::NotFound) to `state`.
     async fn list(&self) -> Result<Vec<ContainerId>>;
 
-    /// Sends signal number `signal` to the container's process. SIGKILL ends one that is not started, too.
+    /// Sends signal number `signal` to the container's process. SIGKILL ends one that is not started, too. A restart
+    /// policy applies to what follows, unlike after [`stop`](Self::stop).
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if this runtime has nothing of that id;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) unless `signal` is between 1 and 64. A process that
     /// has ended is no error.
     async fn signal(&self, id: &ContainerId, signal: i32) -> Result<()>;
+
+    /// Sends signal number `signal` to the container's process, after whose end it stays ended, whatever its restart
+    /// policy. One that waits for its next run ends at once.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    async fn stop(&self, id: &ContainerId, signal: i32) -> Result<()>;
+
+    /// Changes the restart policy, from the next end of the container's process on. One that waits for its next run ends
+    /// when the policy is [`No`](RestartPolicy::No).
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the container has ended.
+    async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()>;
 
     /// Freezes all processes of the container. Idempotent.
     ///
@@ -86,8 +106,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// As [`pause`](Self::pause).
     async fn resume(&self, id: &ContainerId) -> Result<()>;
 
-    /// Waits until the container's process has ended and returns how. What was killed by
-    /// [`signal`](Self::signal) or [`delete`](Self::delete) has the code 137.
+    /// Waits until the container's process has ended and returns how, whether or not it will run again. What was killed
+    /// by [`signal`](Self::signal) or [`delete`](Self::delete) has the code 137.
     async fn wait(&self, id: &ContainerId) -> Result<ExitStatus>;
 
     /// Attaches the caller to the standard streams of the container's process.

@@ -102,12 +102,24 @@ pub struct RuntimeState {
     pub finished_at: Option<SystemTime>,
     /// How it ended.
     pub exit: Option<ExitStatus>,
+    /// How often its restart policy has run it again since it was started.
+    pub restart_count: u32,
+    /// Whether somebody asked it to end, so that no restart policy applies.
+    pub stopped: bool,
 }
 
 impl RuntimeState {
     /// Creates a state with only a status.
     #[must_use]
     pub fn new(status: ContainerStatus) -> Self {
-        Self { status, pid: None, started_at: None, finished_at: None, exit: None }
+        Self {
+            status,
+            pid: None,
+            started_at: None,
+            finished_at: None,
+            exit: None,
+            restart_count: 0,
+            stopped: false,
+        }
     }
 }

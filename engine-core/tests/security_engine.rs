@@ -19,6 +19,7 @@ use engine_core::logs::{LogQuery, LogStream};
 use engine_core::memory::MemoryRegistry;
 use engine_core::mount::MountOptions;
 use engine_core::resources::Resources;
+use engine_core::restart::RestartPolicy;
 use engine_core::runtime::{ExecProcess, RuntimeCapabilities, Sandbox, Stats};
 use engine_core::state::RuntimeState;
 use engine_core::testing::content::{SampleImage, SampleLayer};
@@ -361,6 +362,12 @@ impl Runtime for Recording {
     }
     async fn signal(&self, id: &ContainerId, signal: i32) -> Result<()> {
         self.runtime.signal(id, signal).await
+    }
+    async fn stop(&self, id: &ContainerId, signal: i32) -> Result<()> {
+        self.runtime.stop(id, signal).await
+    }
+    async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()> {
+        self.runtime.set_restart_policy(id, policy).await
     }
     async fn pause(&self, id: &ContainerId) -> Result<()> {
         self.runtime.pause(id).await

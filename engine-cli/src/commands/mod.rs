@@ -11,6 +11,7 @@ pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod system;
 pub(crate) mod transfer;
+pub(crate) mod update;
 pub(crate) mod volume;
 
 use crate::cli::{Cli, Command, ImageCommand, SystemCommand};
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Pause(args) => lifecycle::pause(context, &args, true).await,
         Command::Unpause(args) => lifecycle::pause(context, &args, false).await,
         Command::Rm(args) => lifecycle::rm(context, &args).await,
+        Command::Update(args) => update::update(context, &args).await,
         Command::Wait(args) => lifecycle::wait(context, &args).await,
         Command::Ps(args) => ps::ps(context, &args).await,
         Command::Logs(args) => logs::logs(context, &args).await,
@@ -60,6 +62,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Info(args) | Command::System(SystemCommand::Info(args)) => {
             system::info(context, &args).await
         }
+        Command::System(SystemCommand::StartAll) => system::start_all(context).await,
         Command::System(SystemCommand::Prune) => system::prune(context).await,
         Command::Version(args) => system::version(&args),
         Command::Completion(args) => system::completion(&args),

@@ -120,6 +120,9 @@ pub(crate) fn status(state: &RuntimeState) -> String {
         ContainerStatus::Exited => {
             format!("Exited ({}) {} ago", state.exit.map_or(0, |e| e.code), since(state.finished_at))
         }
+        ContainerStatus::Restarting => {
+            format!("Restarting ({}) {} ago", state.exit.map_or(0, |e| e.code), since(state.finished_at))
+        }
         other => {
             let text = other.as_str();
             format!("{}{}", text[..1].to_uppercase(), &text[1..])

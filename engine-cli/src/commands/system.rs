@@ -1,4 +1,4 @@
-//! `info`, `version`, `completion`, `system prune`.
+//! `info`, `version`, `completion`, `system start-all`, `system prune`.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Cli;
 use crate::context::Context;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, Several};
 use crate::output::template::Template;
 use crate::output::{self, human};
 
@@ -138,6 +138,20 @@ pub(crate) fn completion(args: &CompletionArgs) -> Result<u8> {
     clap_complete::generate(args.shell, &mut Cli::command(), "engine-cli", &mut script);
     output::print(&String::from_utf8(script).map_err(|e| Failure::usage(e.to_string()))?)?;
     Ok(0)
+}
+
+/// Runs `system start-all`: prints the name of each container that it started.
+pub(crate) async fn start_all(context: &Context) -> Result<u8> {
+    let engine = context.engine().await?;
+    let mut several = Several::default();
+    for started in engine.start_all().await? {
+        let shown = async {
+            started.result?;
+            output::line(started.container.inspect().await?.name)
+        };
+        several.note(shown.await);
+    }
+    several.finish()
 }
 
 /// Runs `system prune`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use engine_core::container_spec::{ContainerSpec, Terminal};
 use engine_core::launch::{LogDriver, LogOptions};
-use engine_core::{Name, Platform};
+use engine_core::{Name, Platform, RestartPolicy};
 
 use crate::failure::{Failure, Result};
 use crate::output::human;
@@ -120,9 +120,9 @@ pub(crate) struct ContainerArgs {
     /// Not supported yet: said so, since everybody tries it
     #[arg(short, long, value_name = "PORTS", hide = true)]
     publish: Vec<String>,
-    /// Not supported yet but for "no"
-    #[arg(long, value_name = "POLICY", hide = true)]
-    restart: Option<String>,
+    /// What follows its end: no, always, unless-stopped or on-failure[:RETRIES]
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<RestartPolicy>,
     #[command(flatten)]
     resources: ResourceArgs,
     #[command(flatten)]
@@ -148,10 +148,9 @@ impl ContainerArgs {
                 "cannot publish {ports}: there is no bridge network yet (--network host shares the host's ports)"
             )));
         }
-        if let Some(policy) = self.restart.as_deref().filter(|policy| *policy != "no") {
-            return Err(Failure::usage(format!(
-                "restart policy {policy:?} is not supported yet (leave --restart out)"
-            )));
+        let restart = self.restart.unwrap_or_default();
+        if self.rm && restart.is_on() {
+            return Err(Failure::usage("conflicting options: cannot specify both --restart and --rm"));
         }
         let mut spec = ContainerSpec::command(self.image_and_command.iter().skip(1).cloned());
         spec.name.clone_from(&self.name);
@@ -167,6 +166,7 @@ impl ContainerArgs {
         spec.entrypoint =
             self.entrypoint.as_ref().map(|e| if e.is_empty() { Vec::new() } else { vec![e.clone()] });
         spec.auto_remove = self.rm;
+        spec.restart = restart;
         spec.platform.clone_from(&self.platform);
         spec.open_stdin = self.interactive;
         spec.stdin_once = self.interactive && !detached;

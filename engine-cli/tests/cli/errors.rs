@@ -31,7 +31,7 @@ fn what_cannot_be_run_is_named() {
         (&["--log-driver", "syslog", "busybox"], &["syslog", "json-file"]),
         (&["--name", "a/b", "busybox"], &["a/b"]),
         (&["-p", "80:80", "busybox"], &["80:80", "--network host"]),
-        (&["--restart", "always", "busybox"], &["always", "not supported yet"]),
+        (&["--restart", "always", "--rm", "busybox"], &["cannot specify both --restart and --rm"]),
         (&["UPPER/case"], &["UPPER/case"]),
     ] {
         let all: Vec<&str> = ["run"].iter().chain(args).copied().collect();

@@ -11,6 +11,7 @@ use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LogDriver};
 use crate::logs::{LogQuery, LogStream};
 use crate::resources::Resources;
+use crate::restart::RestartPolicy;
 use crate::runtime::{ExecProcess, Stats};
 use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
@@ -208,21 +209,19 @@ impl Container {
         }
         let runtime = &self.engine.inner.runtime;
         let (spec, image) = (&record.data.spec, &record.data.defaults);
-        let wished = spec.stop_signal.as_deref().or(Some(&*image.stop_signal).filter(|s| !s.is_empty()));
-        let number = match (wish, wished) {
-            (Some(number), _) => number,
-            (None, Some(text)) => signal::parse(text)?,
-            (None, None) => signal::SIGTERM,
+        let number = match wish {
+            Some(number) => number,
+            None => launch::stop_signal(spec, image)?,
         };
         let own = spec.stop_timeout.or(image.stop_timeout).map(|s| Duration::from_secs(s.into()));
-        runtime.signal(&self.id, number).await?;
+        runtime.stop(&self.id, number).await?;
         // A frozen process cannot act on its signal.
         if state.status == ContainerStatus::Paused {
             runtime.resume(&self.id).await?;
         }
         let patience = timeout.or(own).unwrap_or(STOP_TIMEOUT);
         if tokio::time::timeout(patience, runtime.wait(&self.id)).await.is_err() {
-            runtime.signal(&self.id, signal::SIGKILL).await?;
+            runtime.stop(&self.id, signal::SIGKILL).await?;
             runtime.wait(&self.id).await?;
         }
         if record.data.spec.auto_remove && record.data.owner.is_none() {
@@ -231,13 +230,24 @@ impl Container {
         Ok(())
     }
 
-    /// Sends signal number `signal` to the container's process; see [`signal::parse`] for names.
+    /// Sends signal number `signal` to the container's process; see [`signal::parse`] for names. By SIGKILL or its stop
+    /// signal it is stopped: no restart policy runs it again.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn kill(&self, signal: i32) -> Result<()> {
-        self.require_running("kill container").await?;
-        self.engine.inner.runtime.signal(&self.id, signal).await
+        let record = self.record().await?;
+        let state = self.engine.state_of(&record).await?;
+        let runtime = &self.engine.inner.runtime;
+        if !state.status.is_running() {
+            return Err(self.conflict("kill container", "it is not running", "start it first"));
+        }
+        let ends = signal == signal::SIGKILL
+            || signal == launch::stop_signal(&record.data.spec, &record.data.defaults)?;
+        if ends || state.status == ContainerStatus::Restarting {
+            return runtime.stop(&self.id, signal).await;
+        }
+        runtime.signal(&self.id, signal).await
     }
 
     /// Freezes all processes of the container.
@@ -245,7 +255,7 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn pause(&self) -> Result<()> {
-        self.require_running("pause container").await?;
+        self.require_process("pause container").await?;
         self.engine.inner.runtime.pause(&self.id).await
     }
 
@@ -254,7 +264,7 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn resume(&self) -> Result<()> {
-        self.require_running("unpause container").await?;
+        self.require_process("unpause container").await?;
         self.engine.inner.runtime.resume(&self.id).await
     }
 
@@ -279,7 +289,7 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn attach(&self, options: AttachOptions) -> Result<Streams> {
-        self.require_running("attach to container").await?;
+        self.require_process("attach to container").await?;
         self.engine.inner.runtime.attach(&self.id, options).await
     }
 
@@ -288,7 +298,7 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn resize(&self, size: TerminalSize) -> Result<()> {
-        self.require_running("resize terminal").await?;
+        self.require_process("resize terminal").await?;
         self.engine.inner.runtime.resize(&self.id, size).await
     }
 
@@ -320,7 +330,7 @@ impl Container {
                 .with("container", &self.id)
                 .with_message("no command specified"));
         }
-        if self.require_running("exec in container").await?.status == ContainerStatus::Paused {
+        if self.require_process("exec in container").await?.status == ContainerStatus::Paused {
             return Err(self.conflict("exec in container", "it is paused", "unpause it first"));
         }
         self.engine.inner.runtime.exec(&self.id, exec, io).await
@@ -364,6 +374,28 @@ impl Container {
         self.engine.inner.records.update(&record).await
     }
 
+    /// Changes the restart policy, now if it runs and for each start to come.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the container is to remove itself after its end.
+    pub async fn update_restart_policy(&self, policy: RestartPolicy) -> Result<()> {
+        let mut record = self.record().await?;
+        if record.data.spec.auto_remove && policy.is_on() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "update container")
+                .with("container", self.id.short())
+                .with_message("restart policy cannot be updated because it is removed after its end"));
+        }
+        record.data.spec.restart = policy;
+        if self.engine.state_of(&record).await?.status.is_running() {
+            match self.engine.inner.runtime.set_restart_policy(&self.id, policy).await {
+                // It has just ended: the policy is for its next start.
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                changed => changed?,
+            }
+        }
+        self.engine.inner.records.update(&record).await
+    }
+
     /// Returns what the running container uses.
     ///
     /// # Errors
@@ -387,6 +419,15 @@ impl Container {
             return Ok(state);
         }
         Err(self.conflict(operation, "it is not running", "start it first"))
+    }
+
+    /// As [`require_running`](Self::require_running), and not between two runs.
+    async fn require_process(&self, operation: &'static str) -> Result<RuntimeState> {
+        let state = self.require_running(operation).await?;
+        if state.status == ContainerStatus::Restarting {
+            return Err(self.conflict(operation, "it is restarting", "wait until it is running"));
+        }
+        Ok(state)
     }
 
     fn conflict(&self, operation: &'static str, why: &'static str, hint: &'static str) -> Error {

@@ -103,7 +103,7 @@ impl Engine {
             if self.state_of(record).await?.status == ContainerStatus::Exited {
                 return Ok(());
             }
-            runtime.signal(&record.id, crate::signal::SIGKILL).await?;
+            runtime.stop(&record.id, crate::signal::SIGKILL).await?;
             runtime.wait(&record.id).await.map(drop)
         };
         match tokio::time::timeout(END_OF_SANDBOX, end).await {
@@ -206,7 +206,7 @@ impl Engine {
         }
         let runtime = &self.inner.runtime;
         if self.state_of(record).await?.status != ContainerStatus::Created {
-            runtime.signal(&record.id, crate::signal::SIGKILL).await?;
+            runtime.stop(&record.id, crate::signal::SIGKILL).await?;
         }
         if volumes {
             for name in &record.data.anonymous_volumes {

@@ -20,6 +20,7 @@ mod push;
 mod records;
 mod repair;
 mod scoped;
+mod start_all;
 mod task;
 mod volumes;
 
@@ -34,6 +35,7 @@ pub use operation::Operation;
 pub use pull::{LayerProgress, PullEvent, PullOptions};
 pub use push::{PushEvent, PushOptions};
 pub use scoped::ScopedContainer;
+pub use start_all::Started;
 
 use crate::image_store::ImageStore;
 use crate::network::Network;

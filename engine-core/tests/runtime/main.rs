@@ -10,6 +10,7 @@ mod lifecycle;
 mod namespaces;
 mod paths;
 mod privileges;
+mod restart;
 mod streams;
 mod support;
 mod users;

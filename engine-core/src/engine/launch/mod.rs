@@ -10,7 +10,7 @@ mod mounts;
 mod process;
 mod resources;
 
-pub(super) use process::effective_command;
+pub(super) use process::{effective_command, stop_signal};
 
 use std::path::PathBuf;
 
@@ -91,6 +91,7 @@ pub(super) fn launch_spec(
     launch.stdin_once = spec.stdin_once;
     launch.log = spec.log.clone();
     launch.init = spec.init;
+    launch.restart = spec.restart;
     launch.lifetime = if record.data.owner.is_some() { Lifetime::Scoped } else { Lifetime::Detached };
     Ok(launch)
 }
@@ -136,6 +137,11 @@ fn check_modes(spec: &ContainerSpec) -> Result<()> {
                 invalid("a host name has 1 to 64 letters, digits, '-' and '.'").with("host name", hostname)
             );
         }
+    }
+    if spec.auto_remove && spec.restart.is_on() {
+        return Err(invalid("can't create 'AutoRemove' container with restart policy")
+            .with("policy", spec.restart)
+            .with_hint("leave one of the two out"));
     }
     if spec.privileged && spec.user_namespace.is_some() {
         return Err(invalid("a privileged container cannot have a user namespace of its own"));

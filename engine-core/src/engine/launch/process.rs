@@ -9,6 +9,7 @@ use crate::container_spec::{ContainerSpec, Ulimit};
 use crate::error::Result;
 use crate::image_config::ProcessDefaults;
 use crate::policy::{CapabilitySet, defaults};
+use crate::signal;
 
 use super::{failed, invalid};
 
@@ -68,6 +69,14 @@ pub(in crate::engine) fn effective_command(spec: &ContainerSpec, image: &Process
         _ => &spec.command,
     };
     entrypoint.iter().chain(command).cloned().collect()
+}
+
+/// Returns the number of the signal that asks the container to stop.
+pub(in crate::engine) fn stop_signal(spec: &ContainerSpec, image: &ProcessDefaults) -> Result<i32> {
+    match spec.stop_signal.as_deref().or(Some(&*image.stop_signal).filter(|text| !text.is_empty())) {
+        Some(text) => signal::parse(text),
+        None => Ok(signal::SIGTERM),
+    }
 }
 
 /// Returns the environment: only what the image and the caller say, and what every container has.

@@ -19,9 +19,11 @@ pub(crate) mod format;
 #[path = "../../../shim/jsonlog.rs"]
 mod jsonlog;
 #[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
 mod tests;
 
-use format::{Capabilities, tag};
+use format::{Capabilities, Restart, tag};
 
 /// A container, as prepared steps.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,8 @@ pub(crate) struct LaunchPlan {
     pub(crate) domainname: Option<String>,
     /// Largest size (0: no limit), files, name.
     pub(crate) log: Option<(u64, u32, String)>,
+    /// When the plan is run again.
+    pub(crate) restart: Option<Restart>,
     pub(crate) process: ProcessPlan,
 }
 
@@ -161,6 +165,12 @@ impl LaunchPlan {
         }
         if let Some((size, files, name)) = &self.log {
             out.record(tag::LOG, |body| body.u64(*size).u32(*files).text(name))?;
+        }
+        if let Some(rule) = self.restart {
+            out.record(tag::RESTART, |body| {
+                body.u32(rule.kind).u32(rule.max_retries);
+                body.u32(rule.shortest_ms).u32(rule.longest_ms).u32(rule.steady_ms)
+            })?;
         }
         out.finish()
     }

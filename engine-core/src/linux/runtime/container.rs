@@ -17,7 +17,7 @@ use crate::id::ContainerId;
 use crate::io::TerminalSize;
 use crate::launch::{LaunchSpec, Lifetime};
 use crate::linux::plan::{LaunchPlan, ProcessPlan, format::option};
-use crate::linux::shim::wire::{Reply, Request, op, reply};
+use crate::linux::shim::wire::{Reply, Request, flag, op, reply};
 use crate::linux::shim::{Connection, Failure, Names, ShimState, StateStatus, spawn};
 use crate::runtime::Sandbox;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
@@ -265,15 +265,16 @@ impl Inner {
             StateStatus::Exited => ContainerStatus::Exited,
             _ if !alive => ContainerStatus::Exited,
             StateStatus::Created => ContainerStatus::Created,
+            StateStatus::Restarting => ContainerStatus::Restarting,
             StateStatus::Running if self.cgroups.is_frozen(&state.cgroup) => ContainerStatus::Paused,
             StateStatus::Running => ContainerStatus::Running,
         };
         let mut made = RuntimeState::new(status);
-        if status == ContainerStatus::Exited {
-            made.exit = Some(exit_status(&state));
-        } else {
-            made.pid = Some(state.init.pid);
+        match status {
+            ContainerStatus::Exited | ContainerStatus::Restarting => made.exit = Some(exit_status(&state)),
+            _ => made.pid = Some(state.init.pid),
         }
+        (made.restart_count, made.stopped) = (state.restarts, state.stopped);
         (made.started_at, made.finished_at) = (time(state.started), time(state.finished));
         Ok(made)
     }
@@ -291,13 +292,14 @@ impl Inner {
         .await
     }
 
-    pub(super) async fn signal(&self, id: &ContainerId, signal: i32) -> Result<()> {
+    /// Sends a signal; `flags` may be [`flag::STOP`].
+    pub(super) async fn signal(&self, id: &ContainerId, signal: i32, flags: u32) -> Result<()> {
         if !(1..=64).contains(&signal) {
             return Err(Error::new(ErrorKind::InvalidArgument, "signal container")
                 .with("signal", signal)
                 .with_message("there is no such signal"));
         }
-        let request = Request { op: op::SIGNAL, a: signal.into(), ..Request::default() };
+        let request = Request { op: op::SIGNAL, flags, a: signal.into(), ..Request::default() };
         match self.ask(id, request).await? {
             // A process that has just ended is no error.
             Some(answer)
@@ -351,7 +353,7 @@ impl Inner {
     pub(super) async fn delete(self: &Arc<Self>, id: &ContainerId) -> Result<()> {
         let failed = |error| Error::from_io("delete container", error).with("container", id);
         if let Some(connection) = self.connect(id)? {
-            let kill = Request { op: op::SIGNAL, a: 9, ..Request::default() };
+            let kill = Request { op: op::SIGNAL, flags: flag::STOP, a: 9, ..Request::default() };
             // The shim ends when all is done: its end is the end of the connection.
             let mut answer = connection.call(&kill, &[]).await.map_err(failed)?;
             while answer.is_some() {

@@ -15,6 +15,7 @@ mod io;
 mod logs;
 mod mounts;
 mod process;
+mod restart;
 mod translate;
 mod users;
 
@@ -30,8 +31,10 @@ use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
 use crate::linux::seccomp;
+use crate::linux::shim::wire::flag;
 use crate::logs::{LogQuery, LogStream};
 use crate::resources::Resources;
+use crate::restart::RestartPolicy;
 use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
 use crate::state::{ExitStatus, RuntimeState};
 
@@ -129,7 +132,15 @@ impl Runtime for LinuxRuntime {
     }
 
     async fn signal(&self, id: &ContainerId, signal: i32) -> Result<()> {
-        self.inner.signal(id, signal).await
+        self.inner.signal(id, signal, 0).await
+    }
+
+    async fn stop(&self, id: &ContainerId, signal: i32) -> Result<()> {
+        self.inner.signal(id, signal, flag::STOP).await
+    }
+
+    async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()> {
+        self.inner.set_restart_policy(id, policy).await
     }
 
     async fn pause(&self, id: &ContainerId) -> Result<()> {

@@ -70,6 +70,7 @@ impl Inner {
         if launch.log.driver == LogDriver::JsonFile {
             plan.log = Some((launch.log.max_size, launch.log.max_file, super::logs::FILE.to_owned()));
         }
+        plan.restart = super::restart::rule(launch.restart);
         plan.process = self.process(launch)?;
         let options = &mut plan.process.options;
         for (bit, wanted) in [

@@ -44,6 +44,8 @@ pub(crate) enum StateStatus {
     #[default]
     Created,
     Running,
+    /// Ended, and to be run again.
+    Restarting,
     Exited,
 }
 
@@ -65,6 +67,10 @@ pub(crate) struct ShimState {
     pub(crate) exit: Option<(u8, bool)>,
     /// Why the program could not be executed.
     pub(crate) failure: Option<Failure>,
+    /// How often it was run again.
+    pub(crate) restarts: u32,
+    /// Whether somebody asked it to end.
+    pub(crate) stopped: bool,
 }
 
 impl ShimState {
@@ -100,6 +106,7 @@ impl ShimState {
                     state.status = match value {
                         "created" => StateStatus::Created,
                         "running" => StateStatus::Running,
+                        "restarting" => StateStatus::Restarting,
                         "exited" => StateStatus::Exited,
                         _ => return None,
                     }
@@ -107,6 +114,8 @@ impl ShimState {
                 "shim" => state.shim = process(&numbers()?)?,
                 "init" => state.init = process(&numbers()?)?,
                 "started" => state.started = value.parse().ok()?,
+                "restarts" => state.restarts = value.parse().ok()?,
+                "stopped" => state.stopped = value == "1",
                 "finished" => state.finished = value.parse().ok()?,
                 "exit" => match numbers()?[..] {
                     [code, _signal, oom] => state.exit = Some((u8::try_from(code).ok()?, oom != 0)),

@@ -1,14 +1,16 @@
-//! One simulated container: its states, its processes, its streams.
+//! One simulated container: its states, its processes, its streams. `restart` runs it again.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::super::lock;
 use super::pipe::Pipe;
 use super::process::{Control, Process, Program};
+use super::restart::BackOff;
 use super::streams::{Hub, Input, Log, Output, feed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, ExecId};
@@ -28,19 +30,47 @@ pub(super) struct Container {
     id: ContainerId,
     launch: LaunchSpec,
     args: Vec<String>,
-    inner: Mutex<Inner>,
-    stdin: Pipe,
+    pub(super) inner: Mutex<Inner>,
     hub: Arc<Hub>,
     log: Arc<Log>,
-    control: Arc<Control>,
-    exit: watch::Sender<Option<ExitStatus>>,
+    pids: Arc<AtomicU32>,
+    /// How often its process has ended, and how the last time.
+    ends: watch::Sender<(u64, Option<ExitStatus>)>,
+    /// Told when there is no reason any more to wait for the next run.
+    pub(super) settled: Notify,
+}
+
+/// What belongs to one run.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    stdin: Pipe,
+    pub(super) control: Arc<Control>,
+}
+
+impl Run {
+    fn new(launch: &LaunchSpec) -> Self {
+        let stdin = Pipe::default();
+        if !launch.open_stdin {
+            stdin.close();
+        }
+        Self { stdin, control: Control::new(!launch.init, launch.terminal) }
+    }
 }
 
 #[derive(Debug)]
-struct Inner {
-    state: RuntimeState,
+pub(super) struct Inner {
+    pub(super) state: RuntimeState,
+    pub(super) back_off: BackOff,
+    run: Run,
     execs: BTreeMap<ExecId, Arc<Exec>>,
     resources: Resources,
+}
+
+impl Inner {
+    /// Whether the end of this run is the last one.
+    pub(super) fn is_settled(&self) -> bool {
+        self.state.stopped || !self.back_off.is_on()
+    }
 }
 
 /// A process started by `exec`.
@@ -74,6 +104,7 @@ impl Container {
         id: &ContainerId,
         launch: &LaunchSpec,
         pid: u32,
+        pids: Arc<AtomicU32>,
         log: Option<Arc<Log>>,
     ) -> Result<Self> {
         let process = launch.oci.process().as_ref();
@@ -86,22 +117,25 @@ impl Container {
         let log = log.unwrap_or_else(|| Arc::new(Log::new()));
         log.set_running(true);
         let kept = (launch.log.driver != LogDriver::None).then(|| Arc::clone(&log));
-        let stdin = Pipe::default();
-        if !launch.open_stdin {
-            stdin.close();
-        }
         let mut state = RuntimeState::new(ContainerStatus::Created);
         state.pid = Some(pid);
+        let inner = Inner {
+            state,
+            back_off: BackOff::new(launch.restart),
+            run: Run::new(launch),
+            execs: BTreeMap::new(),
+            resources: Resources::default(),
+        };
         Ok(Self {
             id: id.clone(),
             launch: launch.clone(),
             args,
-            inner: Mutex::new(Inner { state, execs: BTreeMap::new(), resources: Resources::default() }),
-            stdin,
+            inner: Mutex::new(inner),
             hub: Arc::new(Hub::new(kept)),
             log,
-            control: Control::new(!launch.init, launch.terminal),
-            exit: watch::channel(None).0,
+            pids,
+            ends: watch::channel((0, None)).0,
+            settled: Notify::new(),
         })
     }
 
@@ -126,10 +160,19 @@ impl Container {
     }
 
     pub(super) async fn wait(&self) -> ExitStatus {
-        wait(&self.exit).await
+        let mut ends = self.ends.subscribe();
+        let seen = {
+            let inner = lock(&self.inner);
+            if let Some(exit) = inner.state.exit {
+                return exit;
+            }
+            ends.borrow_and_update().0
+        };
+        let ended = ends.wait_for(|(count, _)| *count > seen).await.ok().and_then(|end| end.1);
+        ended.unwrap_or(ExitStatus::new(KILLED))
     }
 
-    fn conflict(&self, operation: &'static str, why: &str) -> Error {
+    pub(super) fn conflict(&self, operation: &'static str, why: &str) -> Error {
         Error::new(ErrorKind::Conflict, operation).with("container", &self.id).with_message(why)
     }
 
@@ -141,6 +184,7 @@ impl Container {
         }
         inner.state.status = ContainerStatus::Running;
         inner.state.started_at = Some(SystemTime::now());
+        inner.back_off.begin();
         Ok(())
     }
 
@@ -151,62 +195,98 @@ impl Container {
 
     /// Runs the container's process in a task of its own.
     pub(super) fn run(self: &Arc<Self>, program: Arc<dyn Program>) {
+        let container = Arc::clone(self);
+        // Also when the tokio runtime goes and the task is dropped, the container has ended.
+        let mut end = OnDrop(Some(move |code| container.finish(code)));
+        let container = Arc::clone(self);
+        tokio::spawn(async move {
+            let code = loop {
+                let (control, process) = container.process();
+                let code = control.drive(Arc::clone(&program), process).await;
+                if !container.runs_again(code).await {
+                    break code;
+                }
+            };
+            end.call(code);
+        });
+    }
+
+    /// The process of the run that begins.
+    fn process(&self) -> (Arc<Control>, Process) {
+        let run = lock(&self.inner).run.clone();
         let terminal = self.launch.terminal.is_some();
         let oci = self.launch.oci.process().as_ref();
         let process = Process {
             args: self.args.clone(),
             env: oci.and_then(|process| process.env().clone()).unwrap_or_default(),
             working_dir: oci.map_or_else(|| "/".to_owned(), |process| process.cwd().display().to_string()),
-            stdin: Input(self.stdin.clone()),
+            stdin: Input(run.stdin.clone()),
             stdout: Output::of_container(&self.hub, LogSource::Stdout, terminal),
             stderr: Output::of_container(&self.hub, LogSource::Stderr, terminal),
-            signals: self.control.signals(),
+            signals: run.control.signals(),
         };
-        let container = Arc::clone(self);
-        // Also when the tokio runtime goes and the task is dropped, the container has ended.
-        let mut end = OnDrop(Some(move |code| container.finish(code)));
-        let control = Arc::clone(&self.control);
-        tokio::spawn(async move {
-            let code = control.drive(program, process).await;
-            end.call(code);
-        });
+        (run.control, process)
     }
 
-    /// Ends the container, once: its execs, then its output, then the news.
+    /// Begins another run, unless there is to be none any more.
+    pub(super) fn begin_again(&self) -> bool {
+        let mut inner = lock(&self.inner);
+        if inner.is_settled() {
+            return false;
+        }
+        inner.back_off.begin();
+        inner.run = Run::new(&self.launch);
+        inner.execs.retain(|_, exec| exec.exit.borrow().is_none());
+        let state = &mut inner.state;
+        (state.status, state.exit) = (ContainerStatus::Running, None);
+        state.pid = Some(self.pids.fetch_add(1, Ordering::Relaxed));
+        state.started_at = Some(SystemTime::now());
+        state.restart_count += 1;
+        true
+    }
+
+    /// Ends the container, once.
     fn finish(&self, code: u8) {
-        let execs = {
+        if lock(&self.inner).state.status != ContainerStatus::Exited {
+            self.end_run(code, ContainerStatus::Exited);
+            self.log.set_running(false);
+        }
+    }
+
+    /// Ends a run, which `status` follows: its execs, then its output, then the news.
+    pub(super) fn end_run(&self, code: u8, status: ContainerStatus) {
+        let exit = ExitStatus::new(code);
+        let (execs, again) = {
             let mut inner = lock(&self.inner);
-            if inner.state.exit.is_some() {
-                return;
-            }
-            let status = ExitStatus::new(code);
-            inner.state.exit = Some(status);
-            inner.execs.values().cloned().collect::<Vec<_>>()
+            let again = inner.state.exit.is_some();
+            inner.state.exit = Some(exit);
+            (inner.execs.values().cloned().collect::<Vec<_>>(), again)
         };
         for exec in execs {
             exec.control.signal(SIGKILL);
         }
         self.hub.close();
-        self.stdin.close();
-        self.log.set_running(false);
+        self.log.end_lines();
         let mut inner = lock(&self.inner);
-        inner.state.status = ContainerStatus::Exited;
+        inner.run.stdin.close();
+        inner.state.status = status;
         inner.state.pid = None;
-        inner.state.finished_at = Some(SystemTime::now());
-        drop(inner);
-        self.exit.send_replace(Some(ExitStatus::new(code)));
-    }
-
-    pub(super) fn kill(&self) {
-        self.signal(SIGKILL);
+        // Between two runs, its process has ended before.
+        if !again {
+            inner.state.finished_at = Some(SystemTime::now());
+            self.ends.send_modify(|(count, last)| (*count, *last) = (*count + 1, Some(exit)));
+        }
     }
 
     pub(super) fn signal(&self, signal: i32) {
-        let created = lock(&self.inner).state.status == ContainerStatus::Created;
+        let (created, control) = {
+            let inner = lock(&self.inner);
+            (inner.state.status == ContainerStatus::Created, Arc::clone(&inner.run.control))
+        };
         if created && signal == SIGKILL {
             self.finish(KILLED);
         } else if !created {
-            self.control.signal(signal);
+            control.signal(signal);
         }
     }
 
@@ -217,7 +297,7 @@ impl Container {
             _ => return Err(self.conflict(operation, "it is not running")),
         }
         inner.state.status = if frozen { ContainerStatus::Paused } else { ContainerStatus::Running };
-        self.control.freeze(frozen);
+        inner.run.control.freeze(frozen);
         for exec in inner.execs.values() {
             exec.control.freeze(frozen);
         }
@@ -239,11 +319,12 @@ impl Container {
         }
         let mut streams = Streams::default();
         if self.launch.open_stdin {
-            let writer = feed(&self.stdin, options.stdin, self.launch.stdin_once);
+            let writer = feed(&inner.run.stdin, options.stdin, self.launch.stdin_once);
             streams.stdin = writer.map(|writer| Box::pin(writer) as Writer);
         } else if matches!(options.stdin, Stdio::Piped) {
             // Writes to a closed pipe fail, as those of a real one do.
-            streams.stdin = feed(&self.stdin, Stdio::Piped, false).map(|writer| Box::pin(writer) as Writer);
+            streams.stdin =
+                feed(&inner.run.stdin, Stdio::Piped, false).map(|writer| Box::pin(writer) as Writer);
         }
         streams.stdout = self.hub.attach(LogSource::Stdout, options.stdout, options.blocking);
         if self.launch.terminal.is_none() {
@@ -253,10 +334,11 @@ impl Container {
     }
 
     pub(super) fn resize(&self, size: TerminalSize) -> Result<()> {
-        if lock(&self.inner).state.exit.is_some() {
+        let inner = lock(&self.inner);
+        if inner.state.exit.is_some() {
             return Err(self.conflict("resize terminal", "it is not running"));
         }
-        if self.control.resize(size) { Ok(()) } else { Err(no_terminal(&self.id)) }
+        if inner.run.control.resize(size) { Ok(()) } else { Err(no_terminal(&self.id)) }
     }
 
     pub(super) fn exec(

@@ -9,6 +9,7 @@ mod container;
 mod pipe;
 mod process;
 mod programs;
+mod restart;
 mod shell;
 mod streams;
 
@@ -26,7 +27,9 @@ use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
 use crate::logs::{LogQuery, LogStream};
 use crate::resources::Resources;
+use crate::restart::RestartPolicy;
 use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
+use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 
 pub use process::{Process, Program, Signals};
@@ -63,7 +66,7 @@ pub struct MemoryRuntime {
 struct World {
     programs: Mutex<Programs>,
     containers: Mutex<BTreeMap<ContainerId, Arc<Container>>>,
-    next_pid: AtomicU32,
+    next_pid: Arc<AtomicU32>,
 }
 
 impl Default for MemoryRuntime {
@@ -89,7 +92,7 @@ impl MemoryRuntime {
         let world = World {
             programs: Mutex::new(programs::defaults()),
             containers: Mutex::default(),
-            next_pid: AtomicU32::new(FIRST_PID),
+            next_pid: Arc::new(AtomicU32::new(FIRST_PID)),
         };
         Self { world: Arc::new(world), faults: Faults::new() }
     }
@@ -171,7 +174,8 @@ impl Runtime for MemoryRuntime {
                 .with("container", id)
                 .with_message("a container of this id exists"));
         }
-        let container = Container::new(id, launch, pid, earlier.map(|container| container.log()))?;
+        let pids = Arc::clone(&self.world.next_pid);
+        let container = Container::new(id, launch, pid, pids, earlier.map(|container| container.log()))?;
         containers.insert(id.clone(), Arc::new(container));
         Ok(Sandbox::new(id.clone(), pid, None))
     }
@@ -207,6 +211,18 @@ impl Runtime for MemoryRuntime {
         check_signal("signal container", signal)?;
         self.find("signal container", id)?.signal(signal);
         Ok(())
+    }
+
+    async fn stop(&self, id: &ContainerId, signal: i32) -> Result<()> {
+        self.faults.check("runtime.stop", id).await?;
+        check_signal("stop container", signal)?;
+        self.find("stop container", id)?.stop(signal);
+        Ok(())
+    }
+
+    async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()> {
+        self.faults.check("runtime.set_restart_policy", id).await?;
+        self.find("update container", id)?.set_restart_policy(policy)
     }
 
     async fn pause(&self, id: &ContainerId) -> Result<()> {
@@ -281,7 +297,7 @@ impl Runtime for MemoryRuntime {
     async fn delete(&self, id: &ContainerId) -> Result<()> {
         self.faults.check("runtime.delete", id).await?;
         let Ok(container) = self.find("delete container", id) else { return Ok(()) };
-        container.kill();
+        container.stop(signal::SIGKILL);
         container.wait().await;
         let mut containers = lock(&self.world.containers);
         // Somebody may have deleted it and made another of the same id meanwhile.

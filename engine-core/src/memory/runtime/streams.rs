@@ -46,14 +46,20 @@ impl Log {
 
     /// Says whether more may come. At the end, lines without a newline become entries.
     pub(super) fn set_running(&self, running: bool) {
-        let mut entries = lock(&self.entries);
-        entries.running = running;
+        lock(&self.entries).running = running;
         if !running {
-            for source in [LogSource::Stdout, LogSource::Stderr] {
-                let rest = entries.partial[index(source)].split().freeze();
-                if !rest.is_empty() {
-                    entries.list.push(LogEntry::new(SystemTime::now(), source, rest));
-                }
+            self.end_lines();
+        }
+        self.changed.send_replace(());
+    }
+
+    /// Makes entries of lines without a newline: the process that wrote them has ended.
+    pub(super) fn end_lines(&self) {
+        let mut entries = lock(&self.entries);
+        for source in [LogSource::Stdout, LogSource::Stderr] {
+            let rest = entries.partial[index(source)].split().freeze();
+            if !rest.is_empty() {
+                entries.list.push(LogEntry::new(SystemTime::now(), source, rest));
             }
         }
         drop(entries);

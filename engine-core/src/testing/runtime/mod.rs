@@ -6,6 +6,7 @@
 
 mod exec;
 mod life;
+mod restart;
 mod streams;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub use exec::*;
 pub use life::*;
+pub use restart::*;
 pub use streams::*;
 
 use super::{Subject, Suite, assert_kind};
@@ -127,6 +129,18 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         exec_ends_with_the_container
         unknown_exec_is_not_found
         execs_run_at_once
+    }
+    run! {
+        policy_runs_it_again
+        failures_are_retried_so_often
+        success_is_no_failure
+        stopped_container_stays_ended
+        killed_container_runs_again
+        stop_ends_the_wait_for_the_next_run
+        deletion_ends_the_wait_for_the_next_run
+        command_that_is_not_there_is_not_retried
+        streams_end_with_each_run
+        policy_is_changed_while_it_runs
     }
     suite.finish();
 }

@@ -1,0 +1,36 @@
+//! `update`.
+
+use clap::Args;
+use engine_core::RestartPolicy;
+
+use crate::context::Context;
+use crate::failure::{Failure, Result, Several};
+use crate::output;
+
+/// `update`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct UpdateArgs {
+    /// What follows their end: no, always, unless-stopped or on-failure[:RETRIES]
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<RestartPolicy>,
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+/// Runs `update`.
+pub(crate) async fn update(context: &Context, args: &UpdateArgs) -> Result<u8> {
+    let Some(policy) = args.restart else {
+        return Err(Failure::usage("you must provide one or more flags when using this command"));
+    };
+    let engine = context.engine().await?;
+    let mut several = Several::default();
+    for name in &args.names {
+        let updated = async {
+            engine.container(name).await?.update_restart_policy(policy).await?;
+            output::line(name)
+        };
+        several.note(updated.await);
+    }
+    several.finish()
+}
