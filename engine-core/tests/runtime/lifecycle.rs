@@ -46,7 +46,7 @@ async fn what_is_half_made_is_listed_and_can_be_deleted() {
     let id = ContainerId::random();
     let run = bench.dir.path().join("run/containers").join(id.as_str());
     std::fs::create_dir(&run).unwrap();
-    assert_eq!(bench.runtime.list().await.unwrap(), [id.clone()]);
+    assert_eq!(bench.runtime.list().await.unwrap(), std::slice::from_ref(&id));
     assert_eq!(bench.runtime.state(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
     bench.runtime.delete(&id).await.unwrap();
     assert!(!run.exists());
