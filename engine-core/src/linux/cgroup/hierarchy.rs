@@ -137,7 +137,7 @@ fn parse_line(line: &str) -> Option<Mount> {
 }
 
 /// Octal escapes of blanks in mount points.
-fn unescape(text: &str) -> String {
+pub(in crate::linux) fn unescape(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))

@@ -23,6 +23,7 @@ mod sweep;
 mod sys;
 
 pub use control::Pressure;
+pub(in crate::linux) use hierarchy::unescape;
 pub use hierarchy::{Hierarchies, Version};
 pub use sweep::sweep;
 

@@ -15,6 +15,9 @@ use crate::linux::cgroup::{self, Cgroup, Hierarchies, Version};
 use crate::linux::plan::format::{cgroup as bits, mount};
 use crate::linux::plan::{CgroupStep, EntryStep, LaunchPlan, MountStep};
 
+use super::mounts::MS_PRIVATE;
+use super::translate::NEWCGROUP;
+
 /// The host's control groups, and the name of this engine in them.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -24,9 +27,10 @@ pub(super) struct Host {
     shown: Vec<Shown>,
 }
 
-/// A hierarchy as it is mounted: directory name, and the options that choose it.
+/// A hierarchy as it is mounted: where, its directory's name, and the options that choose it.
 #[derive(Clone, Debug)]
 struct Shown {
+    point: PathBuf,
     name: String,
     unified: bool,
     options: Vec<(String, Vec<u8>)>,
@@ -53,11 +57,14 @@ impl Host {
         self.hierarchies.is_some()
     }
 
-    /// The group of a container that is about to be created.
-    pub(super) fn path(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<PathBuf> {
+    /// The group of a container that is about to be created; empty on a host without groups.
+    pub(super) fn path(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<String> {
+        if self.hierarchies.is_none() {
+            return Ok(String::new());
+        }
         let wanted = launch.oci.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
         let parent = wanted.and_then(Path::parent).and_then(Path::to_str).filter(|parent| *parent != "/");
-        cgroup::path_for(parent, &self.owner, id.as_str())
+        Ok(cgroup::path_for(parent, &self.owner, id.as_str())?.to_string_lossy().into_owned())
     }
 
     /// The group at a path that [`path`](Self::path) made, if the host has groups.
@@ -66,22 +73,21 @@ impl Host {
         (!path.is_empty()).then(|| Cgroup::open(hierarchies, Path::new(path)))
     }
 
-    /// Makes a container's group with its limits, and adds it to the plan.
-    pub(super) fn create(&self, id: &ContainerId, launch: &LaunchSpec, plan: &mut LaunchPlan) -> Result<()> {
+    /// Makes the group that the plan names with its limits, and adds the steps to join and remove it.
+    pub(super) fn create(&self, launch: &LaunchSpec, plan: &mut LaunchPlan) -> Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
         let none = LinuxResources::default();
         let linux = launch.oci.linux().as_ref();
         let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
-        let path = self.path(id, launch)?;
-        let group = match Cgroup::create(hierarchies, &path, resources) {
+        let path = Path::new(&plan.cgroup_path);
+        let group = match Cgroup::create(hierarchies, path, resources) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 // Of a container of this id whose shim was killed.
-                Cgroup::open(hierarchies, &path).remove()?;
-                Cgroup::create(hierarchies, &path, resources)?
+                Cgroup::open(hierarchies, path).remove()?;
+                Cgroup::create(hierarchies, path, resources)?
             }
             made => made?,
         };
-        plan.cgroup_path = path.to_string_lossy().into_owned();
         for dir in group.dirs() {
             let mut flags = bits::JOIN | bits::REMOVE;
             if group.unified_dir() == Some(dir.as_path()) {
@@ -126,16 +132,32 @@ impl Host {
     }
 
     /// Shows the hierarchies at `step`'s target, as the container's cgroup namespace sees them.
+    ///
+    /// With a namespace of its own, the container's groups are bound: what a mount of the hierarchy would show, without
+    /// the kernel's walk over every group of the host that each such mount begins with.
     pub(super) fn mounts(&self, step: MountStep, plan: &mut LaunchPlan) {
-        let show = |shown: &Shown, target: Vec<u8>, flags: u32| MountStep {
-            kind: mount::FILESYSTEM,
-            flags: mount::IN_CONTAINER | flags,
-            attributes: step.attributes,
-            fstype: if shown.unified { "cgroup2" } else { "cgroup" }.to_owned(),
-            source: b"cgroup".to_vec(),
-            target,
-            options: shown.options.clone(),
-            ..MountStep::default()
+        let own = plan.namespaces & NEWCGROUP != 0 && !plan.cgroup_path.is_empty();
+        let group = own.then(|| plan.cgroup_path.trim_start_matches('/').to_owned());
+        let show = |shown: &Shown, target: Vec<u8>, flags: u32| match &group {
+            Some(group) => MountStep {
+                kind: mount::BIND,
+                flags,
+                attributes: step.attributes,
+                source: shown.point.join(group).into_os_string().into_encoded_bytes(),
+                propagation: MS_PRIVATE,
+                target,
+                ..MountStep::default()
+            },
+            None => MountStep {
+                kind: mount::FILESYSTEM,
+                flags: mount::IN_CONTAINER | flags,
+                attributes: step.attributes,
+                fstype: if shown.unified { "cgroup2" } else { "cgroup" }.to_owned(),
+                source: b"cgroup".to_vec(),
+                target,
+                options: shown.options.clone(),
+                ..MountStep::default()
+            },
         };
         if let [only] = &self.shown[..] {
             plan.mounts.push(show(only, step.target.clone(), mount::REAL_TARGET));
@@ -196,10 +218,10 @@ fn shown(table: &str) -> Vec<Shown> {
             .map(|option| option.split_once('=').unwrap_or((option, "")))
             .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
             .collect();
-        let name =
-            Path::new(point).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let point = PathBuf::from(cgroup::unescape(point));
+        let name = point.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if !list.iter().any(|known| known.unified == unified && (unified || known.options == options)) {
-            list.push(Shown { name, unified, options });
+            list.push(Shown { point, name, unified, options });
         }
     }
     list

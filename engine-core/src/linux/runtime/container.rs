@@ -182,7 +182,7 @@ impl Inner {
         let failed = |error| Error::from_io("create container", error).with("container", id);
         let (state_dir, run_dir) =
             (open_directory(&dirs.state).map_err(failed)?, open_directory(&dirs.run).map_err(failed)?);
-        self.cgroups.create(id, launch, &mut plan)?;
+        self.cgroups.create(launch, &mut plan)?;
         let spawned = plan.encode().and_then(|bytes| {
             spawn(&bytes, state_dir.as_fd(), run_dir.as_fd())
                 .map_err(|error| failed(error).with_message("the container's shim cannot be started"))

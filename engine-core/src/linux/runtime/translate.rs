@@ -16,6 +16,7 @@ use crate::linux::plan::LaunchPlan;
 use crate::linux::plan::format::option;
 
 const NEWNS: u64 = 0x0002_0000;
+pub(super) const NEWCGROUP: u64 = 0x0200_0000;
 const NEWUTS: u64 = 0x0400_0000;
 const NEWUSER: u64 = 0x1000_0000;
 pub(super) const NEWNET: u64 = 0x4000_0000;
@@ -24,7 +25,7 @@ pub(super) const NEWNET: u64 = 0x4000_0000;
 fn flag(kind: LinuxNamespaceType) -> Option<u64> {
     Some(match kind {
         LinuxNamespaceType::Mount => NEWNS,
-        LinuxNamespaceType::Cgroup => 0x0200_0000,
+        LinuxNamespaceType::Cgroup => NEWCGROUP,
         LinuxNamespaceType::Uts => NEWUTS,
         LinuxNamespaceType::Ipc => 0x0800_0000,
         LinuxNamespaceType::User => NEWUSER,
@@ -46,6 +47,7 @@ impl Inner {
         let mut plan = LaunchPlan {
             id: id.to_string(),
             boot_id: crate::linux::shim::boot_id().to_owned(),
+            cgroup_path: self.cgroups.path(id, launch)?,
             masked: linux.masked_paths().clone().unwrap_or_default(),
             read_only: linux.readonly_paths().clone().unwrap_or_default(),
             hostname: launch.oci.hostname().clone(),
