@@ -1,5 +1,6 @@
 //! The [`ImageStore`] contract: content, names, layers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -41,6 +42,13 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if it is to be unpacked and is no layer we know.
     async fn ingest(&self, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<Box<dyn Ingest>>;
+
+    /// Begins to write a layer whose digests are known only at its end, such as one that is being made or imported.
+    /// Its bytes are a tar archive, plain or compressed in a way the store knows, unpacked as they arrive and kept
+    /// as they came.
+    ///
+    /// Nothing is visible before [`LayerWriter::commit`]; dropping the writer removes what it wrote.
+    async fn create_layer(&self) -> Result<Box<dyn LayerWriter>>;
 
     /// Returns the size of a blob, or `None` if it is not there.
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>>;
@@ -93,6 +101,9 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the containers that have a root file system here.
     async fn rootfs_list(&self) -> Result<Vec<ContainerId>>;
 
+    /// Returns what is in the store, object by object, whether something reaches it or not.
+    async fn usage(&self) -> Result<StoreUsage>;
+
     /// Removes all content that nothing reaches.
     async fn collect_garbage(&self) -> Result<GarbageReport>;
 }
@@ -109,6 +120,39 @@ pub trait Ingest: fmt::Debug + Send {
 
     /// Checks size, digest and diff ID, and makes the content visible: blob and unpacked layer, or neither.
     async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// A layer on its way into a store, of which nothing is known yet.
+#[async_trait]
+pub trait LayerWriter: fmt::Debug + Send {
+    /// Adds `chunk`. Waits while the store is busy with earlier ones.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) as soon as the archive is malformed;
+    /// [`ResourceExhausted`](crate::ErrorKind::ResourceExhausted) if it passes a limit of the store;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if it is compressed in a way the store does not know.
+    async fn write(&mut self, chunk: Bytes) -> Result<()>;
+
+    /// Makes the layer visible, blob and unpacked files, or neither, and tells what it is called.
+    async fn commit(self: Box<Self>) -> Result<CreatedLayer>;
+}
+
+/// The names of a layer that was written by a [`LayerWriter`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct CreatedLayer {
+    /// Its blob, with the media type that its bytes show.
+    pub descriptor: Descriptor,
+    /// The digest of its archive without compression.
+    pub diff_id: Digest,
+}
+
+impl CreatedLayer {
+    /// Creates it from its two parts.
+    #[must_use]
+    pub fn new(descriptor: Descriptor, diff_id: Digest) -> Self {
+        Self { descriptor, diff_id }
+    }
 }
 
 /// Keeps content from being collected, until it is dropped.
@@ -137,6 +181,16 @@ pub struct ImageStoreCapabilities {
     pub shares_layers: bool,
     /// Why the store works in a slower way than it could, if so.
     pub degraded: Option<String>,
+}
+
+/// What a store holds, in bytes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct StoreUsage {
+    /// Each blob with its size.
+    pub blobs: BTreeMap<Digest, u64>,
+    /// Each unpacked layer by diff ID, with the size of its files' content.
+    pub layers: BTreeMap<Digest, u64>,
 }
 
 /// What a garbage collection removed.

@@ -56,6 +56,7 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod id;
+pub mod image_changes;
 pub mod image_config;
 pub mod image_store;
 pub mod io;

@@ -56,6 +56,10 @@ pub struct ImageIndex {
     pub media_type: String,
     /// The manifests, in the document's order.
     pub manifests: Vec<Descriptor>,
+    /// The manifest this one is about (referrers).
+    pub subject: Option<Descriptor>,
+    /// The artifact's type, if it is one.
+    pub artifact_type: Option<String>,
     /// Arbitrary metadata.
     pub annotations: BTreeMap<String, String>,
 }
@@ -135,12 +139,22 @@ impl Manifest {
             (_, true) if is_image => Err(wrong("an index has a config or layers".to_owned())),
             (_, true) => {
                 let manifests = raw.manifests.ok_or_else(|| wrong("it lists no manifests".to_owned()))?;
-                Ok(Self::Index(ImageIndex { media_type, manifests, annotations }))
+                let (subject, artifact_type) = (raw.subject, raw.artifact_type);
+                Ok(Self::Index(ImageIndex { media_type, manifests, subject, artifact_type, annotations }))
             }
             _ => Err(Error::new(ErrorKind::Unsupported, "parse manifest")
                 .with("media type", media_type)
                 .with_message("this type of manifest is unknown")),
         }
+    }
+}
+
+impl ImageManifest {
+    /// Returns whether it is an image that containers can be made of, and no artifact: whether its layers are layers of
+    /// a file system.
+    #[must_use]
+    pub fn is_container_image(&self) -> bool {
+        matches!(self.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
     }
 }
 
@@ -230,6 +244,8 @@ mod tests {
                 with(Platform::new("linux", "arm", Some("v7"))),
                 with(Platform::new("linux", "amd64", None)),
             ],
+            subject: None,
+            artifact_type: None,
             annotations: BTreeMap::new(),
         };
         let pick = |text: &str| {

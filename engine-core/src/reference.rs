@@ -13,6 +13,8 @@ use crate::error::{Error, ErrorKind};
 
 /// The registry that a name without a host belongs to.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
+/// The registry of images that have no name; no host can be called so.
+const DANGLING: &str = "dangling.invalid";
 
 /// A normalised image reference: registry, repository, and a tag, a digest or both.
 #[derive(Clone, Eq, Hash, PartialEq, Ord, PartialOrd, Serialize, Deserialize)]
@@ -70,6 +72,23 @@ impl Reference {
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
+    /// Returns the name an image keeps when it has lost its last one: of no registry (RFC 2606), by digest.
+    #[must_use]
+    pub fn dangling(digest: Digest) -> Self {
+        Self {
+            registry: DANGLING.to_owned(),
+            repository: "image".to_owned(),
+            tag: None,
+            digest: Some(digest),
+        }
+    }
+
+    /// Returns whether this is no name that anybody gave: see [`dangling`](Self::dangling).
+    #[must_use]
+    pub fn is_dangling(&self) -> bool {
+        self.registry == DANGLING
     }
 
     /// Returns the repository in the form people write: `alpine`, `user/app`, `localhost:5000/app`.

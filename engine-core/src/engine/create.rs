@@ -69,6 +69,15 @@ impl Engine {
         let target = self.find_image(image).await?;
         let platform = spec.platform.clone().unwrap_or_else(Platform::host);
         let found = self.load_image(&target, &platform, &[]).await?;
+        if !found.contents.is_container_image() {
+            return Err(Error::new(ErrorKind::Unsupported, "create container")
+                .with("image", image)
+                .with_message("it is an artifact, which has no root file system"));
+        }
+        // What is for this host was unpacked when it came.
+        if found.platform() != Platform::host() {
+            self.unpack_missing(&found).await?;
+        }
         let id = ContainerId::random();
         let anonymous_volumes = self.make_volumes(&mut spec).await?;
         let wished_name = spec.name.clone();

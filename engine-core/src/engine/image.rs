@@ -57,8 +57,10 @@ impl Image {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ImageSummary {
-    /// The name.
+    /// The name; of an image that has none, [`Reference::dangling`].
     pub reference: Reference,
+    /// Whether the image has no name.
+    pub dangling: bool,
     /// What it points at.
     pub target: Descriptor,
     /// The image's id, if content for this host's platform is here.

@@ -1,17 +1,17 @@
-//! Images in the store: find, list, tag, remove, import.
+//! Images in the store: find, list, tag.
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use crate::descriptor::{Descriptor, media_type};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image_config::{History, ImageConfig, RootFs};
+use crate::image_config::ImageConfig;
 use crate::manifest::{MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::image::{Image, ImageSummary, ImportOptions, RemovedImage};
+use super::image::{Image, ImageSummary};
 use super::{Engine, pull};
 
 impl Engine {
@@ -38,7 +38,7 @@ impl Engine {
     /// # Errors
     /// What the store says.
     pub async fn images(&self) -> Result<Vec<ImageSummary>> {
-        let names = self.inner.images.names().await?;
+        let names = self.image_names().await?;
         let mut list = Vec::with_capacity(names.len());
         for (reference, target) in &names {
             let image = match self.load_image(target, &Platform::host(), &[]).await {
@@ -48,6 +48,7 @@ impl Engine {
             };
             list.push(ImageSummary {
                 reference: reference.clone(),
+                dangling: reference.is_dangling(),
                 target: target.clone(),
                 id: image.as_ref().map(|i| i.id().clone()),
                 created: image.as_ref().map(|i| i.config.created.clone()).unwrap_or_default(),
@@ -70,110 +71,7 @@ impl Engine {
         }
         let _lease = self.inner.images.lease().await?;
         let target = self.find_image(source).await?;
-        self.inner.images.set_name(name, &target).await
-    }
-
-    /// Removes the name `name`, or every name of the image with that id, and content nothing else needs.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] if a container uses the image and this is its last
-    /// name, or if an id has several names: `force` removes the names all the same, and content that
-    /// containers use stays until they go.
-    pub async fn remove_image(&self, name: &str, force: bool) -> Result<RemovedImage> {
-        let conflict = |why: String, hint: &'static str| {
-            Error::new(ErrorKind::Conflict, "remove image")
-                .with("image", name)
-                .with_message(why)
-                .with_hint(hint)
-        };
-        let names = self.inner.images.names().await?;
-        let target = self.find_image(name).await?;
-        let of_target: Vec<&Reference> =
-            names.iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n).collect();
-        let by_name = name.parse::<Reference>().ok().filter(|reference| of_target.contains(&reference));
-        let doomed: Vec<Reference> = match by_name {
-            Some(reference) => vec![reference],
-            None if of_target.len() > 1 && !force => {
-                return Err(conflict(
-                    "it has several names".to_owned(),
-                    "remove each name, or force the removal of all",
-                ));
-            }
-            None => of_target.iter().map(|n| (*n).clone()).collect(),
-        };
-        if doomed.len() == of_target.len() && !force {
-            let manifest = match self.load_image(&target, &Platform::host(), &[]).await {
-                Ok(image) => image.manifest.digest,
-                // Nothing for this host is here, or it is damaged: no container can be using it.
-                Err(_) => target.digest.clone(),
-            };
-            if let Some(user) = self.inner.records.all().await?.iter().find(|r| r.data.manifest == manifest) {
-                return Err(conflict(
-                    format!("container {} uses it", user.id.short()),
-                    "remove the container first, or force the removal of the name",
-                ));
-            }
-        }
-        let mut removed = RemovedImage::default();
-        for reference in doomed {
-            if self.inner.images.remove_name(&reference).await? {
-                removed.untagged.push(reference);
-            }
-        }
-        removed.deleted = self.inner.images.collect_garbage().await?.blobs;
-        Ok(removed)
-    }
-
-    /// Makes an image of one layer from an uncompressed tar archive and gives it `name`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`] if `archive` is no tar archive.
-    pub async fn import(&self, name: &Reference, archive: Bytes, options: ImportOptions) -> Result<Image> {
-        let _lease = self.inner.images.lease().await?;
-        let layer = Descriptor::of(media_type::OCI_LAYER, &archive);
-        let created = options.created.map(crate::time::rfc3339);
-        let platform = options.platform.unwrap_or_else(Platform::host);
-        let config = ImageConfig {
-            created: created.clone().unwrap_or_default(),
-            architecture: platform.architecture.clone(),
-            os: platform.os.clone(),
-            variant: platform.variant.clone(),
-            config: options.config,
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.digest.clone()] },
-            history: vec![History { created, comment: options.comment, ..History::default() }],
-            ..ImageConfig::default()
-        };
-        let config_bytes = to_json(&config)?;
-        let config = Descriptor::of(media_type::OCI_CONFIG, &config_bytes);
-        let manifest_bytes = to_json(&serde_json::json!({
-            "schemaVersion": 2,
-            "mediaType": media_type::OCI_MANIFEST,
-            "config": config,
-            "layers": [layer],
-        }))?;
-        let manifest = Descriptor::of(media_type::OCI_MANIFEST, &manifest_bytes);
-        if !self.inner.images.has_layer(&layer.digest).await?
-            || self.inner.images.blob_size(&layer.digest).await?.is_none()
-        {
-            let mut ingest = self.inner.images.ingest(&layer, Some(&layer.digest)).await?;
-            let mut rest = archive;
-            while !rest.is_empty() {
-                ingest.write(rest.split_to(rest.len().min(1 << 16))).await?;
-            }
-            ingest.commit().await?;
-        }
-        self.put_blob(&config, config_bytes).await?;
-        self.put_blob(&manifest, manifest_bytes).await?;
-        self.inner.images.set_name(name, &manifest).await?;
-        self.image(&name.to_string()).await
-    }
-
-    /// Removes all content that no name and no container needs, and returns how many bytes that freed.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn collect_garbage(&self) -> Result<u64> {
-        Ok(self.inner.images.collect_garbage().await?.bytes)
+        self.set_image_name(name, &target).await
     }
 
     /// Finds what a user means by `name`.
@@ -251,9 +149,29 @@ impl Engine {
                 .with("digest", &manifest.digest)
                 .with_message("an index within an index leads to no image"));
         };
-        let config = ImageConfig::parse(&self.read_blob(&contents.config, MAX_CONFIG_SIZE).await?)?;
-        let names = names.iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n.clone()).collect();
+        // An artifact's configuration is anything.
+        let config = if contents.is_container_image() {
+            ImageConfig::parse(&self.read_blob(&contents.config, MAX_CONFIG_SIZE).await?)?
+        } else {
+            ImageConfig::default()
+        };
+        let names = names
+            .iter()
+            .filter(|(name, known)| known.digest == target.digest && !name.is_dangling())
+            .map(|(name, _)| name.clone())
+            .collect();
         Ok(Image { target: target.clone(), manifest, contents, config, names })
+    }
+
+    /// Unpacks the layers of an image that are here as blobs alone: those of another platform, when somebody wants it.
+    pub(super) async fn unpack_missing(&self, image: &Image) -> Result<()> {
+        let store = &self.inner.images;
+        for (layer, diff_id) in image.contents.layers.iter().zip(image.diff_ids()) {
+            if !store.has_layer(diff_id).await? {
+                store.unpack(layer, diff_id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a small blob whole and checks it against its descriptor.
@@ -286,8 +204,4 @@ impl Engine {
         ingest.write(bytes.into()).await?;
         ingest.commit().await
     }
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| Error::new(ErrorKind::Other, "write image").with_source(e))
 }

@@ -5,13 +5,19 @@
 //! picked in `defaults`.
 
 mod builder;
+mod closure;
 mod container;
 mod containers;
 mod create;
 mod defaults;
 mod diagnose;
+mod history;
 mod image;
+mod image_names;
+mod image_remove;
+mod image_usage;
 mod images;
+mod import;
 mod launch;
 mod names;
 mod operation;
@@ -30,7 +36,10 @@ use std::sync::Arc;
 pub use builder::EngineBuilder;
 pub use container::{Container, ContainerInfo, RemoveOptions};
 pub use diagnose::{Check, Diagnosis, Verdict};
+pub use history::HistoryEntry;
 pub use image::{Image, ImageSummary, ImportOptions, RemovedImage};
+pub use image_remove::{ImagePruneOptions, PrunedImages};
+pub use image_usage::{ImageUsage, ImagesUsage};
 pub use operation::Operation;
 pub use pull::{LayerProgress, PullEvent, PullOptions};
 pub use push::{PushEvent, PushOptions};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::descriptor::{Descriptor, media_type};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_config::ImageConfig;
@@ -148,9 +148,7 @@ impl Engine {
         };
         let config_bytes = self.fetch_small(reference, &contents.config).await?;
         // An artifact has layers that are no file systems, and a configuration that is none of ours.
-        let is_image =
-            matches!(contents.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
-        let diff_ids = if is_image {
+        let diff_ids = if contents.is_container_image() {
             let config = ImageConfig::parse(&config_bytes)?;
             let diff_ids = config.rootfs.diff_ids;
             if diff_ids.len() != contents.layers.len() {
@@ -188,7 +186,7 @@ impl Engine {
         self.put_blob(&target, target_bytes).await?;
         let unchanged = store.resolve_name(reference).await?.is_some_and(|old| old.digest == target.digest);
         if !unchanged {
-            store.set_name(reference, &target).await?;
+            self.set_image_name(reference, &target).await?;
         }
         progress.report(PullEvent::Done { target: target.clone(), unchanged });
         let names = store.names().await?;

@@ -13,7 +13,9 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::image_config::ImageConfig;
-use crate::image_store::{GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, Lease};
+use crate::image_store::{
+    CreatedLayer, GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
+};
 use crate::io::ByteStream;
 use crate::manifest::Manifest;
 use crate::mount::Mount;
@@ -106,6 +108,11 @@ impl ImageStore for MemoryImageStore {
         }))
     }
 
+    async fn create_layer(&self) -> Result<Box<dyn LayerWriter>> {
+        self.faults.check("image_store.create_layer", "").await?;
+        Ok(Box::new(MemoryLayerWriter { store: self.clone(), bytes: BytesMut::new() }))
+    }
+
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         self.faults.check("image_store.blob_size", digest).await?;
         Ok(lock(&self.content).blobs.get(digest).map(|bytes| bytes.len() as u64))
@@ -191,6 +198,15 @@ impl ImageStore for MemoryImageStore {
     async fn rootfs_list(&self) -> Result<Vec<ContainerId>> {
         self.faults.check("image_store.rootfs_list", "").await?;
         Ok(lock(&self.content).rootfs.keys().cloned().collect())
+    }
+
+    async fn usage(&self) -> Result<StoreUsage> {
+        self.faults.check("image_store.usage", "").await?;
+        let content = lock(&self.content);
+        let sizes = |map: &BTreeMap<Digest, Bytes>| {
+            map.iter().map(|(digest, bytes)| (digest.clone(), bytes.len() as u64)).collect()
+        };
+        Ok(StoreUsage { blobs: sizes(&content.blobs), layers: sizes(&content.layers) })
     }
 
     async fn collect_garbage(&self) -> Result<GarbageReport> {
@@ -321,6 +337,38 @@ impl Ingest for MemoryIngest {
         }
         content.blobs.entry(descriptor.digest).or_insert(bytes);
         Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLayerWriter {
+    store: MemoryImageStore,
+    bytes: BytesMut,
+}
+
+#[async_trait]
+impl LayerWriter for MemoryLayerWriter {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.store.faults.check("image_store.write", "").await?;
+        self.bytes.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<CreatedLayer> {
+        let Self { store, bytes } = *self;
+        store.faults.check("image_store.commit", "").await?;
+        if matches!(bytes[..], [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..]) {
+            return Err(Error::new(ErrorKind::Unsupported, "store layer")
+                .with_message("this store decompresses nothing"));
+        }
+        let descriptor = Descriptor::of(media_type::OCI_LAYER, &bytes);
+        let diff_id = descriptor.digest.clone();
+        check_layer(&descriptor, &diff_id, &bytes)?;
+        let bytes = bytes.freeze();
+        let mut content = lock(&store.content);
+        content.layers.entry(diff_id.clone()).or_insert_with(|| bytes.clone());
+        content.blobs.entry(diff_id.clone()).or_insert(bytes);
+        Ok(CreatedLayer::new(descriptor, diff_id))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
 use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
-use crate::image_store::ImageStore;
+use crate::image_store::{CreatedLayer, ImageStore, StoreUsage};
 use crate::reference::Reference;
 
 /// Runs every promise, each on what `factory` makes anew.
@@ -37,6 +37,10 @@ where
         malformed_archive_is_corrupt(&*subject.first);
         unknown_layer_type_is_unsupported(&*subject.first);
         stored_blob_is_unpacked(&*subject.first);
+        created_layer_is_named_by_its_bytes(&*subject.first);
+        dropped_layer_leaves_nothing(&*subject.first);
+        malformed_created_layer_is_corrupt(&*subject.first);
+        usage_is_what_is_there(&*subject.first);
         same_layer_at_once_is_ok(&*subject.first, &*subject.second);
         names_point_where_they_were_set(&*subject.first);
         name_of_nothing_is_refused(&*subject.first);
@@ -64,6 +68,7 @@ where
     run_promises!(suite, factory, |subject|
         wrong_diff_id_of_a_compressed_layer_is_corrupt(&*subject.first);
         cut_compression_is_corrupt(&*subject.first);
+        created_layer_may_be_compressed(&*subject.first);
     );
     suite.finish();
 }
@@ -284,6 +289,70 @@ pub async fn stored_blob_is_unpacked(store: &dyn ImageStore) {
     unpack().await.expect("unpack");
     assert!(has_layer(store, &layer).await);
     unpack().await.expect("unpack again");
+}
+
+async fn create(store: &dyn ImageStore, bytes: &Bytes, piece: usize) -> Result<CreatedLayer> {
+    let mut writer = store.create_layer().await?;
+    for chunk in bytes.chunks(piece) {
+        writer.write(Bytes::copy_from_slice(chunk)).await?;
+    }
+    writer.commit().await
+}
+
+/// Promise: a layer that was written without knowing its digests is named by its bytes, and is there as any other.
+pub async fn created_layer_is_named_by_its_bytes(store: &dyn ImageStore) {
+    let layer = layer("made here");
+    let created = create(store, &layer.bytes, 300).await.expect("create");
+    assert_eq!((&created.descriptor, &created.diff_id), (&layer.descriptor, &layer.diff_id));
+    assert!(has_layer(store, &layer).await);
+    assert_eq!(read(store, &layer.descriptor.digest, 0).await.expect("read"), layer.bytes);
+    assert_eq!(create(store, &layer.bytes, 1000).await.expect("create again"), created);
+}
+
+/// Promise: a layer that is created from gzip is kept as it came, under the diff ID of its archive.
+pub async fn created_layer_may_be_compressed(store: &dyn ImageStore) {
+    let layer = SampleLayer::gzip(&tar(&[("file", b"compressed")]));
+    let created = create(store, &layer.bytes, 100).await.expect("create");
+    assert_eq!((&created.descriptor, &created.diff_id), (&layer.descriptor, &layer.diff_id));
+    assert!(has_layer(store, &layer).await);
+    let xz = Bytes::from_static(b"\xfd7zXZ\0 and so on");
+    assert_kind(create(store, &xz, 100).await, &[ErrorKind::Unsupported], "create from xz");
+}
+
+/// Promise: a layer whose writer is dropped was never there.
+pub async fn dropped_layer_leaves_nothing(store: &dyn ImageStore) {
+    let layer = layer("given up");
+    let mut writer = store.create_layer().await.expect("create");
+    writer.write(layer.bytes.clone()).await.expect("write");
+    drop(writer);
+    assert!(!has_layer(store, &layer).await);
+    assert!(!has_blob(store, &layer.descriptor.digest).await);
+    assert_eq!(store.usage().await.expect("usage"), StoreUsage::default());
+}
+
+/// Promise: what is no archive becomes no layer.
+pub async fn malformed_created_layer_is_corrupt(store: &dyn ImageStore) {
+    let whole = tar(&[("file", &[b'x'; 3000])]);
+    for bytes in [&whole[..1500], &[b'x'; 2048]] {
+        let made = create(store, &Bytes::copy_from_slice(bytes), 512).await;
+        assert_kind(made, &[ErrorKind::Corrupt], "create");
+    }
+    assert_eq!(store.usage().await.expect("usage"), StoreUsage::default());
+}
+
+/// Promise: usage lists each blob and each unpacked layer once, with its size.
+pub async fn usage_is_what_is_there(store: &dyn ImageStore) {
+    let image = SampleImage::new("measured");
+    write_image(store, &image).await;
+    let usage = store.usage().await.expect("usage");
+    let mut blobs: Vec<(&Digest, u64)> =
+        image.layers.iter().map(|layer| (&layer.descriptor.digest, layer.descriptor.size)).collect();
+    blobs.extend([(&image.config.digest, image.config.size), (&image.manifest.digest, image.manifest.size)]);
+    blobs.sort();
+    assert_eq!(usage.blobs.iter().map(|(digest, size)| (digest, *size)).collect::<Vec<_>>(), blobs);
+    let mut diff_ids = image.diff_ids();
+    diff_ids.sort();
+    assert_eq!(usage.layers.keys().cloned().collect::<Vec<_>>(), diff_ids);
 }
 
 /// Promise: two that write or unpack the same layer both succeed.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
+use crate::descriptor::media_type::Compression;
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
@@ -28,8 +29,20 @@ impl<R: BufRead> Decoder<R> {
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 Self::Zstd(Box::new(ZstdReader::new(source, max_window)))
             }
+            [0xfd, b'7', b'z', b'X', ..] | [b'B', b'Z', b'h', ..] => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "it is compressed by xz or bzip2"));
+            }
             _ => Self::Plain(source),
         })
+    }
+
+    /// How the source is compressed.
+    pub(super) fn compression(&self) -> Compression {
+        match self {
+            Self::Plain(_) => Compression::None,
+            Self::Gzip(_) => Compression::Gzip,
+            Self::Zstd(_) => Compression::Zstd,
+        }
     }
 
     /// The reader beneath.

@@ -16,7 +16,7 @@ use crate::database::Durability;
 use crate::digest::{Digest, DigestAlgorithm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_config::ImageConfig;
-use crate::image_store::GarbageReport;
+use crate::image_store::{GarbageReport, StoreUsage};
 use crate::manifest::{MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE};
 
 /// The digests a manifest or an index names, whatever else it says: reading leniently keeps too much, never
@@ -86,8 +86,7 @@ impl Shared {
                 report.bytes += info.filter(|info| info.has_files).map_or(0, |info| info.bytes);
                 fs::rename(dir.join(&name), path).map_err(|e| failed(e, &dir))?;
                 trash.push(temporary);
-                let algorithm = if name.len() == 64 { "sha256" } else { "sha512" };
-                report.layers.extend(format!("{algorithm}:{name}").parse::<Digest>().ok());
+                report.layers.extend(diff_id_of(&name));
             }
             Ok(())
         });
@@ -96,6 +95,29 @@ impl Shared {
             session.discard(&name);
         }
         outcome.map(|()| report)
+    }
+
+    /// Lists all content with its size.
+    pub(super) fn usage(&self) -> Result<StoreUsage> {
+        let mut usage = StoreUsage::default();
+        for algorithm in [DigestAlgorithm::Sha256, DigestAlgorithm::Sha512] {
+            let dir = self.layout.blob_dir(algorithm);
+            for name in list(&dir)? {
+                let Ok(digest) = format!("{}:{name}", algorithm.as_str()).parse() else { continue };
+                // One that was collected meanwhile is not there.
+                if let Some(size) = self.blob_size(&digest)? {
+                    usage.blobs.insert(digest, size);
+                }
+            }
+        }
+        let dir = self.layout.layers();
+        for name in list(&dir)? {
+            let info = super::layer::LayerInfo::read(&dir.join(&name)).map_err(|e| failed(e, &dir))?;
+            if let (Some(info), Some(diff_id)) = (info, diff_id_of(&name)) {
+                usage.layers.insert(diff_id, if info.has_files { info.bytes } else { 0 });
+            }
+        }
+        Ok(usage)
     }
 
     fn mark(&self, image: &Digest, marked: &mut Marked) -> Result<()> {
@@ -142,6 +164,12 @@ impl Shared {
             Err(e) => Err(e),
         }
     }
+}
+
+/// The diff ID that a layer's directory is named by.
+fn diff_id_of(name: &str) -> Option<Digest> {
+    let algorithm = if name.len() == 64 { "sha256" } else { "sha512" };
+    format!("{algorithm}:{name}").parse().ok()
 }
 
 fn list(dir: &Path) -> Result<Vec<String>> {

@@ -16,13 +16,14 @@ use tokio::task::JoinHandle;
 use super::input::Input;
 use super::layer::{Fingerprint, LayerInfo};
 use super::layout::{Session, lost};
-use super::pipeline::{self, Target};
+use super::pipeline::{self, Target, Unpacking};
 use super::store::{Driver, Shared};
 use super::unpack::Whiteouts;
+use crate::descriptor::media_type::Compression;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image_store::Ingest;
+use crate::image_store::{CreatedLayer, Ingest, LayerWriter};
 
 /// Chunks that wait for the worker, and KiB in them: whoever reads from a network decides how large they are.
 const QUEUE: usize = 32;
@@ -34,11 +35,11 @@ enum Message {
     Finish,
 }
 
-/// [`Ingest`] of a [`LocalImageStore`](super::LocalImageStore).
-pub(super) struct LocalIngest {
+/// [`Ingest`] of a [`LocalImageStore`](super::LocalImageStore), and its [`LayerWriter`]: they differ in what comes out.
+pub(super) struct LocalIngest<T = ()> {
     sender: Option<mpsc::Sender<Message>>,
     room: Arc<Semaphore>,
-    worker: Option<JoinHandle<Result<()>>>,
+    worker: Option<JoinHandle<Result<T>>>,
 }
 
 impl LocalIngest {
@@ -52,14 +53,29 @@ impl LocalIngest {
                 .with("media type", &descriptor.media_type)
                 .with_message("this type of layer is unknown"));
         }
-        let (sender, mut receiver) = mpsc::channel(QUEUE);
         let (descriptor, diff_id) = (descriptor.clone(), diff_id.cloned());
+        Ok(Self::spawn(move |next| shared.receive(&descriptor, diff_id.as_ref(), next)))
+    }
+}
+
+impl LocalIngest<CreatedLayer> {
+    /// Begins to write a layer of which nothing is known.
+    pub(super) fn create(shared: Arc<Shared>) -> Self {
+        Self::spawn(move |next| shared.receive_layer(next))
+    }
+}
+
+impl<T: Send + 'static> LocalIngest<T> {
+    fn spawn(
+        work: impl FnOnce(&mut dyn FnMut() -> Result<Option<Bytes>>) -> Result<T> + Send + 'static,
+    ) -> Self {
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
         let span = tracing::Span::current();
         let worker = tokio::task::spawn_blocking(move || {
             let _entered = span.entered();
             // The room a chunk takes is free again when the one after it is asked for.
             let mut taken = None;
-            let next = || {
+            let mut next = || {
                 drop(taken.take());
                 match receiver.blocking_recv() {
                     Some(Message::Chunk(chunk, room)) => {
@@ -70,23 +86,20 @@ impl LocalIngest {
                     None => Err(Error::new(ErrorKind::Canceled, "receive blob")),
                 }
             };
-            shared.receive(&descriptor, diff_id.as_ref(), next)
+            work(&mut next)
         });
         let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
-        Ok(Self { sender: Some(sender), room, worker: Some(worker) })
+        Self { sender: Some(sender), room, worker: Some(worker) }
     }
 
-    async fn outcome(&mut self) -> Result<()> {
+    async fn outcome(&mut self) -> Result<T> {
         match self.worker.take() {
             Some(worker) => worker.await.unwrap_or_else(|_| Err(lost("receive blob"))),
             None => Err(lost("receive blob")),
         }
     }
-}
 
-#[async_trait]
-impl Ingest for LocalIngest {
-    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+    async fn send(&mut self, chunk: Bytes) -> Result<()> {
         if chunk.is_empty() {
             return Ok(());
         }
@@ -100,10 +113,10 @@ impl Ingest for LocalIngest {
             return Ok(());
         }
         self.sender = None;
-        self.outcome().await.and_then(|()| Err(lost("receive blob")))
+        self.outcome().await.and_then(|_| Err(lost("receive blob")))
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<()> {
+    async fn finish(mut self) -> Result<T> {
         if let Some(sender) = self.sender.take() {
             // A worker that is gone has an error to tell.
             let _ = sender.send(Message::Finish).await;
@@ -112,7 +125,29 @@ impl Ingest for LocalIngest {
     }
 }
 
-impl std::fmt::Debug for LocalIngest {
+#[async_trait]
+impl Ingest for LocalIngest {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.send(chunk).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.finish().await
+    }
+}
+
+#[async_trait]
+impl LayerWriter for LocalIngest<CreatedLayer> {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.send(chunk).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<CreatedLayer> {
+        self.finish().await
+    }
+}
+
+impl<T> std::fmt::Debug for LocalIngest<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LocalIngest")
     }
@@ -149,19 +184,19 @@ impl Shared {
         let session = self.session()?;
         let blob = Temporary::new(&session, "blob");
         let fail = |e| Error::from_io("write blob", e).with("digest", &descriptor.digest);
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&blob.path);
-        let mut input = Input::new(descriptor, Some(file.map_err(fail)?), next);
+        let file = private_file(&blob.path).map_err(fail)?;
+        let mut input = Input::new(descriptor, Some(file), next);
         let layer = match diff_id {
-            Some(diff_id) if self.layer_info(diff_id)?.is_none() => {
-                Some(self.unpack_input(&mut input, diff_id, &session, &descriptor.digest)?)
-            }
+            Some(diff_id) if self.layer_info(diff_id)?.is_none() => Some(
+                self.unpack_input(&mut input, Some(diff_id), &session)
+                    .map_err(|e| e.with("layer", &descriptor.digest))?,
+            ),
             _ => None,
         };
-        let file = input.finish()?.ok_or_else(|| lost("receive blob"))?;
+        let file = input.finish()?.0.ok_or_else(|| lost("receive blob"))?;
         let print = Fingerprint::of(&file.metadata().map_err(fail)?);
-        if let Some((layer, info)) = &layer {
-            let info = LayerInfo { blob: Some((descriptor.digest.clone(), print)), ..info.clone() };
-            info.write(&layer.path).map_err(fail)?;
+        if let Some(layer) = &layer {
+            layer.describe(&descriptor.digest, print).map_err(fail)?;
             self.layout.sync()?;
         } else if descriptor.size > 1 << 20 {
             self.layout.sync()?;
@@ -171,11 +206,35 @@ impl Shared {
         drop(file);
         fs::rename(&blob.path, self.layout.blob(&descriptor.digest)).map_err(fail)?;
         self.set_verified(&descriptor.digest, true);
-        if let (Some((layer, _)), Some(diff_id)) = (&layer, diff_id) {
-            self.publish_layer(&layer.path, diff_id)?;
+        if let (Some(layer), Some(diff_id)) = (&layer, diff_id) {
+            self.publish_layer(&layer.files.path, diff_id)?;
         }
         self.unsynced.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes in a layer of which nothing is known, and commits it.
+    fn receive_layer(&self, next: impl FnMut() -> Result<Option<Bytes>>) -> Result<CreatedLayer> {
+        let session = self.session()?;
+        let blob = Temporary::new(&session, "blob");
+        let fail = |e| Error::from_io("write layer", e);
+        let file = private_file(&blob.path).map_err(fail)?;
+        let mut input = Input::unknown(file, self.options.max_layer_bytes, next);
+        let layer = self.unpack_input(&mut input, None, &session)?;
+        let (file, digest, size) = input.finish()?;
+        let print = Fingerprint::of(&file.ok_or_else(|| lost("write layer"))?.metadata().map_err(fail)?);
+        layer.describe(&digest, print).map_err(fail)?;
+        self.layout.sync()?;
+        fs::rename(&blob.path, self.layout.blob(&digest)).map_err(fail)?;
+        self.set_verified(&digest, true);
+        self.publish_layer(&layer.files.path, &layer.diff_id)?;
+        self.unsynced.store(true, Ordering::Release);
+        let media_type = match layer.compression {
+            Compression::Gzip => media_type::OCI_LAYER_GZIP,
+            Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+            _ => media_type::OCI_LAYER,
+        };
+        Ok(CreatedLayer::new(Descriptor::new(media_type, digest, size), layer.diff_id))
     }
 
     /// Unpacks a layer whose blob is here.
@@ -195,13 +254,14 @@ impl Shared {
         let print = Fingerprint::of(&file.metadata().map_err(fail)?);
         // The blob's own digest is checked on the way, so this is also its first use.
         let mut input = Input::from_file(descriptor, file);
-        let (layer, info) = self.unpack_input(&mut input, diff_id, &session, &descriptor.digest)?;
+        let layer = self
+            .unpack_input(&mut input, Some(diff_id), &session)
+            .map_err(|e| e.with("layer", &descriptor.digest))?;
         input.finish()?;
         self.set_verified(&descriptor.digest, true);
-        let info = LayerInfo { blob: Some((descriptor.digest.clone(), print)), ..info };
-        info.write(&layer.path).map_err(fail)?;
+        layer.describe(&descriptor.digest, print).map_err(fail)?;
         self.layout.sync()?;
-        self.publish_layer(&layer.path, diff_id)?;
+        self.publish_layer(&layer.files.path, diff_id)?;
         self.unsynced.store(true, Ordering::Release);
         Ok(())
     }
@@ -209,25 +269,24 @@ impl Shared {
     fn unpack_input(
         &self,
         input: &mut Input<'_>,
-        diff_id: &Digest,
+        diff_id: Option<&Digest>,
         session: &Arc<Session>,
-        blob: &Digest,
-    ) -> Result<(Temporary, LayerInfo)> {
-        let layer = Temporary::new(session, "layer");
-        let fail = |e| Error::from_io("unpack layer", e).with("digest", blob);
-        DirBuilder::new().mode(0o700).create(&layer.path).map_err(fail)?;
+    ) -> Result<Unpacked> {
+        let files = Temporary::new(session, "layer");
+        let fail = |e| Error::from_io("unpack layer", e);
+        DirBuilder::new().mode(0o700).create(&files.path).map_err(fail)?;
         let overlay = matches!(self.driver()?, Driver::Overlay);
         let target = if overlay {
-            let fs_path = layer.path.join("fs");
+            let fs_path = files.path.join("fs");
             let root = make_root(&fs_path).map_err(fail)?;
             let scratch = session.fd().try_clone().map_err(fail)?;
             Target::Directory { root, scratch, whiteouts: Whiteouts::Overlay }
         } else {
             Target::Check
         };
-        let summary =
-            pipeline::run(input, diff_id, target, &self.options).map_err(|e| e.with("layer", blob))?;
-        Ok((layer, LayerInfo::new(summary, None, overlay)))
+        let Unpacking { summary, diff_id, compression } =
+            pipeline::run(input, diff_id, target, &self.options)?;
+        Ok(Unpacked { files, info: LayerInfo::new(summary, None, overlay), diff_id, compression })
     }
 
     /// Renames a layer to its place. If another process was faster, its layer stays.
@@ -267,6 +326,26 @@ impl Shared {
         let fits = info.has_files == matches!(self.driver()?, Driver::Overlay);
         Ok(fits.then_some(info))
     }
+}
+
+/// A layer that lies unpacked in a temporary directory.
+struct Unpacked {
+    files: Temporary,
+    info: LayerInfo,
+    diff_id: Digest,
+    compression: Compression,
+}
+
+impl Unpacked {
+    /// Writes its `info` file, which names the blob it came from.
+    fn describe(&self, blob: &Digest, print: Fingerprint) -> io::Result<()> {
+        let info = LayerInfo { blob: Some((blob.clone(), print)), ..self.info.clone() };
+        info.write(&self.files.path)
+    }
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Makes a layer's root directory, mode 0755 until an entry says otherwise.

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read, Write as _};
 use bytes::{Buf as _, Bytes};
 
 use crate::descriptor::Descriptor;
-use crate::digest::DigestHasher;
+use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Hands out a blob's bytes to a decoder and checks them against a descriptor as they pass.
@@ -19,7 +19,10 @@ pub(super) struct Input<'a> {
     file: Option<File>,
     current: Bytes,
     hasher: DigestHasher,
-    descriptor: &'a Descriptor,
+    /// What the bytes must be; `None` if that is to be found out.
+    descriptor: Option<&'a Descriptor>,
+    /// The most bytes that are taken in.
+    limit: u64,
     received: u64,
     ended: bool,
     failure: Option<Error>,
@@ -36,7 +39,23 @@ impl<'a> Input<'a> {
             file,
             current: Bytes::new(),
             hasher: DigestHasher::new(descriptor.digest.algorithm()),
-            descriptor,
+            descriptor: Some(descriptor),
+            limit: descriptor.size,
+            received: 0,
+            ended: false,
+            failure: None,
+        }
+    }
+
+    /// Takes in bytes of which nothing is known, at most `limit` of them.
+    pub(super) fn unknown(file: File, limit: u64, next: impl FnMut() -> Result<Option<Bytes>> + 'a) -> Self {
+        Self {
+            next: Box::new(next),
+            file: Some(file),
+            current: Bytes::new(),
+            hasher: DigestHasher::new(DigestAlgorithm::Sha256),
+            descriptor: None,
+            limit,
             received: 0,
             ended: false,
             failure: None,
@@ -74,20 +93,22 @@ impl<'a> Input<'a> {
         self.failure.take()
     }
 
-    /// Takes in what is left, checks the digest and returns the blob file.
-    pub(super) fn finish(mut self) -> Result<Option<File>> {
+    /// Takes in what is left, checks the digest and returns the blob file with its digest and size.
+    pub(super) fn finish(mut self) -> Result<(Option<File>, Digest, u64)> {
         while !self.ended {
             if let Err(error) = self.pull() {
                 return Err(self.failure.unwrap_or_else(|| Error::from_io("receive blob", error)));
             }
         }
         let digest = self.hasher.finish();
-        if digest != self.descriptor.digest {
+        if let Some(descriptor) = self.descriptor
+            && digest != descriptor.digest
+        {
             return Err(Error::new(ErrorKind::Corrupt, "receive blob")
-                .with("digest", &self.descriptor.digest)
+                .with("digest", &descriptor.digest)
                 .with_message(format!("its content has the digest {digest}")));
         }
-        Ok(self.file)
+        Ok((self.file, digest, self.received))
     }
 
     /// Gets the next piece into `current`, which is used up.
@@ -99,27 +120,31 @@ impl<'a> Input<'a> {
     }
 
     fn try_pull(&mut self) -> Result<()> {
-        let size = self.descriptor.size;
-        let wrong = |why: String| {
-            Error::new(ErrorKind::Corrupt, "receive blob")
-                .with("digest", &self.descriptor.digest)
-                .with_message(why)
+        let (limit, descriptor) = (self.limit, self.descriptor);
+        let about = |error: Error| match descriptor {
+            Some(descriptor) => error.with("digest", &descriptor.digest),
+            None => error,
         };
+        let wrong = |why: String| about(Error::new(ErrorKind::Corrupt, "receive blob")).with_message(why);
         let Some(chunk) = (self.next)()? else {
             self.ended = true;
-            if self.received != size {
-                return Err(wrong(format!("it ends after {} of {size} bytes", self.received)));
+            if descriptor.is_some() && self.received != limit {
+                return Err(wrong(format!("it ends after {} of {limit} bytes", self.received)));
             }
             return Ok(());
         };
         self.received += chunk.len() as u64;
-        if self.received > size {
-            return Err(wrong(format!("it is longer than the {size} bytes it should have")));
+        if self.received > limit {
+            return Err(match descriptor {
+                Some(_) => wrong(format!("it is longer than the {limit} bytes it should have")),
+                None => wrong(format!("it has more than {limit} bytes"))
+                    .with_kind(ErrorKind::ResourceExhausted)
+                    .with_hint("raise the limit in LocalImageStoreOptions if the content is to be trusted"),
+            });
         }
         self.hasher.update(&chunk);
         if let Some(file) = &mut self.file {
-            file.write_all(&chunk)
-                .map_err(|e| Error::from_io("write blob", e).with("digest", &self.descriptor.digest))?;
+            file.write_all(&chunk).map_err(|e| about(Error::from_io("write blob", e)))?;
         }
         self.current = chunk;
         Ok(())

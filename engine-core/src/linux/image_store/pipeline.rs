@@ -14,7 +14,8 @@ use super::input::Input;
 use super::layout::lost;
 use super::options::LocalImageStoreOptions;
 use super::unpack::{UnpackOptions, UnpackSummary, Whiteouts, check, unpack};
-use crate::digest::{Digest, DigestHasher};
+use crate::descriptor::media_type::Compression;
+use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linux::tar::TarLimits;
 
@@ -33,13 +34,22 @@ pub(super) enum Target {
     Check,
 }
 
-/// Reads a layer from `input` to its end, unpacks it and checks the digest of what was unpacked.
+/// What one pass over a layer tells.
+#[derive(Debug)]
+pub(super) struct Unpacking {
+    pub(super) summary: UnpackSummary,
+    /// The digest of what was unpacked.
+    pub(super) diff_id: Digest,
+    pub(super) compression: Compression,
+}
+
+/// Reads a layer from `input` to its end, unpacks it, and checks the digest of what was unpacked if that is known.
 pub(super) fn run(
     input: &mut Input<'_>,
-    diff_id: &Digest,
+    diff_id: Option<&Digest>,
     target: Target,
     options: &LocalImageStoreOptions,
-) -> Result<UnpackSummary> {
+) -> Result<Unpacking> {
     let (full_sender, full) = sync_channel(QUEUE);
     let (empty_sender, empty) = channel();
     std::thread::scope(|scope| {
@@ -54,7 +64,7 @@ pub(super) fn run(
                     current: Vec::new(),
                     position: 0,
                     ended: false,
-                    hasher: DigestHasher::new(diff_id.algorithm()),
+                    hasher: DigestHasher::new(diff_id.map_or(DigestAlgorithm::Sha256, Digest::algorithm)),
                 };
                 write_files(source, diff_id, target, options)
             })
@@ -63,8 +73,8 @@ pub(super) fn run(
             .unwrap_or_else(|_| Err(corrupt("its compressed data made the decoder fail")));
         let written = writer.join().unwrap_or_else(|_| Err(lost("unpack layer")));
         match (decoded, written) {
-            (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-            (Ok(()), Ok(summary)) => Ok(summary),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            (Ok(compression), Ok((summary, diff_id))) => Ok(Unpacking { summary, diff_id, compression }),
         }
     })
 }
@@ -75,13 +85,14 @@ fn decode(
     full: SyncSender<Option<Vec<u8>>>,
     empty: Receiver<Vec<u8>>,
     options: &LocalImageStoreOptions,
-) -> Result<()> {
+) -> Result<Compression> {
     if let Err(error) = input.prime() {
         return Err(decode_error(input, error));
     }
     let mut total: u64 = 0;
     let mut decoder =
         Decoder::new(&mut *input, options.max_zstd_window).map_err(|e| Error::from_io("read layer", e))?;
+    let compression = decoder.compression();
     loop {
         let mut buffer = empty.try_recv().unwrap_or_default();
         buffer.resize(BUFFER, 0);
@@ -96,7 +107,7 @@ fn decode(
         }
         if filled == 0 {
             let _ = full.send(None);
-            return Ok(());
+            return Ok(compression);
         }
         total += filled as u64;
         if total > options.max_layer_bytes {
@@ -113,7 +124,7 @@ fn decode(
         }
         buffer.truncate(filled);
         if full.send(Some(buffer)).is_err() {
-            return Ok(());
+            return Ok(compression);
         }
     }
 }
@@ -135,10 +146,10 @@ fn decode_error(input: &mut Input<'_>, error: io::Error) -> Error {
 
 fn write_files(
     source: Buffers,
-    diff_id: &Digest,
+    diff_id: Option<&Digest>,
     target: Target,
     options: &LocalImageStoreOptions,
-) -> Result<UnpackSummary> {
+) -> Result<(UnpackSummary, Digest)> {
     let tar = TarLimits { entries: options.max_entries, ..TarLimits::default() };
     let (summary, source) = match target {
         Target::Check => check(source, tar)?,
@@ -152,12 +163,12 @@ fn write_files(
         }
     };
     let actual = source.hasher.finish();
-    if actual != *diff_id {
+    if let Some(diff_id) = diff_id.filter(|diff_id| **diff_id != actual) {
         return Err(Error::new(ErrorKind::Corrupt, "unpack layer")
             .with("diff id", diff_id)
             .with_message(format!("its uncompressed content has the digest {actual}")));
     }
-    Ok(summary)
+    Ok((summary, actual))
 }
 
 /// The uncompressed bytes on the second thread, hashed as they come.

@@ -141,7 +141,12 @@ impl Shared {
         let root = OwnedFd::from(File::open(target).map_err(fail)?);
         let scratch = scratch.try_clone().map_err(fail)?;
         let mut input = Input::from_file(&descriptor, file);
-        pipeline::run(&mut input, diff_id, Target::Directory { root, scratch, whiteouts }, &self.options)?;
+        pipeline::run(
+            &mut input,
+            Some(diff_id),
+            Target::Directory { root, scratch, whiteouts },
+            &self.options,
+        )?;
         input.finish().map(drop)
     }
 

@@ -17,7 +17,9 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
-use crate::image_store::{GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, Lease};
+use crate::image_store::{
+    GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
+};
 use crate::io::ByteStream;
 use crate::mount::Mount;
 use crate::reference::Reference;
@@ -177,6 +179,10 @@ impl ImageStore for LocalImageStore {
         Ok(Box::new(LocalIngest::start(Arc::clone(&self.shared), descriptor, diff_id)?))
     }
 
+    async fn create_layer(&self) -> Result<Box<dyn LayerWriter>> {
+        Ok(Box::new(LocalIngest::create(Arc::clone(&self.shared))))
+    }
+
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let digest = digest.clone();
         self.blocking("look up blob", move |shared| shared.blob_size(&digest)).await
@@ -234,6 +240,10 @@ impl ImageStore for LocalImageStore {
 
     async fn rootfs_list(&self) -> Result<Vec<ContainerId>> {
         self.blocking("list root file systems", |shared| shared.rootfs_list()).await
+    }
+
+    async fn usage(&self) -> Result<StoreUsage> {
+        self.blocking("measure image store", |shared| shared.usage()).await
     }
 
     async fn collect_garbage(&self) -> Result<GarbageReport> {
