@@ -230,9 +230,11 @@ mod tests {
 
     #[test]
     fn every_instruction_sets_its_field() {
-        let mut config = ProcessDefaults::default();
-        config.cmd = vec!["old".to_owned()];
-        config.env = vec!["PATH=/bin".to_owned(), "A=0".to_owned()];
+        let mut config = ProcessDefaults {
+            cmd: vec!["old".to_owned()],
+            env: vec!["PATH=/bin".to_owned(), "A=0".to_owned()],
+            ..ProcessDefaults::default()
+        };
         apply(
             &mut config,
             &[
@@ -269,8 +271,7 @@ mod tests {
 
     #[test]
     fn an_entrypoint_forgets_the_command_that_was_not_meant_for_it() {
-        let mut config = ProcessDefaults::default();
-        config.cmd = vec!["old".to_owned()];
+        let mut config = ProcessDefaults { cmd: vec!["old".to_owned()], ..ProcessDefaults::default() };
         apply(&mut config, &["ENTRYPOINT /run"]).unwrap();
         assert_eq!((config.entrypoint.len(), config.cmd.len()), (3, 0));
     }
