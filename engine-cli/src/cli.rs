@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    attach, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, update, volume,
+    attach, events, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, update, volume,
 };
 
 /// Containers without a daemon.
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Ps(ps::PsArgs),
     /// Show the output of a container
     Logs(logs::LogsArgs),
+    /// Show what happens to containers, images and volumes
+    Events(events::EventsArgs),
     /// Run a command in a running container
     #[command(disable_help_flag = true)]
     Exec(exec::ExecArgs),
@@ -231,6 +233,8 @@ pub(crate) enum SystemCommand {
     Info(system::FormatArgs),
     /// Start the containers whose restart policy wants them running: what a boot has to do
     StartAll,
+    /// Show what happens to containers, images and volumes
+    Events(events::EventsArgs),
     /// Remove content that nothing needs
     Prune,
 }

@@ -5,7 +5,7 @@
 //! asked for it; when that closes, the process goes on.
 
 use crate::enter::{self, Target};
-use crate::plan::{KIND_EXEC, option, tag};
+use crate::plan::{KIND_EXEC, Plan, option, tag};
 use crate::serve::{Phase, Shim};
 use crate::sys::{self, Fd};
 use crate::wire::{MAX_FDS, REQUEST, Reply, Request, flag, op, reply, step};
@@ -121,6 +121,10 @@ pub(crate) struct Exec {
     failed: bool,
     /// A terminal's master, until it is handed over.
     master: Fd,
+    /// Its plan, until it runs.
+    plan: Option<&'static [u8]>,
+    /// Its id, as events have it.
+    id: [u8; 64],
 }
 
 impl Exec {
@@ -136,9 +140,18 @@ impl Exec {
         self.free_if_over();
     }
 
+    /// The plan is not needed any more.
+    fn forget_plan(&mut self) {
+        if let Some(plan) = self.plan.take() {
+            // SAFETY: nothing borrows from it longer than a call, and the helper has a mapping of its own.
+            unsafe { sys::unmap(plan) };
+        }
+    }
+
     fn free_if_over(&mut self) {
         if self.helper_pidfd < 0 && self.report < 0 && self.pidfd < 0 {
             sys::close(self.master);
+            self.forget_plan();
             self.used = false;
         }
     }
@@ -235,8 +248,17 @@ impl Shim {
                 let signal = request.a as i32;
                 match self.execs.iter().find(|exec| exec.used && exec.client == Some(at)) {
                     Some(exec) => sys::pidfd_signal(exec.pidfd, signal).map_err(wrong)?,
-                    None if request.flags & flag::STOP != 0 => self.stop(signal).map_err(wrong)?,
-                    None => self.signal(signal).map_err(wrong)?,
+                    None => {
+                        let alive = self.started_ns > 0 && self.exit.is_none();
+                        if request.flags & flag::STOP != 0 {
+                            self.stop(signal).map_err(wrong)?;
+                        } else {
+                            self.signal(signal).map_err(wrong)?;
+                        }
+                        if alive {
+                            self.events.kill(signal);
+                        }
+                    }
                 }
             }
             op::RESIZE => {
@@ -426,10 +448,19 @@ impl Shim {
             stdio,
         };
         let started = enter::start(&plan, &target);
-        // SAFETY: `plan` and `target` are not used any more, and the helper has a copy of its own.
-        unsafe { sys::unmap(mapping) };
         sys::close(peer);
-        let entering = started.inspect_err(|_| sys::close(master))?;
+        let mut id = [0; 64];
+        if let Some((name, command)) = plan.first(tag::EXEC_EVENT).and_then(|record| record.pair())
+            && name.to_bytes().len() == id.len()
+        {
+            id.copy_from_slice(name.to_bytes());
+            self.events.exec(&[b"exec_create: ", command.to_bytes()], &id, &[]);
+        }
+        let entering = started.inspect_err(|_| {
+            sys::close(master);
+            // SAFETY: `plan` and `target` are not used any more.
+            unsafe { sys::unmap(mapping) };
+        })?;
         self.execs[slot] = Exec {
             used: true,
             client: Some(at),
@@ -440,6 +471,8 @@ impl Shim {
             pidfd: -1,
             failed: false,
             master,
+            plan: Some(mapping),
+            id,
         };
         Ok(())
     }
@@ -467,6 +500,13 @@ impl Shim {
             None => {
                 sys::close(exec.report);
                 exec.report = -1;
+                if !exec.failed && exec.id[0] != 0 {
+                    let plan = exec.plan.and_then(|bytes| Plan::parse(bytes, KIND_EXEC).ok());
+                    let names = plan.and_then(|plan| plan.first(tag::EXEC_EVENT)).and_then(|record| record.pair());
+                    let command = names.map_or(&b""[..], |(_, command)| command.to_bytes());
+                    self.events.exec(&[b"exec_start: ", command], &exec.id, &[]);
+                }
+                exec.forget_plan();
                 if let Some(client) = exec.client
                     && !exec.failed
                 {
@@ -488,6 +528,9 @@ impl Shim {
         exec.pidfd = -1;
         let signal = status & 0x7f;
         let code = if signal == 0 { status >> 8 & 0xff } else { 128 + signal };
+        if !exec.failed && exec.id[0] != 0 {
+            self.events.exec_die(&exec.id, code);
+        }
         if let Some(client) = exec.client
             && !exec.failed
         {

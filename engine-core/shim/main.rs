@@ -13,6 +13,7 @@ mod cgroups;
 mod child;
 mod clients;
 mod enter;
+mod events;
 mod jsonlog;
 mod mounts;
 mod plan;
@@ -253,7 +254,7 @@ fn receive_directories(shim: &mut Shim) -> Result<(), Failure> {
         Some(request) if request.op == wire::op::SETUP && fds[0] >= 0 && fds[1] >= 0 => {}
         _ => return Err(wrong(sys::EINVAL)),
     }
-    shim.set_directories(fds[0], fds[1]);
+    shim.set_directories(fds[0], fds[1], fds[2]);
     Ok(())
 }
 

@@ -87,6 +87,12 @@ pub mod tag {
     pub const LOG: u16 = 30;
     /// `kind: u32, max_retries: u32, shortest_ms: u32, longest_ms: u32, steady_ms: u32`.
     pub const RESTART: u16 = 31;
+    /// `text`: the attributes of the container's events, as the inside of a JSON object that is not empty.
+    pub const EVENT_ACTOR: u16 = 40;
+    /// `when: u32, text line`: another event, whose time and end are still to come.
+    pub const EVENT: u16 = 41;
+    /// `text id, text command`: of an exec, as its events have them; the command as the inside of a JSON string.
+    pub const EXEC_EVENT: u16 = 42;
 }
 
 /// Bits of [`tag::CONFIG`].
@@ -156,6 +162,14 @@ pub mod mount {
     pub const SEAL: u32 = 1 << 7;
     /// Map the mount's owners through the container's user namespace.
     pub const IDMAP: u32 = 1 << 6;
+}
+
+/// When an [`tag::EVENT`] happens.
+pub mod event {
+    /// Before the container's process runs.
+    pub const AT_START: u32 = 1;
+    /// After it has ended.
+    pub const AT_END: u32 = 2;
 }
 
 /// The `mount` of an [`tag::ENTRY`] that belongs to the private tmpfs instead of a mount of the list.
@@ -513,8 +527,9 @@ impl<'a> Record<'a> {
                 self.text().is_some()
             }
             tag::HOSTNAME | tag::DOMAINNAME | tag::CWD | tag::CGROUP_PATH => self.text().is_some(),
-            tag::JOIN | tag::CGROUP => self.number_and_text().is_some(),
-            tag::OOM_COUNTER | tag::SYSCTL | tag::LSM_EXEC => self.pair().is_some(),
+            tag::EVENT_ACTOR => self.text().is_some_and(|text| !text.is_empty()),
+            tag::JOIN | tag::CGROUP | tag::EVENT => self.number_and_text().is_some(),
+            tag::OOM_COUNTER | tag::SYSCTL | tag::LSM_EXEC | tag::EXEC_EVENT => self.pair().is_some(),
             tag::MOUNT => self.mount().is_some(),
             tag::ENTRY => self.entry().is_some(),
             tag::RLIMIT => self.rlimit().is_some(),

@@ -7,6 +7,7 @@ use core::ffi::CStr;
 
 use crate::cgroups::{self, Cgroups};
 use crate::clients::{Client, EXECS, Exec, MAX_CLIENTS};
+use crate::events::Events;
 use crate::mounts::Mounts;
 use crate::plan::{Plan, Restart, tag};
 use crate::policy::Policy;
@@ -69,7 +70,7 @@ pub(crate) struct Shim {
     shim: (i32, u64),
     init_start: u64,
     created_ns: u64,
-    started_ns: u64,
+    pub(crate) started_ns: u64,
     finished_ns: u64,
     pub(crate) exit: Option<(i32, i32, bool)>,
     pub(crate) error: Option<Failure>,
@@ -85,6 +86,7 @@ pub(crate) struct Shim {
     pub(crate) cut_at: u64,
     /// Out-of-memory kills of earlier runs.
     oom_kills: u64,
+    pub(crate) events: Events,
     pub(crate) log: Log,
     pub(crate) input: Input,
     pub(crate) outputs: [Output; 2],
@@ -110,6 +112,7 @@ impl Shim {
             (&raw mut (*at).cgroups).write(Cgroups::new());
             (&raw mut (*at).policy).write(Policy::new(Restart::NEVER));
             (&raw mut (*at).held).write(Held::new());
+            (&raw mut (*at).events).write(Events::new());
             let shim = &mut *at;
             (shim.init, shim.report, shim.listen) = (-1, -1, -1);
             shim.set_streams(-1, [-1; 2]);
@@ -129,9 +132,10 @@ impl Shim {
         self.clients[0].socket
     }
 
-    pub(crate) fn set_directories(&mut self, state_dir: Fd, run_dir: Fd) {
+    pub(crate) fn set_directories(&mut self, state_dir: Fd, run_dir: Fd, events: Fd) {
         (self.state_dir, self.run_dir) = (state_dir, run_dir);
         self.log.configure(&self.plan, state_dir);
+        self.events.configure(&self.plan, events);
     }
 
     pub(crate) fn set_streams(&mut self, sink: Fd, sources: [Fd; 2]) {
@@ -319,6 +323,7 @@ impl Shim {
                 }
                 if self.phase == Phase::Starting {
                     self.phase = Phase::Running;
+                    self.events.start();
                     self.answer_starters(None);
                 }
             }
@@ -358,7 +363,7 @@ impl Shim {
         }
         let signal = status & 0x7f;
         let code = if signal == 0 { status >> 8 & 0xff } else { 128 + signal };
-        let again = self.runs_again(code);
+        let (again, ran) = (self.runs_again(code), matches!(self.phase, Phase::Starting | Phase::Running));
         let kills = cgroups::out_of_memory(&self.plan);
         self.finished_ns = sys::now();
         self.exit = Some((code, signal, kills > self.oom_kills));
@@ -368,6 +373,10 @@ impl Shim {
         self.init = -1;
         self.end_input();
         self.drain();
+        if ran {
+            let (_, _, oom) = self.exit.unwrap_or_default();
+            self.events.end(code, oom, self.finished_ns.saturating_sub(self.started_ns) / 1_000_000_000);
+        }
         self.tell_end();
         if again { self.clear_for_next() } else { self.release() }
     }

@@ -166,6 +166,36 @@ pub(crate) fn write_all(fd: Fd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes pieces one behind the other, in one call.
+pub(crate) fn writev(fd: Fd, pieces: &[&[u8]]) -> Result<usize> {
+    let mut iov = [const { IoVec(core::ptr::null(), 0) }; 24];
+    let count = pieces.len().min(iov.len());
+    for (iov, piece) in iov.iter_mut().zip(pieces) {
+        *iov = IoVec(piece.as_ptr(), piece.len());
+    }
+    sys!(nr::WRITEV, fd, iov.as_ptr(), count)
+}
+
+/// Reads from a place in a file.
+pub(crate) fn pread(fd: Fd, buffer: &mut [u8], at: u64) -> Result<usize> {
+    sys!(nr::PREAD64, fd, buffer.as_mut_ptr(), buffer.len(), at)
+}
+
+pub(crate) fn ftruncate(fd: Fd, length: u64) -> Result<()> {
+    sys!(nr::FTRUNCATE, fd, length).map(drop)
+}
+
+/// Waits for the lock of an open file and takes it, or gives it back (flock(2)).
+pub(crate) fn flock(fd: Fd, lock: bool) -> Result<()> {
+    let operation: usize = if lock { 2 } else { 8 };
+    loop {
+        match sys!(nr::FLOCK, fd, operation) {
+            Err(EINTR) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
 pub(crate) fn close(fd: Fd) {
     if fd >= 0 {
         let _ = sys!(nr::CLOSE, fd);

@@ -12,7 +12,8 @@ pub const MAX_FDS: usize = 4;
 
 /// What a client asks for.
 pub mod op {
-    /// First message on the control socket; descriptors: state directory, run directory.
+    /// First message on the control socket; descriptors: state directory, run directory, and the directory of the
+    /// engine's events, unless it has none.
     pub const SETUP: u32 = 1;
     /// Let the created process execute.
     pub const START: u32 = 2;

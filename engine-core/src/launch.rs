@@ -5,12 +5,14 @@
 //! root file system as [`Mount`]s, the user as text (only the runtime sees the root file system's
 //! `/etc/passwd`), logs, standard input and lifetime.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
+use crate::events::{Event, Journal};
 use crate::io::TerminalSize;
 use crate::mount::Mount;
 use crate::restart::RestartPolicy;
@@ -49,6 +51,8 @@ pub struct LaunchSpec {
     pub lifetime: Lifetime,
     /// What follows the end of its process. Log, network namespace, limits, volumes and the writable layer go on.
     pub restart: RestartPolicy,
+    /// Where the runtime tells what happens to the container.
+    pub events: Option<LifeEvents>,
 }
 
 impl LaunchSpec {
@@ -70,7 +74,30 @@ impl LaunchSpec {
             init: false,
             lifetime: Lifetime::Detached,
             restart: RestartPolicy::No,
+            events: None,
         }
+    }
+}
+
+/// What a runtime tells of a container's life: see the contract of [`Runtime`](crate::Runtime).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LifeEvents {
+    /// Where. Its directory can be opened by a helper process.
+    pub journal: Journal,
+    /// The attributes of each of the container's events.
+    pub attributes: BTreeMap<String, String>,
+    /// What happens before each start.
+    pub at_start: Vec<Event>,
+    /// What happens after each end.
+    pub at_end: Vec<Event>,
+}
+
+impl LifeEvents {
+    /// Creates a description of events of nothing but the container itself.
+    #[must_use]
+    pub fn new(journal: Journal, attributes: BTreeMap<String, String>) -> Self {
+        Self { journal, attributes, at_start: Vec::new(), at_end: Vec::new() }
     }
 }
 

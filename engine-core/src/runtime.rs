@@ -32,6 +32,12 @@ use crate::state::{ExitStatus, RuntimeState};
 ///   program all the same.
 /// - Dropping the future of `wait`, `attach` or `exec_wait` ends the waiting and nothing else.
 ///
+/// - What happens to a container is appended to the journal in [`LaunchSpec::events`](crate::LaunchSpec::events), if
+///   there is one, by whoever sees it happen, also after the host program has gone: what is to happen at a start and
+///   `start`; `kill` with its `signal`; `exec_create`, `exec_start` (a colon and the command behind them) and
+///   `exec_die`, with `execID`; `oom`, `die` with `exitCode` and `execDuration`, and what is to happen at an end. Each
+///   is there before a caller can know of it otherwise: before `start` returns, before `wait` does.
+///
 /// # Implementing
 /// Check your type with [`testing::runtime`](crate::testing) (feature `testing`).
 #[async_trait]

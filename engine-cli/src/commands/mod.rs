@@ -1,6 +1,7 @@
 //! The commands, one file for each group.
 
 pub(crate) mod attach;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod inspect;
@@ -40,6 +41,9 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Wait(args) => lifecycle::wait(context, &args).await,
         Command::Ps(args) => ps::ps(context, &args).await,
         Command::Logs(args) => logs::logs(context, &args).await,
+        Command::Events(args) | Command::System(SystemCommand::Events(args)) => {
+            events::events(context, &args).await
+        }
         Command::Exec(args) => exec::exec(context, &args).await,
         Command::Attach(args) => attach::attach(context, &args).await,
         Command::Inspect(args) => inspect::inspect(context, &args).await,

@@ -63,6 +63,10 @@ pub(crate) mod nr {
     pub(crate) const GETCWD: usize = 17;
     pub(crate) const DUP3: usize = 24;
     pub(crate) const FCNTL: usize = 25;
+    pub(crate) const FLOCK: usize = 32;
+    pub(crate) const FTRUNCATE: usize = 46;
+    pub(crate) const WRITEV: usize = 66;
+    pub(crate) const PREAD64: usize = 67;
     pub(crate) const IOCTL: usize = 29;
     pub(crate) const MKNODAT: usize = 33;
     pub(crate) const MKDIRAT: usize = 34;

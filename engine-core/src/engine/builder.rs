@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Journal;
 use crate::id::Name;
 use crate::image_store::ImageStore;
 use crate::network::{Network, NoNetwork};
@@ -12,6 +13,7 @@ use crate::registry_client::{NoRegistry, RegistryClient};
 use crate::runtime::Runtime;
 use crate::volume_driver::VolumeDriver;
 
+use super::outbox::Outbox;
 use super::records::Records;
 use super::{Engine, Inner, defaults};
 
@@ -86,7 +88,7 @@ impl EngineBuilder {
         let run_root = self.run_root.or_else(|| root.as_ref().map(|r| r.join("run")));
         let dirs = root.clone().zip(run_root);
         let needs_defaults = self.images.is_none() || self.runtime.is_none() || self.volumes.is_none();
-        let database = match dirs.clone() {
+        let (database, journal) = match dirs.clone() {
             Some((root, run_root)) => {
                 super::blocking(move || {
                     if needs_defaults {
@@ -94,11 +96,11 @@ impl EngineBuilder {
                     }
                     defaults::make_private_dir(&root)?;
                     defaults::make_private_dir(&run_root)?;
-                    Database::open(&root.join("engine.db"))
+                    Ok((Database::open(&root.join("engine.db"))?, Journal::open(&root.join("events"))?))
                 })
                 .await?
             }
-            None => Database::in_memory()?,
+            None => (Database::in_memory()?, Journal::in_memory()),
         };
         let chosen = if needs_defaults {
             let (root, run_root) = dirs.ok_or_else(|| {
@@ -121,6 +123,7 @@ impl EngineBuilder {
                 _ => return Err(Error::new(ErrorKind::Other, "open engine")),
             },
         };
+        let outbox = Outbox::open(database, journal)?;
         let engine = Engine {
             inner: Arc::new(Inner {
                 root,
@@ -129,10 +132,12 @@ impl EngineBuilder {
                 network: self.network.unwrap_or_else(|| Arc::new(NoNetwork)),
                 volumes,
                 registry: self.registry.unwrap_or_else(|| Arc::new(NoRegistry)),
-                records: Records::open(database)?,
+                records: Records::open(outbox.clone())?,
+                outbox,
                 default_network: self.default_network,
             }),
         };
+        engine.recover_events().await?;
         engine.repair().await?;
         Ok(engine)
     }

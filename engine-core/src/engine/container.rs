@@ -1,10 +1,12 @@
 //! A handle of one container, and what it shows.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::container_spec::ContainerSpec;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
 use crate::id::{ContainerId, Name};
 use crate::image_config::ProcessDefaults;
 use crate::io::{AttachOptions, Streams, TerminalSize};
@@ -16,6 +18,7 @@ use crate::runtime::{ExecProcess, Stats};
 use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 
+use super::events::of_container;
 use super::records::Record;
 use super::{Engine, launch, task};
 
@@ -224,6 +227,7 @@ impl Container {
             runtime.stop(&self.id, signal::SIGKILL).await?;
             runtime.wait(&self.id).await?;
         }
+        self.engine.emit(of_container(Action::Stop, &record)).await;
         if record.data.spec.auto_remove && record.data.owner.is_none() {
             self.engine.remove_record(&record, true).await?;
         }
@@ -255,8 +259,12 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn pause(&self) -> Result<()> {
-        self.require_process("pause container").await?;
-        self.engine.inner.runtime.pause(&self.id).await
+        if self.require_process("pause container").await?.status == ContainerStatus::Paused {
+            return Ok(());
+        }
+        let event = of_container(Action::Pause, &self.record().await?);
+        let (runtime, id) = (Arc::clone(&self.engine.inner.runtime), self.id.clone());
+        self.engine.change(event, async move { runtime.pause(&id).await }).await
     }
 
     /// Thaws all processes of the container.
@@ -264,8 +272,12 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn resume(&self) -> Result<()> {
-        self.require_process("unpause container").await?;
-        self.engine.inner.runtime.resume(&self.id).await
+        if self.require_process("unpause container").await?.status != ContainerStatus::Paused {
+            return Ok(());
+        }
+        let event = of_container(Action::Unpause, &self.record().await?);
+        let (runtime, id) = (Arc::clone(&self.engine.inner.runtime), self.id.clone());
+        self.engine.change(event, async move { runtime.resume(&id).await }).await
     }
 
     /// Removes the container with all it wrote. Removing one that is gone is `Ok`.
@@ -290,7 +302,9 @@ impl Container {
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn attach(&self, options: AttachOptions) -> Result<Streams> {
         self.require_process("attach to container").await?;
-        self.engine.inner.runtime.attach(&self.id, options).await
+        let streams = self.engine.inner.runtime.attach(&self.id, options).await?;
+        self.engine.emit(of_container(Action::Attach, &self.record().await?)).await;
+        Ok(streams)
     }
 
     /// Sets the size of the container's terminal.
@@ -299,7 +313,10 @@ impl Container {
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn resize(&self, size: TerminalSize) -> Result<()> {
         self.require_process("resize terminal").await?;
-        self.engine.inner.runtime.resize(&self.id, size).await
+        self.engine.inner.runtime.resize(&self.id, size).await?;
+        let event = of_container(Action::Resize, &self.record().await?);
+        self.engine.emit(event.with("height", size.rows).with("width", size.columns)).await;
+        Ok(())
     }
 
     /// Reads the container's log. A container that was never started has an empty one.
@@ -371,7 +388,7 @@ impl Container {
         if self.engine.state_of(&record).await?.status.is_running() {
             self.engine.inner.runtime.update(&self.id, resources).await?;
         }
-        self.engine.inner.records.update(&record).await
+        self.engine.inner.records.update(&record, of_container(Action::Update, &record)).await
     }
 
     /// Changes the restart policy, now if it runs and for each start to come.
@@ -393,7 +410,7 @@ impl Container {
                 changed => changed?,
             }
         }
-        self.engine.inner.records.update(&record).await
+        self.engine.inner.records.update(&record, of_container(Action::Update, &record)).await
     }
 
     /// Returns what the running container uses.

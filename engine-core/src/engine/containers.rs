@@ -80,7 +80,8 @@ impl Engine {
         let joined = self.joined(record).await?;
         let rootfs = self.inner.images.prepare_rootfs(&record.id, &data.manifest, &data.layers).await?;
         let volumes = self.mounts(&data.spec.mounts).await?;
-        let spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
+        let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
+        spec.events = Some(self.life_events(record));
         let sandbox = self.inner.runtime.create(&record.id, &spec).await?;
         for (network, options) in self.networks(record) {
             // The endpoint of an earlier run went with its namespace; the network may not have noticed.
@@ -210,11 +211,12 @@ impl Engine {
         }
         if volumes {
             for name in &record.data.anonymous_volumes {
-                self.inner.volumes.remove(name).await?;
+                self.destroy_volume(name).await?;
             }
         }
         self.inner.records.delete(record).await?;
         runtime.delete(&record.id).await?;
+        self.inner.outbox.journal().forget(record.id.as_str())?;
         self.inner.images.remove_rootfs(&record.id).await
     }
 }

@@ -103,7 +103,7 @@ impl Engine {
             Ok(()) => Ok(Container::new(self.clone(), id)),
             Err(mut error) => {
                 for volume in &record.data.anonymous_volumes {
-                    if let Err(later) = self.inner.volumes.remove(volume).await {
+                    if let Err(later) = self.destroy_volume(volume).await {
                         error.suppress(later);
                     }
                 }
@@ -165,10 +165,10 @@ impl Engine {
                 match name {
                     // One that is there is used as it is, whatever it was made with.
                     Some(name) if self.inner.volumes.inspect(name).await?.is_some() => {}
-                    Some(name) => drop(self.inner.volumes.create(name, &options).await?),
+                    Some(name) => drop(self.create_volume(name, &options).await?),
                     None => {
                         let fresh = crate::id::Name::random_hex();
-                        self.inner.volumes.create(&fresh, &options).await?;
+                        self.create_volume(&fresh, &options).await?;
                         anonymous.push(fresh.clone());
                         *name = Some(fresh);
                     }

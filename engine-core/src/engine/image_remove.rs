@@ -6,11 +6,13 @@ use std::time::SystemTime;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Action, Event, ObjectKind};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::state::ContainerStatus;
 
 use super::Engine;
+use super::events::of_image;
 use super::image::RemovedImage;
 use super::records::Record;
 
@@ -112,15 +114,16 @@ impl Engine {
         if keep {
             self.inner.images.set_name(&Reference::dangling(target.digest.clone()), &target).await?;
         }
+        let id = self.id_of(&target).await;
         for reference in doomed {
-            if self.inner.images.remove_name(reference).await? && !reference.is_dangling() {
+            if self.untag_image(&id, reference).await? && !reference.is_dangling() {
                 removed.untagged.push(reference.clone());
             }
         }
         if !keep && doomed.len() == of_target.len() {
             self.forget_dangling(&target).await?;
         }
-        removed.deleted = self.inner.images.collect_garbage().await?.blobs;
+        removed.deleted = self.collect_image(&id).await?.blobs;
         Ok(removed)
     }
 
@@ -132,7 +135,7 @@ impl Engine {
         let mut pruned = PrunedImages::default();
         let in_use: HashSet<Digest> =
             self.inner.records.all().await?.into_iter().map(|record| record.data.manifest).collect();
-        let mut spared = HashSet::new();
+        let (mut spared, mut ids) = (HashSet::new(), HashSet::new());
         for (name, target) in self.image_names().await? {
             if !(options.all || name.is_dangling()) || spared.contains(&target.digest) {
                 continue;
@@ -146,11 +149,18 @@ impl Engine {
                 spared.insert(target.digest);
                 continue;
             }
-            if self.inner.images.remove_name(&name).await? && !name.is_dangling() {
+            let id = self.id_of(&target).await;
+            let untagged = self.untag_image(&id, &name).await?;
+            ids.insert(id);
+            if untagged && !name.is_dangling() {
                 pruned.untagged.push(name);
             }
         }
         let report = self.inner.images.collect_garbage().await?;
+        for id in report.blobs.iter().filter(|blob| ids.contains(*blob)) {
+            self.emit(of_image(Action::Delete, id, id)).await;
+        }
+        self.emit(Event::new(ObjectKind::Image, Action::Prune, "").with("reclaimed", report.bytes)).await;
         (pruned.deleted, pruned.bytes) = (report.blobs, report.bytes);
         Ok(pruned)
     }

@@ -1,16 +1,21 @@
 //! Images in the store: find, list, tag.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Action, Event};
 use crate::image_config::ImageConfig;
+use crate::image_store::GarbageReport;
 use crate::manifest::{MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
+use super::events::of_image;
 use super::image::{Image, ImageSummary};
 use super::{Engine, pull};
 
@@ -71,7 +76,38 @@ impl Engine {
         }
         let _lease = self.inner.images.lease().await?;
         let target = self.find_image(source).await?;
-        self.set_image_name(name, &target).await
+        let id = self.id_of(&target).await;
+        self.name_image(of_image(Action::Tag, id, name.familiar()), name, &target).await
+    }
+
+    /// Points `name` at `target`, of which `event` tells.
+    pub(super) async fn name_image(&self, event: Event, name: &Reference, target: &Descriptor) -> Result<()> {
+        let (engine, name, target) = (self.clone(), name.clone(), target.clone());
+        self.change(event, async move { engine.set_image_name(&name, &target).await }).await
+    }
+
+    /// Removes a name of the image `id` and returns whether it was there.
+    pub(super) async fn untag_image(&self, id: &Digest, name: &Reference) -> Result<bool> {
+        let shown = if name.is_dangling() { id.to_string() } else { name.familiar() };
+        let (store, name) = (Arc::clone(&self.inner.images), name.clone());
+        let work = async move { store.remove_name(&name).await };
+        self.change_when(of_image(Action::Untag, id, shown), work, |was_there| *was_there).await
+    }
+
+    /// Collects garbage after the image `id` lost names.
+    pub(super) async fn collect_image(&self, id: &Digest) -> Result<GarbageReport> {
+        let (store, own) = (Arc::clone(&self.inner.images), id.clone());
+        let work = async move { store.collect_garbage().await };
+        self.change_when(of_image(Action::Delete, id, id), work, move |report| report.blobs.contains(&own))
+            .await
+    }
+
+    /// Returns the id of the image a name points at; the digest it points at if nothing for this host is here.
+    pub(super) async fn id_of(&self, target: &Descriptor) -> Digest {
+        match self.load_image(target, &Platform::host(), &[]).await {
+            Ok(image) => image.id().clone(),
+            Err(_) => target.digest.clone(),
+        }
     }
 
     /// Finds what a user means by `name`.

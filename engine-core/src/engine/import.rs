@@ -5,6 +5,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
 use crate::image_config::{History, ImageConfig, RootFs};
 use crate::image_store::{CreatedLayer, Lease};
 use crate::io::ByteStream;
@@ -12,6 +13,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 
 use super::Engine;
+use super::events::of_image;
 use super::image::{Image, ImportOptions};
 
 /// Bytes handed to the store at once.
@@ -56,8 +58,15 @@ impl Engine {
         }
         let target = self.put_import(writer.commit().await?, options).await?;
         match name {
-            Some(name) => self.set_image_name(name, &target).await?,
-            None => self.keep_dangling(&target).await?,
+            Some(name) => {
+                let event = of_image(Action::Import, self.id_of(&target).await, name.familiar());
+                self.name_image(event, name, &target).await?;
+            }
+            None => {
+                self.keep_dangling(&target).await?;
+                let id = self.id_of(&target).await;
+                self.emit(of_image(Action::Import, &id, &id)).await;
+            }
         }
         incoming.arrived();
         let names = self.inner.images.names().await?;

@@ -11,6 +11,7 @@ mod containers;
 mod create;
 mod defaults;
 mod diagnose;
+mod events;
 mod history;
 mod image;
 mod image_names;
@@ -21,6 +22,7 @@ mod import;
 mod launch;
 mod names;
 mod operation;
+mod outbox;
 mod pull;
 mod push;
 mod records;
@@ -51,6 +53,7 @@ use crate::network::Network;
 use crate::registry_client::RegistryClient;
 use crate::runtime::Runtime;
 use crate::volume_driver::VolumeDriver;
+use outbox::Outbox;
 use records::Records;
 use task::blocking;
 
@@ -73,6 +76,7 @@ struct Inner {
     volumes: Arc<dyn VolumeDriver>,
     registry: Arc<dyn RegistryClient>,
     records: Records,
+    outbox: Outbox,
     default_network: Option<crate::id::Name>,
 }
 

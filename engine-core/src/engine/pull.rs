@@ -6,12 +6,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
 use crate::image_config::ImageConfig;
 use crate::manifest::{ImageIndex, MAX_CONFIG_SIZE, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
 use super::Engine;
+use super::events::of_image;
 use super::image::Image;
 use super::operation::{Operation, Progress};
 
@@ -185,8 +187,11 @@ impl Engine {
         self.put_blob(&manifest, bytes).await?;
         self.put_blob(&target, target_bytes).await?;
         let unchanged = store.resolve_name(reference).await?.is_some_and(|old| old.digest == target.digest);
-        if !unchanged {
-            self.set_image_name(reference, &target).await?;
+        let event = of_image(Action::Pull, reference.familiar(), reference.familiar_name());
+        if unchanged {
+            self.emit(event).await;
+        } else {
+            self.name_image(event, reference, &target).await?;
         }
         progress.report(PullEvent::Done { target: target.clone(), unchanged });
         let names = store.names().await?;

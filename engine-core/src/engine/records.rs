@@ -4,7 +4,6 @@
 //! Invariant: a record is committed before anything is made for its container, and deleted before what is
 //! left of the container is swept; so whatever has no record is garbage.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{OptionalExtension, Row, params};
@@ -14,8 +13,12 @@ use crate::container_spec::ContainerSpec;
 use crate::database::{Database, Durability};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Action, Event};
 use crate::id::{ContainerId, Name};
 use crate::image_config::ProcessDefaults;
+
+use super::events::of_container;
+use super::outbox::Outbox;
 
 const STEPS: &[&str] = &["CREATE TABLE container (
     id TEXT PRIMARY KEY,
@@ -98,12 +101,12 @@ impl ProcessIdentity {
 
 /// The table of container records.
 #[derive(Clone, Debug)]
-pub(crate) struct Records(Arc<Database>);
+pub(crate) struct Records(Outbox);
 
 impl Records {
-    pub(crate) fn open(database: Arc<Database>) -> Result<Self> {
-        database.migrate("containers", STEPS)?;
-        Ok(Self(database))
+    pub(crate) fn open(outbox: Outbox) -> Result<Self> {
+        outbox.database().migrate("containers", STEPS)?;
+        Ok(Self(outbox))
     }
 
     /// Commits a new record.
@@ -112,9 +115,9 @@ impl Records {
     /// [`ErrorKind::AlreadyExists`] if the name is taken.
     pub(crate) async fn insert(&self, record: &Record) -> Result<()> {
         let record = record.clone();
-        self.blocking(move |db| {
+        self.changing(move |outbox| {
             let json = to_json(&record.data)?;
-            db.write(record.data.durability(), |tx| {
+            outbox.write(record.data.durability(), |tx, events| {
                 let taken: Option<String> = tx
                     .prepare_cached("SELECT id FROM container WHERE name = ?1")?
                     .query_row([record.name.as_str()], |r| r.get(0))
@@ -132,6 +135,7 @@ impl Records {
                     nanos(record.created_at),
                     json
                 ])?;
+                events.push(of_container(Action::Create, &record));
                 Ok(())
             })
         })
@@ -140,23 +144,34 @@ impl Records {
 
     /// Deletes a record and returns whether it was there.
     pub(crate) async fn delete(&self, record: &Record) -> Result<bool> {
-        let (id, durability) = (record.id.clone(), record.data.durability());
-        self.blocking(move |db| {
-            db.write(durability, |tx| {
-                Ok(tx.prepare_cached("DELETE FROM container WHERE id = ?1")?.execute([id.as_str()])? > 0)
+        let record = record.clone();
+        self.changing(move |outbox| {
+            outbox.write(record.data.durability(), |tx, events| {
+                let gone = tx
+                    .prepare_cached("DELETE FROM container WHERE id = ?1")?
+                    .execute([record.id.as_str()])?
+                    > 0;
+                if gone {
+                    events.push(of_container(Action::Destroy, &record));
+                }
+                Ok(gone)
             })
         })
         .await
     }
 
-    /// Replaces the data of a record that is there.
-    pub(crate) async fn update(&self, record: &Record) -> Result<()> {
+    /// Replaces the data of a record, if it is there; `event` tells of it.
+    pub(crate) async fn update(&self, record: &Record, event: Event) -> Result<()> {
         let record = record.clone();
-        self.blocking(move |db| {
+        self.changing(move |outbox| {
             let json = to_json(&record.data)?;
-            db.write(record.data.durability(), |tx| {
-                tx.prepare_cached("UPDATE container SET data = ?2 WHERE id = ?1")?
+            outbox.write(record.data.durability(), |tx, events| {
+                let updated = tx
+                    .prepare_cached("UPDATE container SET data = ?2 WHERE id = ?1")?
                     .execute(params![record.id.as_str(), json])?;
+                if updated > 0 {
+                    events.push(event);
+                }
                 Ok(())
             })
         })
@@ -236,8 +251,15 @@ impl Records {
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let database = Arc::clone(&self.0);
-        super::blocking(move || work(&database)).await
+        self.changing(move |outbox| work(outbox.database())).await
+    }
+
+    async fn changing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Outbox) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let outbox = self.0.clone();
+        super::blocking(move || work(&outbox)).await
     }
 }
 
@@ -267,6 +289,7 @@ fn nanos(time: SystemTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Journal;
 
     fn record(name: &str) -> Record {
         let digest = Digest::sha256(b"");
@@ -290,7 +313,8 @@ mod tests {
 
     #[tokio::test]
     async fn records_are_found_by_id_name_and_prefix() {
-        let records = Records::open(Database::in_memory().unwrap()).unwrap();
+        let outbox = Outbox::open(Database::in_memory().unwrap(), Journal::in_memory()).unwrap();
+        let records = Records::open(outbox).unwrap();
         let (a, b) = (record("aa"), record("bb"));
         records.insert(&a).await.unwrap();
         records.insert(&b).await.unwrap();

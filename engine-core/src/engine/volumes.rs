@@ -2,10 +2,12 @@
 
 use crate::container_spec::MountSpec;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
 use crate::id::Name;
 use crate::volume_driver::{Volume, VolumeOptions};
 
 use super::Engine;
+use super::events::of_volume;
 
 impl Engine {
     /// Creates a volume, or returns the one of that name if its options are the same.
@@ -13,7 +15,13 @@ impl Engine {
     /// # Errors
     /// As [`VolumeDriver::create`](crate::VolumeDriver::create).
     pub async fn create_volume(&self, name: &Name, options: &VolumeOptions) -> Result<Volume> {
-        self.inner.volumes.create(name, options).await
+        let volumes = &self.inner.volumes;
+        if volumes.inspect(name).await?.is_some() {
+            return volumes.create(name, options).await;
+        }
+        let event = of_volume(Action::Create, name, volumes.name());
+        let (volumes, name, options) = (std::sync::Arc::clone(volumes), name.clone(), options.clone());
+        self.change(event, async move { volumes.create(&name, &options).await }).await
     }
 
     /// Returns all volumes, by name.
@@ -43,6 +51,17 @@ impl Engine {
                     .with_hint("remove the container first"));
             }
         }
-        self.inner.volumes.remove(name).await
+        self.destroy_volume(name).await
+    }
+
+    /// Removes a volume that nothing uses.
+    pub(super) async fn destroy_volume(&self, name: &Name) -> Result<()> {
+        let volumes = &self.inner.volumes;
+        if volumes.inspect(name).await?.is_none() {
+            return volumes.remove(name).await;
+        }
+        let event = of_volume(Action::Destroy, name, volumes.name());
+        let (volumes, name) = (std::sync::Arc::clone(volumes), name.clone());
+        self.change(event, async move { volumes.remove(&name).await }).await
     }
 }

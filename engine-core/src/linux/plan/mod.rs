@@ -54,6 +54,10 @@ pub(crate) struct LaunchPlan {
     pub(crate) log: Option<(u64, u32, String)>,
     /// When the plan is run again.
     pub(crate) restart: Option<Restart>,
+    /// Attributes of the container's events.
+    pub(crate) event_actor: Option<String>,
+    /// When (of [`format::event`]) and what else happens.
+    pub(crate) events: Vec<(u32, String)>,
     pub(crate) process: ProcessPlan,
 }
 
@@ -117,6 +121,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) cwd: String,
     /// Rows and columns.
     pub(crate) terminal: Option<(u16, u16)>,
+    /// Of an exec: its id, and its command as the inside of a JSON string.
+    pub(crate) event: Option<(String, String)>,
 }
 
 impl LaunchPlan {
@@ -172,6 +178,12 @@ impl LaunchPlan {
                 body.u32(rule.shortest_ms).u32(rule.longest_ms).u32(rule.steady_ms)
             })?;
         }
+        if let Some(attributes) = &self.event_actor {
+            out.text(tag::EVENT_ACTOR, attributes)?;
+        }
+        for (when, line) in &self.events {
+            out.record(tag::EVENT, |body| body.u32(*when).text(line))?;
+        }
         out.finish()
     }
 }
@@ -184,6 +196,9 @@ impl ProcessPlan {
     pub(crate) fn encode_exec(&self) -> Result<Vec<u8>> {
         let mut out = Encoder::new(format::KIND_EXEC);
         self.encode(&mut out, 0)?;
+        if let Some((id, command)) = &self.event {
+            out.record(tag::EXEC_EVENT, |body| body.text(id).text(command))?;
+        }
         out.finish()
     }
 

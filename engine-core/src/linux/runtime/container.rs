@@ -182,9 +182,14 @@ impl Inner {
         let failed = |error| Error::from_io("create container", error).with("container", id);
         let (state_dir, run_dir) =
             (open_directory(&dirs.state).map_err(failed)?, open_directory(&dirs.run).map_err(failed)?);
+        let mut directories = vec![state_dir.as_fd(), run_dir.as_fd()];
+        // An open directory of the shim's own: its lock is not shared with ours (flock(2)).
+        let events = launch.events.as_ref().and_then(|events| events.journal.directory());
+        let events = events.map(open_directory).transpose().map_err(failed)?;
+        directories.extend(events.as_ref().map(|dir| dir.as_fd()));
         self.cgroups.create(launch, &mut plan)?;
         let spawned = plan.encode().and_then(|bytes| {
-            spawn(&bytes, state_dir.as_fd(), run_dir.as_fd())
+            spawn(&bytes, &directories)
                 .map_err(|error| failed(error).with_message("the container's shim cannot be started"))
         });
         let control = spawned.inspect_err(|_| self.cgroups.remove(&plan.cgroup_path))?;

@@ -72,7 +72,10 @@ impl Inner {
                 .with_message("the container is paused")
                 .with_hint("resume it first"));
         }
-        let plan = self.exec_plan(id, spec).await?;
+        let exec_id = ExecId::random();
+        let mut plan = self.exec_plan(id, spec).await?;
+        let command = serde_json::Value::from(spec.args.join(" ")).to_string();
+        plan.event = Some((exec_id.to_string(), command[1..command.len() - 1].to_owned()));
         let bytes = plan.encode_exec()?;
         let plan_fd = sealed("engine-plan", &bytes, false).map_err(failed)?;
         let terminal = spec.terminal.is_some();
@@ -100,7 +103,6 @@ impl Inner {
             (Some(terminal), Some(options)) => terminal.connect(options),
             _ => streams,
         };
-        let exec_id = ExecId::random();
         let connection = Arc::new(connection);
         let exec = Arc::new(Exec {
             container: id.clone(),

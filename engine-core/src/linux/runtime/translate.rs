@@ -10,11 +10,14 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
 use super::{Inner, mounts};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Line, fragment};
 use crate::id::ContainerId;
-use crate::launch::{LaunchSpec, LogDriver};
+use crate::launch::{LaunchSpec, LifeEvents, LogDriver};
 use crate::linux::plan::LaunchPlan;
-use crate::linux::plan::format::option;
+use crate::linux::plan::format::{event, option};
 
+/// Labels that are larger are left out of a container's events: they are written with each.
+const MAX_ATTRIBUTES: usize = 64 << 10;
 const NEWNS: u64 = 0x0002_0000;
 pub(super) const NEWCGROUP: u64 = 0x0200_0000;
 const NEWUTS: u64 = 0x0400_0000;
@@ -73,6 +76,9 @@ impl Inner {
             plan.log = Some((launch.log.max_size, launch.log.max_file, super::logs::FILE.to_owned()));
         }
         plan.restart = super::restart::rule(launch.restart);
+        if let Some(events) = launch.events.as_ref().filter(|events| events.journal.directory().is_some()) {
+            tell(events, &mut plan);
+        }
         plan.process = self.process(launch)?;
         let options = &mut plan.process.options;
         for (bit, wanted) in [
@@ -86,6 +92,24 @@ impl Inner {
             *options |= if wanted { bit } else { 0 };
         }
         Ok(plan)
+    }
+}
+
+/// Prepares the texts of the events that the shim tells of.
+fn tell(events: &LifeEvents, plan: &mut LaunchPlan) {
+    let mut attributes = fragment(&events.attributes);
+    if attributes.len() > MAX_ATTRIBUTES {
+        let own = |key: &str| key == "image" || key == "name";
+        let kept = events.attributes.iter().filter(|(key, _)| own(key));
+        attributes = fragment(&kept.map(|(key, value)| (key.clone(), value.clone())).collect());
+    }
+    if attributes.is_empty() {
+        attributes = "\"name\":\"\"".to_owned();
+    }
+    plan.event_actor = Some(attributes);
+    for (when, list) in [(event::AT_START, &events.at_start), (event::AT_END, &events.at_end)] {
+        let lines = list.iter().map(|event| (when, Line::new(event, None).as_str().to_owned()));
+        plan.events.extend(lines);
     }
 }
 

@@ -47,12 +47,14 @@ fn binary() -> io::Result<BorrowedFd<'static>> {
 /// Starts a shim with `plan` and returns our end of its control socket. Blocks for as long as it takes to start.
 ///
 /// The shim leaves the process tree of this program at once; what is waited for here is the parent it had for a moment.
-pub(crate) fn spawn(plan: &[u8], state_dir: BorrowedFd<'_>, run_dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+///
+/// `directories` are those of SETUP.
+pub(crate) fn spawn(plan: &[u8], directories: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
     let plan = sealed("engine-plan", plan, false)?;
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // Sent before there is anybody to read it, so that the shim never waits for us.
-    send(ours.as_fd(), &Request { op: op::SETUP, ..Request::default() }, &[state_dir, run_dir])?;
+    send(ours.as_fd(), &Request { op: op::SETUP, ..Request::default() }, directories)?;
     // Standard streams, no environment, no pre_exec: std uses posix_spawn for this, which does not copy our memory.
     let mut command = Command::new(format!("/proc/self/fd/{}", binary()?.as_raw_fd()));
     command.arg0("engine-shim").env_clear().stdin(plan).stdout(theirs).stderr(Stdio::null());

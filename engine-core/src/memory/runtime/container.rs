@@ -13,6 +13,7 @@ use super::process::{Control, Process, Program};
 use super::restart::BackOff;
 use super::streams::{Hub, Input, Log, Output, feed};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Action, Event, ObjectKind};
 use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Stdio, Streams, TerminalSize, Writer};
 use crate::launch::{ExecSpec, LaunchSpec, LogDriver};
@@ -188,6 +189,29 @@ impl Container {
         Ok(())
     }
 
+    /// Appends events of this container, and `others` before or behind them.
+    fn tell(&self, before: &[Event], events: Vec<Event>, behind: &[Event]) {
+        let Some(life) = &self.launch.events else { return };
+        let attributes = life.journal.described(self.id.as_str()).unwrap_or_else(|| life.attributes.clone());
+        let own = events.into_iter().map(|mut event| {
+            event.attributes.extend(attributes.clone());
+            event
+        });
+        let all: Vec<Event> = before.iter().cloned().chain(own).chain(behind.iter().cloned()).collect();
+        if let Err(error) = life.journal.append(&all) {
+            tracing::warn!(container = %self.id, %error, "events are lost");
+        }
+    }
+
+    fn tell_start(&self) {
+        let before = self.launch.events.as_ref().map_or(&[][..], |life| &life.at_start);
+        self.tell(before, vec![self.event(Action::Start)], &[]);
+    }
+
+    fn event(&self, action: Action) -> Event {
+        Event::new(ObjectKind::Container, action, self.id.as_str())
+    }
+
     /// Ends a container whose command cannot run.
     pub(super) fn fail(&self, kind: ErrorKind) {
         self.finish(if kind == ErrorKind::CommandNotFound { 127 } else { 126 });
@@ -195,6 +219,7 @@ impl Container {
 
     /// Runs the container's process in a task of its own.
     pub(super) fn run(self: &Arc<Self>, program: Arc<dyn Program>) {
+        self.tell_start();
         let container = Arc::clone(self);
         // Also when the tokio runtime goes and the task is dropped, the container has ended.
         let mut end = OnDrop(Some(move |code| container.finish(code)));
@@ -242,6 +267,8 @@ impl Container {
         state.pid = Some(self.pids.fetch_add(1, Ordering::Relaxed));
         state.started_at = Some(SystemTime::now());
         state.restart_count += 1;
+        drop(inner);
+        self.tell_start();
         true
     }
 
@@ -256,6 +283,13 @@ impl Container {
     /// Ends a run, which `status` follows: its execs, then its output, then the news.
     pub(super) fn end_run(&self, code: u8, status: ContainerStatus) {
         let exit = ExitStatus::new(code);
+        let started =
+            Some(self.state()).filter(|state| state.exit.is_none()).and_then(|state| state.started_at);
+        if let Some(started) = started {
+            let seconds = started.elapsed().unwrap_or_default().as_secs();
+            let die = self.event(Action::Die).with("exitCode", code).with("execDuration", seconds);
+            self.tell(&[], vec![die], self.launch.events.as_ref().map_or(&[], |life| &life.at_end));
+        }
         let (execs, again) = {
             let mut inner = lock(&self.inner);
             let again = inner.state.exit.is_some();
@@ -286,6 +320,9 @@ impl Container {
         if created && signal == SIGKILL {
             self.finish(KILLED);
         } else if !created {
+            if lock(&self.inner).state.exit.is_none() {
+                self.tell(&[], vec![self.event(Action::Kill).with("signal", signal)], &[]);
+            }
             control.signal(signal);
         }
     }
@@ -389,8 +426,15 @@ impl Container {
             }
             inner.execs.insert(id.clone(), Arc::clone(&exec));
         }
+        let command = spec.args.join(" ");
+        let of_exec = |action: Action| self.event(action).with("execID", &id);
+        let begin =
+            [Action::ExecCreate, Action::ExecStart].map(|action| of_exec(action.with_detail(&command)));
+        self.tell(&[], begin.into(), &[]);
         let (ended, control) = (Arc::clone(&exec), Arc::clone(&exec.control));
+        let (container, die) = (Arc::clone(self), of_exec(Action::ExecDie));
         let mut end = OnDrop(Some(move |code| {
+            container.tell(&[], vec![die.with("exitCode", code)], &[]);
             ended.exit.send_replace(Some(ExitStatus::new(code)));
         }));
         tokio::spawn(async move {

@@ -1,0 +1,210 @@
+//! Events of an engine: following them, and the one way in which the facade's operations make them.
+//!
+//! # How an operation tells what it changed
+//!
+//! One event per change, made with [`of_container`], [`of_image`] or [`of_volume`], in one of four ways:
+//!
+//! - *Records* (the database): push it in the transaction. `Records::insert`, `update`, `delete` do; a new one is
+//!   `self.0.write(durability, |tx, events| { …; events.push(of_container(Action::Rename, &record)); Ok(()) })`.
+//! - *Elsewhere*, and a look at the object tells later whether it happened (image names, volumes, a frozen group):
+//!   `self.change(event, async move { store.set_name(&name, &target).await }).await`, and a line in
+//!   [`Engine::has_happened`].
+//! - *Nothing lasting* (attach, cp out, export, top): `self.emit(event).await` after it succeeded.
+//! - *A container's life* (start, die, oom, kill, exec_…, and what is to follow them, such as the unmounts of its
+//!   volumes) is the runtime's to tell, since no program of ours may be alive then: see [`LifeEvents`].
+//!
+//! After a rename call [`Engine::describe`], so that the shim of a running container uses the new name.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use crate::container_spec::MountSpec;
+use crate::error::Result;
+use crate::events::{Action, Event, EventQuery, EventStream, ObjectKind};
+use crate::launch::LifeEvents;
+use crate::reference::Reference;
+use crate::state::ContainerStatus;
+
+use super::records::Record;
+use super::{Engine, blocking, task};
+
+impl Engine {
+    /// Reads events: those kept since [`EventQuery::since`], then those to come, of every program that has this root
+    /// open. What happens after this returned is not missed.
+    ///
+    /// ```no_run
+    /// # async fn example(engine: engine_core::Engine) -> engine_core::Result<()> {
+    /// use engine_core::events::EventQuery;
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut events = engine.events(EventQuery::default()).await?;
+    /// while let Some(event) = events.next().await {
+    ///     let event = event?;
+    ///     println!("{} {} {}", event.object, event.action, event.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the file system says; see [`Journal::read`](crate::events::Journal::read) for those of the stream.
+    pub async fn events(&self, query: EventQuery) -> Result<EventStream> {
+        self.inner.outbox.journal().read(query).await
+    }
+
+    /// Tells of something that has happened and changed nothing lasting. Failing to tell does not undo it.
+    pub(super) async fn emit(&self, event: Event) {
+        let journal = self.inner.outbox.journal().clone();
+        if let Err(error) = blocking(move || journal.append(&[event])).await {
+            tracing::warn!(%error, "an event is lost");
+        }
+    }
+
+    /// Does `work`, which changes what `event` says if it succeeds. It is carried to its end also when the caller stops
+    /// waiting, and after a crash [`has_happened`](Self::has_happened) says whether there is an event.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        event: Event,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.change_when(event, work, |_| true).await
+    }
+
+    /// As [`change`](Self::change), of work that may have had nothing to change: `changed` tells by its result.
+    pub(super) async fn change_when<T: Send + 'static>(
+        &self,
+        event: Event,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+        changed: impl FnOnce(&T) -> bool + Send + 'static,
+    ) -> Result<T> {
+        let outbox = self.inner.outbox.clone();
+        task::to_the_end(async move {
+            let own = outbox.clone();
+            let intent = blocking(move || own.intend(&event)).await?;
+            let result = work.await;
+            let changed = result.as_ref().is_ok_and(changed);
+            blocking(move || {
+                if changed {
+                    outbox.happened(intent);
+                } else {
+                    outbox.withdraw(&intent);
+                }
+                Ok(())
+            })
+            .await?;
+            result
+        })
+        .await
+    }
+
+    /// Makes the shim of a running container use the name and labels in `record` from now on.
+    #[allow(dead_code, reason = "for renames")]
+    pub(super) async fn describe(&self, record: &Record) -> Result<()> {
+        let journal = self.inner.outbox.journal().clone();
+        let (id, attributes) = (record.id.clone(), attributes(record));
+        blocking(move || journal.describe(id.as_str(), &attributes)).await
+    }
+
+    /// Settles the events of programs that were killed amid a change.
+    pub(super) async fn recover_events(&self) -> Result<()> {
+        let outbox = self.inner.outbox.clone();
+        let unsettled = blocking(move || outbox.recover()).await?;
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        let mut settled = Vec::with_capacity(unsettled.len());
+        for unsettled in unsettled {
+            let happened = self.has_happened(&unsettled.event).await?;
+            settled.push((unsettled, happened));
+        }
+        let outbox = self.inner.outbox.clone();
+        blocking(move || outbox.settle(settled)).await
+    }
+
+    /// Whether the change that `event` tells of has come to pass, as far as its object shows.
+    async fn has_happened(&self, event: &Event) -> Result<bool> {
+        let name = event.attributes.get("name").map_or("", String::as_str);
+        Ok(match (&event.object, &event.action) {
+            (ObjectKind::Image, Action::Pull) => self.has_image_name(&event.id).await?,
+            (ObjectKind::Image, Action::Tag | Action::Load | Action::Import) => {
+                self.has_image_name(name).await?
+            }
+            (ObjectKind::Image, Action::Untag) => !self.has_image_name(name).await?,
+            (ObjectKind::Image, Action::Delete) => match event.id.parse() {
+                Ok(digest) => self.inner.images.blob_size(&digest).await?.is_none(),
+                Err(_) => false,
+            },
+            (ObjectKind::Volume, Action::Create | Action::Destroy) => match event.id.parse() {
+                Ok(name) => {
+                    let is_there = self.inner.volumes.inspect(&name).await?.is_some();
+                    is_there == (event.action == Action::Create)
+                }
+                Err(_) => false,
+            },
+            (ObjectKind::Container, Action::Pause | Action::Unpause) => {
+                let wanted = if event.action == Action::Pause {
+                    ContainerStatus::Paused
+                } else {
+                    ContainerStatus::Running
+                };
+                match event.id.parse() {
+                    Ok(id) => self.inner.runtime.state(&id).await.is_ok_and(|state| state.status == wanted),
+                    Err(_) => false,
+                }
+            }
+            _ => false,
+        })
+    }
+
+    async fn has_image_name(&self, name: &str) -> Result<bool> {
+        match name.parse::<Reference>() {
+            Ok(reference) => Ok(self.inner.images.resolve_name(&reference).await?.is_some()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// What the runtime is to tell of a container's life.
+    pub(super) fn life_events(&self, record: &Record) -> LifeEvents {
+        let driver = self.inner.volumes.name();
+        let mut events = LifeEvents::new(self.inner.outbox.journal().clone(), attributes(record));
+        for mount in &record.data.spec.mounts {
+            let MountSpec::Volume { name: Some(name), target, options, .. } = mount else { continue };
+            let event = |action| of_volume(action, name, driver).with("container", &record.id);
+            events.at_start.push(
+                event(Action::Mount)
+                    .with("destination", target.display())
+                    .with("propagation", "")
+                    .with("read/write", !options.read_only),
+            );
+            events.at_end.push(event(Action::Unmount));
+        }
+        events
+    }
+}
+
+/// A container's attributes, as Docker gives them to its events: labels, image and name.
+fn attributes(record: &Record) -> BTreeMap<String, String> {
+    let mut attributes = record.data.defaults.labels.clone();
+    attributes.extend(record.data.spec.labels.clone());
+    attributes.insert("image".to_owned(), record.data.image.clone());
+    attributes.insert("name".to_owned(), record.name.to_string());
+    attributes
+}
+
+/// An event of a container.
+pub(super) fn of_container(action: Action, record: &Record) -> Event {
+    let mut event = Event::new(ObjectKind::Container, action, record.id.as_str());
+    event.attributes = attributes(record);
+    event
+}
+
+/// An event of an image: its id and its name, or what it was asked for by and its repository, as Docker has it for that
+/// action.
+pub(super) fn of_image(action: Action, id: impl ToString, name: impl ToString) -> Event {
+    Event::new(ObjectKind::Image, action, id.to_string()).with("name", name.to_string())
+}
+
+/// An event of a volume.
+pub(super) fn of_volume(action: Action, name: &crate::id::Name, driver: &str) -> Event {
+    Event::new(ObjectKind::Volume, action, name.as_str()).with("driver", driver)
+}
