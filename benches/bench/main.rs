@@ -3,6 +3,7 @@
 //! `cargo run --release -p engine-benches --bin engine-bench` runs all; `--only start,exec,…` some. Needs root. This file owns the command line
 //! and the order; `host` what the runs share, `peers` other engines, `ours` this one, `table` the output.
 
+mod archives;
 mod host;
 mod ours;
 mod peers;
@@ -26,7 +27,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, exec, parallel, many, pull.
+    /// Only these parts: start, exec, parallel, many, pull, archives.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -87,6 +88,9 @@ fn all(options: &Options) -> Result<()> {
     }
     if wanted("pull") {
         pull::run(&host)?;
+    }
+    if wanted("archives") {
+        archives::run(&host)?;
     }
     Ok(())
 }

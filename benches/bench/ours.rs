@@ -19,6 +19,7 @@ use engine_core::{
 use engine_testkit::{debian, image::Format};
 
 use crate::{
+    archives,
     host::{self, Host},
     peers::private_kib,
 };
@@ -32,6 +33,9 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
     runtime.block_on(async {
         if what == "pull" {
             return pull(rounds, dir, argument.context("a reference")?).await;
+        }
+        if matches!(what, "save" | "load" | "push") {
+            return archives::ours(what, rounds, dir, argument.context("an archive")?).await;
         }
         let engine = open(dir).await?;
         if engine.image(IMAGE).await.is_err() {
@@ -194,13 +198,9 @@ async fn pull(rounds: usize, dir: &Path, reference: &str) -> Result<()> {
     for round in 0..rounds {
         let root = dir.with_file_name(format!("engine-pull-{round}"));
         let engine = Engine::builder(&root).registry(engine_registry::OciRegistry::new()).open().await?;
-        // proc_pid_clear_refs(5): 5 resets the peak.
-        fs::write("/proc/self/clear_refs", "5")?;
-        let idle = status("VmRSS")?;
-        let start = Instant::now();
+        let peak = Peak::begin()?;
         engine.pull(&reference, PullOptions::default()).await?;
-        let took = start.elapsed().as_nanos();
-        println!("{took} {}", status("VmHWM")?.saturating_sub(idle));
+        peak.print()?;
         drop(engine);
         fs::remove_dir_all(&root).ok();
     }
@@ -215,9 +215,7 @@ async fn unpack(dir: &Path, rounds: usize) -> Result<()> {
     for round in 0..rounds {
         let root = dir.with_file_name(format!("engine-unpack-{round}"));
         let engine = open(&root).await?;
-        fs::write("/proc/self/clear_refs", "5")?;
-        let idle = status("VmRSS")?;
-        let start = Instant::now();
+        let peak = Peak::begin()?;
         let mut ingest = engine.image_store().ingest(&descriptor, Some(&diff_id)).await?;
         let mut rest = gzip.clone();
         while !rest.is_empty() {
@@ -225,12 +223,33 @@ async fn unpack(dir: &Path, rounds: usize) -> Result<()> {
             ingest.write(chunk).await?;
         }
         ingest.commit().await?;
-        let took = start.elapsed().as_nanos();
-        println!("{took} {}", status("VmHWM")?.saturating_sub(idle));
+        peak.print()?;
         drop(engine);
         fs::remove_dir_all(&root).ok();
     }
     Ok(())
+}
+
+/// The time and the memory of one operation of this process.
+pub(crate) struct Peak {
+    idle: u64,
+    start: Instant,
+}
+
+impl Peak {
+    /// Begins to measure.
+    pub(crate) fn begin() -> Result<Self> {
+        // proc_pid_clear_refs(5): 5 resets the peak.
+        fs::write("/proc/self/clear_refs", "5")?;
+        Ok(Self { idle: status("VmRSS")?, start: Instant::now() })
+    }
+
+    /// Prints nanoseconds, and peak memory above idle in KiB.
+    pub(crate) fn print(&self) -> Result<()> {
+        let took = self.start.elapsed().as_nanos();
+        println!("{took} {}", status("VmHWM")?.saturating_sub(self.idle));
+        Ok(())
+    }
 }
 
 /// Returns a size in KiB out of `/proc/self/status`.

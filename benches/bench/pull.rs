@@ -59,7 +59,7 @@ pub(crate) fn run(host: &Host) -> Result<()> {
 }
 
 /// The engine prints one line a round: nanoseconds and peak memory above idle in KiB.
-fn print_ours(name: &str, text: &str) {
+pub(crate) fn print_ours(name: &str, text: &str) {
     let rows: Vec<Vec<u64>> =
         text.lines().map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect()).collect();
     let column = |index: usize| rows.iter().filter_map(move |row| row.get(index).copied());
@@ -68,11 +68,11 @@ fn print_ours(name: &str, text: &str) {
     println!("| {name} | {wall:.0} | {memory:.1} above idle |");
 }
 
-fn cell(result: Result<f64>) -> String {
+pub(crate) fn cell(result: Result<f64>) -> String {
     result.map_or_else(|error| format!("{error:#}"), |ms| format!("{ms:.0}"))
 }
 
-fn mega(path: &std::path::Path) -> Result<u64> {
+pub(crate) fn mega(path: &std::path::Path) -> Result<u64> {
     Ok(path.metadata()?.len() / 1_000_000)
 }
 

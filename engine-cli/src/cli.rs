@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    attach, events, exec, image, inspect, lifecycle, login, logs, ps, run, system, transfer, update, volume,
+    archive, artifact, attach, events, exec, history, image, inspect, lifecycle, login, logs, ps, run,
+    system, transfer, update, volume,
 };
 
 /// Containers without a daemon.
@@ -117,6 +118,14 @@ pub(crate) enum Command {
     Tag(image::TagArgs),
     /// Remove images
     Rmi(image::RmiArgs),
+    /// Save images to an archive
+    Save(archive::SaveArgs),
+    /// Load images from an archive
+    Load(archive::LoadArgs),
+    /// Make an image of a tar archive of a root file system
+    Import(archive::ImportArgs),
+    /// Show how an image was made
+    History(history::HistoryArgs),
     /// Log in to a registry
     Login(login::LoginArgs),
     /// Log out of a registry
@@ -133,6 +142,9 @@ pub(crate) enum Command {
     /// Commands of images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Commands of artifacts
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
     /// Commands of volumes
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
@@ -221,9 +233,17 @@ pub(crate) enum ImageCommand {
     /// Push an image to a registry
     Push(transfer::PushArgs),
     /// Show images as JSON
-    Inspect(inspect::OneKindArgs),
-    /// Import a tar archive of a root file system
-    Import(image::ImportArgs),
+    Inspect(inspect::ImageArgs),
+    /// Show how an image was made
+    History(history::HistoryArgs),
+    /// Save images to an archive
+    Save(archive::SaveArgs),
+    /// Load images from an archive
+    Load(archive::LoadArgs),
+    /// Make an image of a tar archive of a root file system
+    Import(archive::ImportArgs),
+    /// Remove images that nothing uses
+    Prune(history::PruneArgs),
 }
 
 /// `engine-cli system …`.
@@ -244,7 +264,19 @@ impl Command {
     pub(crate) fn transfers(&self) -> bool {
         matches!(
             self,
-            Self::Pull(_) | Self::Push(_) | Self::Image(ImageCommand::Pull(_) | ImageCommand::Push(_))
+            Self::Pull(_)
+                | Self::Push(_)
+                | Self::Save(_)
+                | Self::Load(_)
+                | Self::Import(_)
+                | Self::Artifact(_)
+                | Self::Image(
+                    ImageCommand::Pull(_)
+                        | ImageCommand::Push(_)
+                        | ImageCommand::Save(_)
+                        | ImageCommand::Load(_)
+                        | ImageCommand::Import(_)
+                )
         )
     }
 }

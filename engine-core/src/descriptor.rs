@@ -69,6 +69,8 @@ pub mod media_type {
     pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     /// An OCI image index.
     pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// The empty configuration of an artifact, `{}`.
+    pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
     /// An OCI image configuration.
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     /// An uncompressed OCI layer.
@@ -108,6 +110,12 @@ pub mod media_type {
     #[must_use]
     pub fn is_layer(media_type: &str) -> bool {
         compression(media_type).is_some()
+    }
+
+    /// Returns whether `media_type` is a layer that may not be distributed: its content is not in registries.
+    #[must_use]
+    pub fn is_foreign(media_type: &str) -> bool {
+        media_type == DOCKER_LAYER_FOREIGN || media_type.starts_with(OCI_LAYER_NONDISTRIBUTABLE)
     }
 
     /// How a layer's bytes are compressed.

@@ -51,6 +51,7 @@
 
 pub mod container_spec;
 pub mod database;
+mod decode;
 pub mod descriptor;
 pub mod digest;
 pub mod engine;
@@ -78,6 +79,7 @@ pub mod restart;
 pub mod runtime;
 pub mod signal;
 pub mod state;
+mod tar;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

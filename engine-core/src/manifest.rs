@@ -149,6 +149,32 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Returns the manifest this one is about.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Image(image) => image.subject.as_ref(),
+            Self::Index(index) => index.subject.as_ref(),
+        }
+    }
+
+    /// Returns how a list of referrers describes this document, whose own descriptor is `own`: with the artifact's type and
+    /// the annotations.
+    #[must_use]
+    pub fn as_referrer(&self, own: &Descriptor) -> Descriptor {
+        let mut entry = Descriptor::new(own.media_type.clone(), own.digest.clone(), own.size);
+        (entry.artifact_type, entry.annotations) = match self {
+            Self::Image(image) => {
+                let kind = image.artifact_type.clone().filter(|kind| !kind.is_empty());
+                (kind.or_else(|| Some(image.config.media_type.clone())), image.annotations.clone())
+            }
+            Self::Index(index) => (index.artifact_type.clone(), index.annotations.clone()),
+        };
+        entry
+    }
+}
+
 impl ImageManifest {
     /// Returns whether it is an image that containers can be made of, and no artifact: whether its layers are layers of
     /// a file system.

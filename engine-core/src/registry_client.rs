@@ -51,11 +51,29 @@ pub trait RegistryClient: fmt::Debug + Send + Sync + 'static {
         source: &dyn BlobSource,
     ) -> Result<PushOutcome>;
 
-    /// Pushes a manifest or index under the reference's tag or digest, byte for byte.
+    /// Pushes a manifest or index under the reference's tag or digest, byte for byte. One that has a subject is listed
+    /// among the subject's referrers from then on.
     async fn push_manifest(&self, reference: &Reference, manifest: &Descriptor, bytes: Bytes) -> Result<()>;
 
     /// Returns the tags of the reference's repository.
     async fn list_tags(&self, reference: &Reference) -> Result<Vec<String>>;
+
+    /// Returns the manifests whose subject is the digest of `subject`, which pins one; with `artifact_type` those of that
+    /// type alone. None if the subject has none, or is not there.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the reference has no digest.
+    async fn list_referrers(
+        &self,
+        subject: &Reference,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>>;
+
+    /// Returns the repositories of `registry` (a host, with a port where it has one), as far as it tells.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if it does not list them.
+    async fn catalog(&self, registry: &str) -> Result<Vec<String>>;
 
     /// Checks that `registry` (a host, with a port where it has one) accepts `credentials`.
     ///
@@ -148,6 +166,12 @@ impl RegistryClient for NoRegistry {
     }
     async fn list_tags(&self, reference: &Reference) -> Result<Vec<String>> {
         none(reference)
+    }
+    async fn list_referrers(&self, subject: &Reference, _: Option<&str>) -> Result<Vec<Descriptor>> {
+        none(subject)
+    }
+    async fn catalog(&self, registry: &str) -> Result<Vec<String>> {
+        none(registry)
     }
     async fn check_credentials(&self, registry: &str, _: &Credentials) -> Result<()> {
         none(registry)

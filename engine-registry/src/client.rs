@@ -12,6 +12,7 @@ use engine_core::descriptor::Descriptor;
 use engine_core::digest::Digest;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::io::ByteStream;
+use engine_core::manifest::Manifest;
 use engine_core::reference::Reference;
 use engine_core::registry_client::{BlobSource, Credentials, PushOutcome, RegistryClient};
 use reqwest::StatusCode;
@@ -23,6 +24,7 @@ use crate::endpoint::Endpoint;
 use crate::fault::Fault;
 use crate::manifests;
 use crate::push::Push;
+use crate::referrers;
 use crate::session::{Ask, Session};
 
 /// Tries at a mirror, before the next place is tried.
@@ -185,7 +187,15 @@ impl RegistryClient for OciRegistry {
             let endpoint = Endpoint::registry(reference.registry())?;
             let (scopes, repository) = (push_scope(reference), reference.repository());
             let push = Push { session: &self.session, endpoint: &endpoint, repository, scopes };
-            push.manifest(&reference.tag_or_digest(), manifest, bytes).await
+            let parsed = Manifest::parse(&bytes, &manifest.media_type).ok();
+            let listed = push.manifest(&reference.tag_or_digest(), manifest, bytes).await?;
+            match parsed.as_ref().and_then(|parsed| Some((parsed, parsed.subject()?))) {
+                // The registry keeps no list of its own: see the referrers tag schema.
+                Some((parsed, subject)) if !listed => {
+                    referrers::add(&push, reference, &subject.digest, parsed.as_referrer(manifest)).await
+                }
+                _ => Ok(()),
+            }
         };
         work.await.map_err(|fault| about("push manifest", reference, fault))
     }
@@ -196,6 +206,30 @@ impl RegistryClient for OciRegistry {
             manifests::tags(&self.session, &endpoint, reference.repository(), &pull_scope(reference)).await
         };
         work.await.map_err(|fault| about("list tags", reference, fault))
+    }
+
+    async fn list_referrers(
+        &self,
+        subject: &Reference,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>> {
+        let work = async {
+            let digest = subject.digest().ok_or_else(|| {
+                Fault::new(ErrorKind::InvalidArgument, "the reference has no digest")
+                    .hint("resolve it first, and pin the digest")
+            })?;
+            let endpoint = Endpoint::registry(subject.registry())?;
+            referrers::list(&self.session, &endpoint, subject, digest, &pull_scope(subject)).await
+        };
+        let mut found = work.await.map_err(|fault| about("list referrers", subject, fault))?;
+        found.retain(|entry| artifact_type.is_none() || entry.artifact_type.as_deref() == artifact_type);
+        Ok(found)
+    }
+
+    async fn catalog(&self, registry: &str) -> Result<Vec<String>> {
+        let work = async { manifests::catalog(&self.session, &Endpoint::registry(registry)?).await };
+        let shown = registry.rsplit_once('@').map_or(registry, |(_, host)| host);
+        work.await.map_err(|fault| fault.into_error("list repositories", shown, None))
     }
 
     async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()> {

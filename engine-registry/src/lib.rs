@@ -39,6 +39,7 @@ mod helper;
 mod manifests;
 mod origin;
 mod push;
+mod referrers;
 mod retry;
 mod secret;
 mod session;

@@ -11,17 +11,17 @@ use engine_core::manifest::{MAX_MANIFEST_SIZE, Manifest};
 use engine_core::reference::Reference;
 use oci_distribution::client::TagResponse;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LINK};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use tokio::time::sleep;
 
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
 use crate::origin::Origin;
-use crate::session::{Ask, Session, Target};
+use crate::session::{Answer, Ask, Session, Target};
 
 pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const MAX_TAG_PAGE: u64 = 16 << 20;
-const MAX_TAGS: usize = 1_000_000;
+const MAX_NAMES: usize = 1_000_000;
 const MAX_PAGES: usize = 10_000;
 
 fn accepted() -> HeaderValue {
@@ -170,46 +170,81 @@ pub(crate) async fn tags(
     scopes: &[String],
 ) -> Result<Vec<String>, Fault> {
     let first = format!("/v2/{repository}/tags/list");
+    names(session, endpoint, &first, scopes, "tags", |body| {
+        serde_json::from_slice::<TagResponse>(body).map(|page| page.tags)
+    })
+    .await
+}
+
+/// Lists the repositories of a registry, page after page.
+pub(crate) async fn catalog(session: &Session, endpoint: &Endpoint) -> Result<Vec<String>, Fault> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        repositories: Vec<String>,
+    }
+    let scopes = ["registry:catalog:*".to_owned()];
+    let listed = names(session, endpoint, "/v2/_catalog?n=1000", &scopes, "repositories", |body| {
+        serde_json::from_slice::<Page>(body).map(|page| page.repositories)
+    });
+    match listed.await {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => {
+            Err(Fault::new(ErrorKind::Unsupported, "it does not list its repositories"))
+        }
+        listed => listed,
+    }
+}
+
+/// Returns the URL of the page after `answer`, if there is one: of the same registry.
+pub(crate) fn next_page(session: &Session, answer: &Answer) -> Result<Option<Url>, Fault> {
+    let Some(link) = answer.headers().get(LINK).and_then(|value| next_link(value.to_str().ok()?)) else {
+        return Ok(None);
+    };
+    let from = answer.response.url();
+    let url = from.join(link).map_err(|_| Fault::corrupt("the link to its next page is no URL"))?;
+    // A next page elsewhere would not be this registry's list.
+    if Origin::of(&url).as_ref() != Some(&answer.origin) {
+        return Err(Fault::corrupt("the link to its next page leads to another origin"));
+    }
+    session.transport.rules.check(&answer.origin, &url, "next page")?;
+    Ok(Some(url))
+}
+
+/// Lists names, page after page.
+async fn names(
+    session: &Session,
+    endpoint: &Endpoint,
+    first: &str,
+    scopes: &[String],
+    what: &str,
+    parse: impl Fn(&[u8]) -> serde_json::Result<Vec<String>>,
+) -> Result<Vec<String>, Fault> {
     let mut next = None;
-    let mut tags = Vec::new();
+    let mut names = Vec::new();
     for _ in 0..MAX_PAGES {
-        let target = next.as_ref().map_or(Target::Path(&first), Target::Url);
+        let target = next.as_ref().map_or(Target::Path(first), Target::Url);
         let ask = Ask::new(Method::GET, target, scopes);
         let answer = session.send(endpoint, &ask, session.retry.attempts).await?;
         let answer = session.expect(endpoint, answer, &[StatusCode::OK]).await?;
-        let more = match answer.headers().get(LINK).and_then(|value| next_link(value.to_str().ok()?)) {
-            None => None,
-            Some(link) => {
-                let from = answer.response.url();
-                let url =
-                    from.join(link).map_err(|_| Fault::corrupt("the link to its next page is no URL"))?;
-                // A next page elsewhere would not be this registry's list.
-                if Origin::of(&url).as_ref() != Some(&answer.origin) {
-                    return Err(Fault::corrupt("the link to its next page leads to another origin"));
-                }
-                session.transport.rules.check(&answer.origin, &url, "next page")?;
-                Some(url)
-            }
-        };
+        let more = next_page(session, &answer)?;
         let body = session.transport.body(answer.response, MAX_TAG_PAGE).await?;
-        let page: TagResponse = serde_json::from_slice(&body)
-            .map_err(|e| Fault::corrupt("its list of tags is malformed").source(e))?;
-        if page.tags.is_empty() && more.is_some() && more == next {
-            return Err(Fault::corrupt("its list of tags does not end"));
+        let page =
+            parse(&body).map_err(|e| Fault::corrupt(format!("its list of {what} is malformed")).source(e))?;
+        if page.is_empty() && more.is_some() && more == next {
+            return Err(Fault::corrupt(format!("its list of {what} does not end")));
         }
-        tags.extend(page.tags);
-        if tags.len() > MAX_TAGS {
+        names.extend(page);
+        if names.len() > MAX_NAMES {
             return Err(Fault::new(
                 ErrorKind::ResourceExhausted,
-                format!("it lists more than {MAX_TAGS} tags"),
+                format!("it lists more than {MAX_NAMES} {what}"),
             ));
         }
         match more {
-            None => return Ok(tags),
+            None => return Ok(names),
             Some(url) => next = Some(url),
         }
     }
-    Err(Fault::corrupt("its list of tags does not end"))
+    Err(Fault::corrupt(format!("its list of {what} does not end")))
 }
 
 /// Returns the target of `rel="next"` (RFC 8288).

@@ -1,18 +1,17 @@
-//! `images`, `tag`, `rmi`, `image import`.
+//! `images`, `tag`, `rmi`.
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::Args;
+use engine_core::Engine;
 use engine_core::Reference;
-use engine_core::engine::{ImageSummary, ImportOptions};
-use engine_core::image_config::ProcessDefaults;
+use engine_core::engine::ImageSummary;
 use engine_core::time::parse_rfc3339;
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
-use crate::output::table::Listing;
+use crate::output::table::{Listing, align};
 use crate::output::{self, human};
 
 /// `images`'s flags.
@@ -24,7 +23,7 @@ pub(crate) struct ImagesArgs {
     /// Show what the names point at
     #[arg(long)]
     digests: bool,
-    /// Show only those that match: reference, label, before, since, dangling
+    /// Show only those that match: reference, label, before, since, until, dangling
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// A Go template, `table TEMPLATE`, or json
@@ -36,6 +35,9 @@ pub(crate) struct ImagesArgs {
     /// Show only ids
     #[arg(short, long)]
     quiet: bool,
+    /// Show the platforms of each image, and the space it takes
+    #[arg(long, conflicts_with_all = ["format", "quiet"])]
+    tree: bool,
     /// Show only images of this repository, with this tag
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
@@ -56,24 +58,12 @@ pub(crate) struct RmiArgs {
     /// Remove names even of an image in use
     #[arg(short, long)]
     force: bool,
+    /// Keep parents without a name (there are none: an image is one, with all its layers)
+    #[arg(long)]
+    no_prune: bool,
     /// Names or ids
     #[arg(required = true, value_name = "IMAGE")]
     names: Vec<String>,
-}
-
-/// `image import`'s flags.
-#[derive(Args, Debug)]
-pub(crate) struct ImportArgs {
-    /// A comment in the history
-    #[arg(short, long)]
-    message: Option<String>,
-    /// Default command, as words separated by spaces
-    #[arg(long, value_name = "WORDS")]
-    command: Option<String>,
-    /// The archive (uncompressed tar), or - for standard input
-    file: PathBuf,
-    /// The image's name
-    name: Reference,
 }
 
 const COLUMNS: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
@@ -105,10 +95,13 @@ pub(crate) async fn images(context: &Context, args: &ImagesArgs) -> Result<u8> {
         });
     }
     for filter in &args.filter {
-        list = filtered(&list, filter)?;
+        list = filtered(&engine, &list, filter).await?;
     }
     // Newest first, as Docker; an image that says nothing about its age comes last.
     list.sort_by_key(|image| std::cmp::Reverse(created(image)));
+    if args.tree {
+        return tree(&engine, &list, args.no_trunc).await;
+    }
     let rows: Vec<Value> = list.iter().map(|image| row(image, args.no_trunc)).collect();
     let columns = if args.digests { WITH_DIGESTS } else { COLUMNS };
     let listing = Listing { columns, headings: HEADINGS, quiet: "ID" };
@@ -125,7 +118,7 @@ fn row(image: &ImageSummary, full: bool) -> Value {
     let id = image.id.as_ref().unwrap_or(&image.target.digest);
     let labels: Vec<String> = image.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     json!({
-        "Repository": image.reference.familiar_name(),
+        "Repository": if image.dangling { "<none>".to_owned() } else { image.reference.familiar_name() },
         "Tag": image.reference.tag().unwrap_or("<none>"),
         "Digest": image.target.digest.to_string(),
         "ID": if full { id.to_string() } else { id.hex()[..12].to_owned() },
@@ -137,14 +130,47 @@ fn row(image: &ImageSummary, full: bool) -> Value {
     })
 }
 
-fn filtered(list: &[ImageSummary], filter: &str) -> Result<Vec<ImageSummary>> {
+/// Shows each image with its platforms below it.
+async fn tree(engine: &Engine, list: &[ImageSummary], full: bool) -> Result<u8> {
+    let usage = engine.image_usage().await?;
+    let id = |digest: &engine_core::Digest| if full { digest.to_string() } else { digest.short().to_owned() };
+    let mut lines = vec!["IMAGE\tID\tDISK USAGE\tCONTENT SIZE\tEXTRA".to_owned()];
+    for image in list {
+        let known = usage.images.iter().find(|known| known.target.digest == image.target.digest);
+        let name = if image.dangling { "<none>".to_owned() } else { image.reference.familiar() };
+        let platforms = engine.image_platforms(&image.reference.to_string()).await?;
+        let content = platforms.iter().filter_map(|platform| platform.size).sum();
+        lines.push(format!(
+            "{name}\t{}\t{}\t{}\t{}",
+            id(image.id.as_ref().unwrap_or(&image.target.digest)),
+            human::size(known.map_or(0, |known| known.size)),
+            human::size(content),
+            if known.is_some_and(|known| known.containers > 0) { "U" } else { "" }
+        ));
+        for (index, platform) in platforms.iter().enumerate() {
+            let branch = if index + 1 == platforms.len() { "└─" } else { "├─" };
+            let size = platform.size.map_or_else(|| "-".to_owned(), human::size);
+            lines.push(format!(
+                "{branch} {}\t{}\t-\t{size}\t",
+                platform.platform,
+                id(&platform.manifest.digest)
+            ));
+        }
+    }
+    output::print(&align(&lines))?;
+    Ok(0)
+}
+
+async fn filtered(engine: &Engine, list: &[ImageSummary], filter: &str) -> Result<Vec<ImageSummary>> {
     let wrong = |why: &str| Failure::usage(format!("invalid filter {filter:?}: {why}"));
     let (key, value) = filter.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
-    let other = || -> Result<Option<SystemTime>> {
-        let name: Reference = value.parse()?;
-        let image =
-            list.iter().find(|image| image.reference == name).ok_or_else(|| wrong("no such image"))?;
-        Ok(created(image))
+    // Another image, by name or id.
+    let other = match key {
+        "before" | "since" => {
+            let image = engine.image(value).await?;
+            parse_rfc3339(&image.config.created).filter(|time| *time > SystemTime::UNIX_EPOCH)
+        }
+        _ => None,
     };
     let keep: Box<dyn Fn(&ImageSummary) -> bool> = match key {
         "reference" => Box::new(|image| {
@@ -155,16 +181,20 @@ fn filtered(list: &[ImageSummary], filter: &str) -> Result<Vec<ImageSummary>> {
             Some((k, v)) => image.labels.get(k).is_some_and(|known| known == v),
             None => image.labels.contains_key(value),
         }),
-        // Every image in the list has a name.
-        "dangling" => Box::new(|_| matches!(value, "false" | "0")),
-        "before" => {
-            let time = other()?;
-            Box::new(move |image| created(image) < time)
+        "dangling" => {
+            let wish = match value {
+                "true" | "1" => true,
+                "false" | "0" => false,
+                _ => return Err(wrong("give true or false")),
+            };
+            Box::new(move |image| image.dangling == wish)
         }
-        "since" => {
-            let time = other()?;
-            Box::new(move |image| created(image) > time)
+        "until" => {
+            let time = human::parse_time(value)?;
+            Box::new(move |image| created(image).is_none_or(|created| created < time))
         }
+        "before" => Box::new(move |image| created(image) < other),
+        "since" => Box::new(move |image| created(image) > other),
         _ => return Err(wrong("there is no such key")),
     };
     Ok(list.iter().filter(|image| keep(image)).cloned().collect())
@@ -216,30 +246,6 @@ pub(crate) async fn rmi(context: &Context, args: &RmiArgs) -> Result<u8> {
         several.note(removed.await);
     }
     several.finish()
-}
-
-/// Runs `image import`.
-pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Result<u8> {
-    let read = || {
-        if args.file.as_os_str() == "-" {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
-        } else {
-            std::fs::read(&args.file)
-        }
-    };
-    let archive =
-        read().map_err(|error| Failure::usage(format!("cannot read {}: {error}", args.file.display())))?;
-    let mut config = ProcessDefaults::default();
-    if let Some(command) = &args.command {
-        config.cmd = command.split_whitespace().map(str::to_owned).collect();
-    }
-    let mut options = ImportOptions::default().with_config(config);
-    options.created = Some(SystemTime::now());
-    options.comment.clone_from(&args.message);
-    let image = context.engine().await?.import(&args.name, archive.into(), options).await?;
-    output::line(image.id())?;
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `inspect`: containers, images and volumes as Docker-shaped JSON.
 
 use clap::{Args, ValueEnum};
-use engine_core::{Engine, ErrorKind};
+use engine_core::{Engine, ErrorKind, Platform};
 use serde_json::Value;
 
 use crate::context::Context;
@@ -26,6 +26,9 @@ pub(crate) struct InspectArgs {
     /// What the names are; the first that fits without it
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
+    /// Platform of the images
+    #[arg(skip)]
+    platform: Option<Platform>,
     #[command(flatten)]
     rest: OneKindArgs,
 }
@@ -41,10 +44,26 @@ pub(crate) struct OneKindArgs {
     names: Vec<String>,
 }
 
+/// `image inspect`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct ImageArgs {
+    /// Platform of the image, as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    rest: OneKindArgs,
+}
+
+impl From<ImageArgs> for InspectArgs {
+    fn from(args: ImageArgs) -> Self {
+        Self { platform: args.platform, ..args.rest.of(Kind::Image) }
+    }
+}
+
 impl OneKindArgs {
     /// Says what the names are.
     pub(crate) fn of(self, kind: Kind) -> InspectArgs {
-        InspectArgs { kind: Some(kind), rest: self }
+        InspectArgs { kind: Some(kind), platform: None, rest: self }
     }
 }
 
@@ -59,7 +78,7 @@ pub(crate) async fn inspect(context: &Context, args: &InspectArgs) -> Result<u8>
     let mut several = Several::default();
     let mut found = Vec::new();
     for name in &args.rest.names {
-        found.extend(several.note(one(&engine, name, args.kind).await));
+        found.extend(several.note(one(&engine, name, args).await));
     }
     match template {
         None => {
@@ -75,7 +94,8 @@ pub(crate) async fn inspect(context: &Context, args: &InspectArgs) -> Result<u8>
     several.finish()
 }
 
-async fn one(engine: &Engine, name: &str, kind: Option<Kind>) -> Result<Value> {
+async fn one(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Value> {
+    let kind = args.kind;
     let wants = |one: Kind| kind.is_none_or(|kind| kind == one);
     if wants(Kind::Container) {
         match engine.container(name).await {
@@ -85,7 +105,14 @@ async fn one(engine: &Engine, name: &str, kind: Option<Kind>) -> Result<Value> {
         }
     }
     if wants(Kind::Image) {
-        match engine.image(name).await {
+        let platform = args.platform.clone().unwrap_or_else(Platform::host);
+        match engine.image_for(name, &platform).await {
+            Ok(image) if args.platform.is_some() && platform.rank(&image.platform()).is_none() => {
+                return Err(Failure::usage(format!(
+                    "image {name} is for {}, not {platform}",
+                    image.platform()
+                )));
+            }
             Ok(image) => return docker_json::image(&image),
             Err(error)
                 if kind.is_none()

@@ -1,8 +1,11 @@
 //! The commands, one file for each group.
 
+pub(crate) mod archive;
+pub(crate) mod artifact;
 pub(crate) mod attach;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
@@ -56,10 +59,17 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => image::images(context, &args).await,
         Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => image::tag(context, &args).await,
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => image::rmi(context, &args).await,
-        Command::Image(ImageCommand::Import(args)) => image::import(context, &args).await,
-        Command::Image(ImageCommand::Inspect(args)) => {
-            inspect::inspect(context, &args.of(inspect::Kind::Image)).await
+        Command::Save(args) | Command::Image(ImageCommand::Save(args)) => archive::save(context, &args).await,
+        Command::Load(args) | Command::Image(ImageCommand::Load(args)) => archive::load(context, &args).await,
+        Command::Import(args) | Command::Image(ImageCommand::Import(args)) => {
+            archive::import(context, &args).await
         }
+        Command::History(args) | Command::Image(ImageCommand::History(args)) => {
+            history::history(context, &args).await
+        }
+        Command::Image(ImageCommand::Prune(args)) => history::prune(context, &args).await,
+        Command::Artifact(command) => artifact::run(context, command).await,
+        Command::Image(ImageCommand::Inspect(args)) => inspect::inspect(context, &args.into()).await,
         Command::Volume(command) => volume::run(context, command).await,
         Command::Login(args) => login::login(context, &args).await,
         Command::Logout(args) => login::logout(context, &args).await,

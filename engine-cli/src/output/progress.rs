@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use engine_core::engine::{LayerProgress, PullEvent, PushEvent};
+use engine_core::engine::{LayerProgress, LoadEvent, PullEvent, PushEvent};
 use engine_core::registry_client::PushOutcome;
 use engine_core::{Descriptor, Digest, Reference};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -83,6 +83,21 @@ impl Progress {
         }
     }
 
+    /// Shows an event of a load.
+    pub(crate) fn loaded(&mut self, event: &LoadEvent) -> Result<()> {
+        match event {
+            LoadEvent::Layer { layer, progress } => match *progress {
+                LayerProgress::Transferring { done, total } => {
+                    self.say(layer, "Loading layer", Some((done, total)))
+                }
+                LayerProgress::Exists => self.say(layer, "Already exists", None),
+                LayerProgress::Done => self.say(layer, "Loaded", None),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
     /// Shows an event of a push.
     pub(crate) fn pushed(&mut self, reference: &Reference, event: &PushEvent) -> Result<()> {
         match event {
@@ -95,6 +110,7 @@ impl Progress {
                 };
                 self.say(blob, word, None)
             }
+            PushEvent::Skipped { blob } => self.say(blob, "Skipped foreign layer", None),
             PushEvent::Done { target } => self.line(&format!(
                 "{}: digest: {} size: {}",
                 reference.tag().unwrap_or_default(),

@@ -4,6 +4,8 @@
 //! user's wishes into a launch specification, repair after a crash. It names no implementation; defaults are
 //! picked in `defaults`.
 
+mod archive;
+mod artifact;
 mod builder;
 mod closure;
 mod container;
@@ -15,11 +17,13 @@ mod events;
 mod history;
 mod image;
 mod image_names;
+mod image_platforms;
 mod image_remove;
 mod image_usage;
 mod images;
 mod import;
 mod launch;
+mod load;
 mod names;
 mod operation;
 mod outbox;
@@ -27,6 +31,7 @@ mod pull;
 mod push;
 mod records;
 mod repair;
+mod save;
 mod scoped;
 mod start_all;
 mod task;
@@ -35,16 +40,21 @@ mod volumes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use archive::LoadSource;
+pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use builder::EngineBuilder;
 pub use container::{Container, ContainerInfo, RemoveOptions};
 pub use diagnose::{Check, Diagnosis, Verdict};
 pub use history::HistoryEntry;
 pub use image::{Image, ImageSummary, ImportOptions, RemovedImage};
+pub use image_platforms::ImagePlatform;
 pub use image_remove::{ImagePruneOptions, PrunedImages};
 pub use image_usage::{ImageUsage, ImagesUsage};
+pub use load::{LoadEvent, LoadOptions, LoadedImage};
 pub use operation::Operation;
 pub use pull::{LayerProgress, PullEvent, PullOptions};
 pub use push::{PushEvent, PushOptions};
+pub use save::{ArchiveFormat, SaveEvent, SaveOptions};
 pub use scoped::ScopedContainer;
 pub use start_all::Started;
 

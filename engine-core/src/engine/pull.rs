@@ -3,18 +3,20 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::image_config::ImageConfig;
-use crate::manifest::{ImageIndex, MAX_CONFIG_SIZE, Manifest};
+use crate::manifest::{ImageIndex, ImageManifest, MAX_CONFIG_SIZE, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
 use super::Engine;
+use super::closure::{MAX_DOCUMENTS, too_many};
 use super::events::of_image;
 use super::image::Image;
+use super::load::foreign_layer;
 use super::operation::{Operation, Progress};
 
 /// How many bytes arrive between two reports about a layer.
@@ -26,13 +28,16 @@ const REPORT_EVERY: u64 = 256 << 10;
 pub struct PullOptions {
     /// The platform to take from an index; the host's by default.
     pub platform: Platform,
+    /// Whether to take all that an index lists. Only what is for `platform` is unpacked; what is for another is when a
+    /// container is made of it.
+    pub all_platforms: bool,
     /// How many layers are transferred at once; 4 by default.
     pub parallel: usize,
 }
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { platform: Platform::host(), parallel: 4 }
+        Self { platform: Platform::host(), all_platforms: false, parallel: 4 }
     }
 }
 
@@ -43,6 +48,20 @@ impl PullOptions {
         self.platform = platform;
         self
     }
+
+    /// Sets whether to take all that an index lists.
+    #[must_use]
+    pub fn with_all_platforms(mut self, all: bool) -> Self {
+        self.all_platforms = all;
+        self
+    }
+}
+
+/// A manifest that came from the registry.
+struct Pulled {
+    manifest: Descriptor,
+    bytes: Bytes,
+    contents: ImageManifest,
 }
 
 /// What a pull reports.
@@ -123,55 +142,22 @@ impl Engine {
         let _lease = store.lease().await?;
         let (target, target_bytes) = self.inner.registry.fetch_manifest(reference).await?;
         progress.report(PullEvent::Resolved { target: target.clone() });
-        let (mut manifest, mut bytes) = (target.clone(), target_bytes.clone());
-        let mut parsed = Manifest::parse(&bytes, &manifest.media_type)?;
-        if let Manifest::Index(index) = &parsed {
-            let chosen =
-                index.select(&options.platform).ok_or_else(|| no_platform(index, &options.platform))?;
-            let pinned = reference.with_digest(chosen.digest.clone());
-            manifest = chosen.clone();
-            bytes = match self.blob_if_present(chosen).await? {
-                Some(bytes) => bytes,
-                None => {
-                    let (found, bytes) = self.inner.registry.fetch_manifest(&pinned).await?;
-                    if found.size != chosen.size || found.media_type != chosen.media_type {
-                        return Err(Error::new(ErrorKind::Corrupt, "fetch manifest")
-                            .with("digest", &chosen.digest)
-                            .with_message("its size or media type is not what the index says"));
-                    }
-                    bytes
-                }
-            };
-            parsed = Manifest::parse(&bytes, &manifest.media_type)?;
+        let found = self.pull_documents(reference, &target, &target_bytes, options).await?;
+        let mut layers: Vec<(Descriptor, Option<Digest>)> = Vec::new();
+        let mut configs = Vec::new();
+        for pulled in &found {
+            let (config, wanted) = self.pull_config(reference, pulled, options).await?;
+            configs.push((pulled.contents.config.clone(), config));
+            layers.extend(wanted);
         }
-        let Manifest::Image(contents) = parsed else {
-            return Err(Error::new(ErrorKind::Unsupported, "read index")
-                .with_message("it leads to another index and not to an image"));
-        };
-        let config_bytes = self.fetch_small(reference, &contents.config).await?;
-        // An artifact has layers that are no file systems, and a configuration that is none of ours.
-        let diff_ids = if contents.is_container_image() {
-            let config = ImageConfig::parse(&config_bytes)?;
-            let diff_ids = config.rootfs.diff_ids;
-            if diff_ids.len() != contents.layers.len() {
-                return Err(Error::new(ErrorKind::Corrupt, "read image config").with_message(format!(
-                    "it names {} layers and the manifest {}",
-                    diff_ids.len(),
-                    contents.layers.len()
-                )));
-            }
-            diff_ids.into_iter().map(Some).collect()
-        } else {
-            vec![None; contents.layers.len()]
-        };
+        // One that is wanted for its files is there for its bytes too.
         let mut seen = std::collections::HashSet::new();
-        let layers: Vec<(Descriptor, Option<Digest>)> = contents
-            .layers
-            .iter()
-            .cloned()
-            .zip(diff_ids)
-            .filter(|(layer, _)| seen.insert(layer.digest.clone()))
-            .collect();
+        let unpacked: std::collections::HashSet<_> =
+            layers.iter().filter(|(_, id)| id.is_some()).map(|(layer, _)| layer.digest.clone()).collect();
+        layers.retain(|(layer, diff_id)| {
+            (diff_id.is_some() || !unpacked.contains(&layer.digest))
+                && seen.insert((layer.digest.clone(), diff_id.clone()))
+        });
         for (layer, _) in &layers {
             progress.report(PullEvent::Layer { layer: layer.clone(), progress: LayerProgress::Waiting });
         }
@@ -183,8 +169,13 @@ impl Engine {
             })
             .await?;
         // Children before parents: a manifest in the store has all it names.
-        self.put_blob(&contents.config, config_bytes).await?;
-        self.put_blob(&manifest, bytes).await?;
+        for (config, bytes) in configs {
+            self.put_blob(&config, bytes).await?;
+        }
+        let first = found.first().map(|pulled| pulled.manifest.clone());
+        for Pulled { manifest, bytes, .. } in found {
+            self.put_blob(&manifest, bytes).await?;
+        }
         self.put_blob(&target, target_bytes).await?;
         let unchanged = store.resolve_name(reference).await?.is_some_and(|old| old.digest == target.digest);
         let event = of_image(Action::Pull, reference.familiar(), reference.familiar_name());
@@ -195,7 +186,97 @@ impl Engine {
         }
         progress.report(PullEvent::Done { target: target.clone(), unchanged });
         let names = store.names().await?;
-        self.load_image(&target, &options.platform, &names).await
+        match self.load_image(&target, &options.platform, &names).await {
+            // All platforms were wanted, and this host's is none of them.
+            Err(error) if options.all_platforms && error.kind() == ErrorKind::NotFound => {
+                let mut image =
+                    self.load_image(&first.unwrap_or_else(|| target.clone()), &options.platform, &[]).await?;
+                image.names =
+                    names.into_iter().filter(|(_, t)| t.digest == target.digest).map(|(n, _)| n).collect();
+                image.target = target;
+                Ok(image)
+            }
+            image => image,
+        }
+    }
+
+    /// Fetches the manifests that are wanted of what `target` is.
+    async fn pull_documents(
+        &self,
+        reference: &Reference,
+        target: &Descriptor,
+        bytes: &Bytes,
+        options: &PullOptions,
+    ) -> Result<Vec<Pulled>> {
+        let index = match Manifest::parse(bytes, &target.media_type)? {
+            Manifest::Image(contents) => {
+                return Ok(vec![Pulled { manifest: target.clone(), bytes: bytes.clone(), contents }]);
+            }
+            Manifest::Index(index) => index,
+        };
+        let chosen: Vec<Descriptor> = match options.all_platforms {
+            true if index.manifests.len() > MAX_DOCUMENTS => return Err(too_many(target)),
+            true => index.manifests,
+            false => {
+                let chosen = index.select(&options.platform).cloned();
+                vec![chosen.ok_or_else(|| no_platform(&index, &options.platform))?]
+            }
+        };
+        stream::iter(chosen)
+            .map(|chosen| self.pull_manifest(reference, chosen))
+            .buffered(options.parallel.max(1))
+            .try_collect()
+            .await
+    }
+
+    /// Fetches a manifest that an index lists.
+    async fn pull_manifest(&self, reference: &Reference, manifest: Descriptor) -> Result<Pulled> {
+        let bytes = match self.blob_if_present(&manifest).await? {
+            Some(bytes) => bytes,
+            None => {
+                let pinned = reference.with_digest(manifest.digest.clone());
+                let (found, bytes) = self.inner.registry.fetch_manifest(&pinned).await?;
+                if found.size != manifest.size || found.media_type != manifest.media_type {
+                    return Err(Error::new(ErrorKind::Corrupt, "fetch manifest")
+                        .with("digest", &manifest.digest)
+                        .with_message("its size or media type is not what the index says"));
+                }
+                bytes
+            }
+        };
+        match Manifest::parse(&bytes, &manifest.media_type)? {
+            Manifest::Image(contents) => Ok(Pulled { manifest, bytes, contents }),
+            Manifest::Index(_) => Err(Error::new(ErrorKind::Unsupported, "read index")
+                .with_message("it leads to another index and not to an image")),
+        }
+    }
+
+    /// Fetches an image's configuration, and pairs its layers with diff IDs: those that are to be unpacked.
+    async fn pull_config(
+        &self,
+        reference: &Reference,
+        pulled: &Pulled,
+        options: &PullOptions,
+    ) -> Result<(Bytes, Vec<(Descriptor, Option<Digest>)>)> {
+        let contents = &pulled.contents;
+        let bytes = self.fetch_small(reference, &contents.config).await?;
+        // An artifact has layers that are no file systems, and a configuration that is none of ours.
+        if !contents.is_container_image() {
+            return Ok((bytes, contents.layers.iter().map(|layer| (layer.clone(), None)).collect()));
+        }
+        let config = ImageConfig::parse(&bytes)?;
+        // Of all platforms, those that run here are unpacked; the one that was asked for is in any case.
+        let unpack = !options.all_platforms || options.platform.rank(&config.platform()).is_some();
+        let diff_ids = config.rootfs.diff_ids;
+        if diff_ids.len() != contents.layers.len() {
+            return Err(Error::new(ErrorKind::Corrupt, "read image config").with_message(format!(
+                "it names {} layers and the manifest {}",
+                diff_ids.len(),
+                contents.layers.len()
+            )));
+        }
+        let layers = contents.layers.iter().cloned().zip(diff_ids);
+        Ok((bytes, layers.map(|(layer, id)| (layer, Some(id).filter(|_| unpack))).collect()))
     }
 
     async fn pull_layer(
@@ -225,8 +306,15 @@ impl Engine {
             }
             _ => {}
         }
+        let mut chunks = match self.inner.registry.fetch_blob(reference, layer, 0).await {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && media_type::is_foreign(&layer.media_type) =>
+            {
+                return Err(foreign_layer(layer));
+            }
+            chunks => chunks?,
+        };
         let mut ingest = store.ingest(layer, diff_id.filter(|_| !is_unpacked)).await?;
-        let mut chunks = self.inner.registry.fetch_blob(reference, layer, 0).await?;
         let (mut done, mut reported) = (0_u64, 0_u64);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
@@ -277,7 +365,7 @@ impl Engine {
 
 /// Names the operation and the thing around an error of a lower level, keeping its kind and its hint.
 pub(super) fn wrap(error: Error, operation: &'static str, subject: impl std::fmt::Display) -> Error {
-    let key = if operation == "pull layer" { "layer" } else { "image" };
+    let key = if operation.ends_with(" layer") { "layer" } else { "image" };
     let mut outer =
         Error::new(error.kind(), operation).with(key, subject).with_retryable(error.is_retryable());
     if let Some(hint) = error.hint() {

@@ -1,19 +1,24 @@
 //! Pushing: what the registry lacks, blobs before the manifests that name them.
 
-use async_trait::async_trait;
-use futures_util::{TryStreamExt, stream};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::descriptor::Descriptor;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_store::ImageStore;
 use crate::io::ByteStream;
-use crate::manifest::{MAX_MANIFEST_SIZE, Manifest};
+use crate::manifest::MAX_MANIFEST_SIZE;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry_client::{BlobSource, PushOutcome};
 
 use super::Engine;
+use super::closure::Closure;
 use super::operation::{Operation, Progress};
 use super::pull::wrap;
 
@@ -21,13 +26,24 @@ use super::pull::wrap;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PushOptions {
+    /// The platform to push of an index; all of it without this, or what is here if only some is.
+    pub platform: Option<Platform>,
     /// How many blobs are transferred at once; 4 by default.
     pub parallel: usize,
 }
 
+impl PushOptions {
+    /// Sets the platform to push of an index.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+}
+
 impl Default for PushOptions {
     fn default() -> Self {
-        Self { parallel: 4 }
+        Self { platform: None, parallel: 4 }
     }
 }
 
@@ -48,6 +64,11 @@ pub enum PushEvent {
         blob: Descriptor,
         /// How it got there.
         outcome: PushOutcome,
+    },
+    /// A layer that may not be distributed was left out, as the manifest's author meant it.
+    Skipped {
+        /// The layer.
+        blob: Descriptor,
     },
     /// The manifest is in the registry, under the name.
     Done {
@@ -85,54 +106,108 @@ impl Engine {
                 .with_message("no such image in the store")
                 .with_hint("tag an image with this name first")
         })?;
-        let bytes = self.read_blob(&target, MAX_MANIFEST_SIZE).await?;
-        let (target, bytes, manifests) = match Manifest::parse(&bytes, &target.media_type)? {
-            Manifest::Image(_) => (target, bytes, Vec::new()),
-            Manifest::Index(index) => {
-                let mut missing = false;
-                for child in &index.manifests {
-                    missing |= self.inner.images.blob_size(&child.digest).await?.is_none();
-                }
-                if missing {
-                    // Only one platform of it was pulled: what is here is pushed, under the same name.
-                    let image = self.load_image(&target, &Platform::host(), &[]).await?;
-                    let bytes = self.read_blob(&image.manifest, MAX_MANIFEST_SIZE).await?;
-                    (image.manifest, bytes, Vec::new())
-                } else {
-                    (target, bytes, index.manifests)
-                }
-            }
-        };
-        let mut blobs = Vec::new();
-        for manifest in if manifests.is_empty() { std::slice::from_ref(&target) } else { &manifests } {
-            let bytes = self.read_blob(manifest, MAX_MANIFEST_SIZE).await?;
-            if let Manifest::Image(image) = Manifest::parse(&bytes, &manifest.media_type)? {
-                blobs.extend(image.layers);
-                blobs.push(image.config);
-            }
+        self.push_target(reference, target, options, progress).await
+    }
+
+    /// Pushes what is in the store as `target` under `reference`.
+    pub(super) async fn push_target(
+        &self,
+        reference: &Reference,
+        target: Descriptor,
+        options: &PushOptions,
+        progress: &Progress<PushEvent>,
+    ) -> Result<Descriptor> {
+        let (target, closure) = self.to_push(target, options).await?;
+        let mounts = self.repositories_beside(reference, &closure).await?;
+        let (foreign, blobs): (Vec<_>, Vec<_>) =
+            closure.blobs().into_iter().partition(|blob| media_type::is_foreign(&blob.media_type));
+        for blob in foreign {
+            progress.report(PushEvent::Skipped { blob: blob.clone() });
         }
-        let mut seen = std::collections::HashSet::new();
-        blobs.retain(|blob| seen.insert(blob.digest.clone()));
-        stream::iter(blobs.iter().map(Ok))
-            .try_for_each_concurrent(options.parallel.max(1), |blob| async move {
-                let source = StoredBlob {
-                    store: Arc::clone(&self.inner.images),
-                    blob: blob.clone(),
-                    progress: progress.clone(),
-                };
-                let outcome = self.inner.registry.push_blob(reference, blob, None, &source).await?;
-                progress.report(PushEvent::Blob { blob: blob.clone(), outcome });
-                Ok::<_, Error>(())
+        let parallel = options.parallel.max(1);
+        stream::iter(blobs.into_iter().map(Ok))
+            .try_for_each_concurrent(parallel, |blob| {
+                let mount_from = mounts.get(&blob.digest).map(String::as_str);
+                async move {
+                    let source = StoredBlob {
+                        store: Arc::clone(&self.inner.images),
+                        blob: blob.clone(),
+                        progress: progress.clone(),
+                    };
+                    let outcome = self.inner.registry.push_blob(reference, blob, mount_from, &source).await?;
+                    progress.report(PushEvent::Blob { blob: blob.clone(), outcome });
+                    Ok::<_, Error>(())
+                }
             })
             .await?;
-        for manifest in &manifests {
-            let bytes = self.read_blob(manifest, MAX_MANIFEST_SIZE).await?;
-            let pinned = reference.with_digest(manifest.digest.clone());
-            self.inner.registry.push_manifest(&pinned, manifest, bytes).await?;
+        // Manifests in any order, then the indexes that name them, and the name at the very end.
+        let (leaves, indexes): (Vec<_>, Vec<_>) = closure
+            .documents
+            .iter()
+            .filter(|(document, _)| document.digest != target.digest)
+            .partition(|(document, _)| media_type::is_manifest(&document.media_type));
+        let push = |document: &Descriptor, bytes: &Bytes| {
+            let (pinned, bytes) = (reference.with_digest(document.digest.clone()), bytes.clone());
+            let document = document.clone();
+            async move { self.inner.registry.push_manifest(&pinned, &document, bytes).await }
+        };
+        stream::iter(leaves.into_iter().map(Ok))
+            .try_for_each_concurrent(parallel, |(document, bytes)| push(document, bytes))
+            .await?;
+        for (document, bytes) in indexes {
+            push(document, bytes).await?;
         }
+        let bytes = self.read_blob(&target, MAX_MANIFEST_SIZE).await?;
         self.inner.registry.push_manifest(reference, &target, bytes).await?;
         progress.report(PushEvent::Done { target: target.clone() });
         Ok(target)
+    }
+
+    /// Returns what is pushed of `target`, and all it leads to.
+    async fn to_push(&self, target: Descriptor, options: &PushOptions) -> Result<(Descriptor, Closure)> {
+        if let Some(platform) = &options.platform {
+            let image = self.load_image(&target, platform, &[]).await?;
+            // What an index says of its entries was looked at already.
+            if image.manifest.digest == target.digest && platform.rank(&image.platform()).is_none() {
+                return Err(Error::new(ErrorKind::NotFound, "select platform")
+                    .with("platform", platform)
+                    .with_message(format!("the image is for {}", image.platform())));
+            }
+            let closure = self.closure(&image.manifest).await?;
+            return Ok((image.manifest, closure));
+        }
+        let closure = self.closure(&target).await?;
+        if closure.missing.is_empty() {
+            return Ok((target, closure));
+        }
+        // Only some platforms of it were pulled: what is here is pushed, under the same name.
+        let manifest = match &closure.images[..] {
+            [(only, _)] => only.clone(),
+            _ => self.load_image(&target, &Platform::host(), &[]).await?.manifest,
+        };
+        let closure = self.closure(&manifest).await?;
+        Ok((manifest, closure))
+    }
+
+    /// Returns in which other repository of the same registry a blob may be, as names in the store tell.
+    async fn repositories_beside(
+        &self,
+        reference: &Reference,
+        closure: &Closure,
+    ) -> Result<HashMap<Digest, String>> {
+        let wanted: HashSet<&Digest> = closure.blobs().into_iter().map(|blob| &blob.digest).collect();
+        let mut found = HashMap::new();
+        for (name, target) in self.inner.images.names().await? {
+            if name.registry() != reference.registry() || name.repository() == reference.repository() {
+                continue;
+            }
+            // One that cannot be read is no help and no reason not to push.
+            let Ok(other) = self.closure(&target).await else { continue };
+            for blob in other.blobs().into_iter().filter(|blob| wanted.contains(&blob.digest)) {
+                found.entry(blob.digest.clone()).or_insert_with(|| name.repository().to_owned());
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -15,7 +15,6 @@ pub mod volumes;
 
 mod host;
 pub use host::{check_host, diagnose};
-pub(crate) mod tar;
 
 pub use image_store::LocalImageStore;
 pub use runtime::LinuxRuntime;

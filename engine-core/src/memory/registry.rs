@@ -12,6 +12,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::ByteStream;
+use crate::manifest::Manifest;
 use crate::reference::Reference;
 use crate::registry_client::{BlobSource, Credentials, PushOutcome, RegistryClient};
 
@@ -239,6 +240,34 @@ impl RegistryClient for MemoryRegistry {
             .ok_or_else(|| missing("list tags", reference))
     }
 
+    async fn list_referrers(
+        &self,
+        subject: &Reference,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>> {
+        self.enter("registry.list_referrers", subject).await?;
+        let Some(digest) = subject.digest() else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "list referrers")
+                .with("reference", subject)
+                .with_message("it has no digest"));
+        };
+        let mut found = self
+            .look(subject, |repository| {
+                let manifests = repository.manifests.values();
+                Some(manifests.filter_map(|(kind, bytes)| referrer(kind, bytes, digest)).collect::<Vec<_>>())
+            })
+            .unwrap_or_default();
+        found.retain(|entry| artifact_type.is_none() || entry.artifact_type.as_deref() == artifact_type);
+        Ok(found)
+    }
+
+    async fn catalog(&self, registry: &str) -> Result<Vec<String>> {
+        self.faults.check("registry.catalog", registry).await?;
+        let world = lock(&self.world);
+        let names = world.repositories.keys().filter(|(host, _)| host == registry);
+        Ok(names.map(|(_, repository)| repository.clone()).collect())
+    }
+
     async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()> {
         self.faults.check("registry.check_credentials", registry).await?;
         match lock(&self.world).wanted.get(registry) {
@@ -248,6 +277,12 @@ impl RegistryClient for MemoryRegistry {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns the descriptor of a manifest in the list of referrers, if its subject is `digest`.
+fn referrer(kind: &str, bytes: &Bytes, digest: &Digest) -> Option<Descriptor> {
+    let manifest = Manifest::parse(bytes, kind).ok()?;
+    (manifest.subject()?.digest == *digest).then(|| manifest.as_referrer(&Descriptor::of(kind, bytes)))
 }
 
 /// Checks what is pushed, as a registry would.

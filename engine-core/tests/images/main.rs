@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
+mod archives;
+mod hostile;
 mod names;
 mod support;

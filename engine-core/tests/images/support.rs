@@ -40,7 +40,6 @@ impl World {
         Self { engine, registry, dir }
     }
 
-    #[allow(dead_code)]
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

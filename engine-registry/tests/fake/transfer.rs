@@ -1,5 +1,6 @@
 //! Transfers: retries, resuming, limits, mirrors, uploads.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -432,4 +433,176 @@ async fn a_proxy_is_used_for_everything_but_loopback() {
     let near = format!("{host}/a").parse().unwrap();
     assert_eq!(build("").list_tags(&near).await.unwrap(), ["through the proxy"]);
     assert_eq!(build(".corp.example,0.0.0.0/8").list_tags(&near).await.unwrap(), ["direct"]);
+}
+
+/// What an upload looked like from the registry's side.
+#[derive(Debug, Default)]
+struct Uploads {
+    received: Vec<u8>,
+    steps: Vec<String>,
+    broken: u32,
+}
+
+/// A registry that breaks the first PUT of a blob half way, and one PATCH; `resumes` says whether it tells where it is.
+async fn fragile(resumes: bool, takes_pieces: bool) -> (Fake, Arc<Mutex<Uploads>>) {
+    let uploads = Arc::new(Mutex::new(Uploads::default()));
+    let state = Arc::clone(&uploads);
+    let fake = Fake::start(move |seen| {
+        let mut state = state.lock().unwrap();
+        let range = |state: &Uploads| format!("0-{}", state.received.len().saturating_sub(1));
+        let at = seen.header("content-range").map(|text| text.to_owned());
+        state.steps.push(format!("{} {}", seen.method, at.as_deref().unwrap_or("-")));
+        match seen.method.as_str() {
+            "HEAD" => Reply::new(404),
+            "POST" => {
+                state.received.clear();
+                Reply::new(202).header("Location", "/v2/a/blobs/uploads/1?s=0")
+            }
+            "GET" if resumes => {
+                Reply::new(204).header("Range", range(&state)).header("Location", "/v2/a/blobs/uploads/1?s=1")
+            }
+            "PATCH" if !takes_pieces => Reply::new(405),
+            "PATCH" => {
+                let start: usize = at.unwrap().split('-').next().unwrap().parse().unwrap();
+                assert_eq!(start, state.received.len(), "nothing is sent twice, and nothing is left out");
+                state.broken += 1;
+                let kept = if state.broken == 2 { seen.body.len() / 2 } else { seen.body.len() };
+                state.received.extend_from_slice(&seen.body[..kept]);
+                if state.broken == 2 {
+                    return Reply::new(503);
+                }
+                Reply::new(202).header("Range", range(&state)).header("Location", "/v2/a/blobs/uploads/1?s=2")
+            }
+            "PUT" if state.broken == 0 => {
+                state.broken += 1;
+                let half = seen.body.len() / 2;
+                state.received.extend_from_slice(&seen.body[..half]);
+                Reply::new(503)
+            }
+            "PUT" => {
+                if !seen.body.is_empty() {
+                    state.received = seen.body.clone();
+                }
+                Reply::new(201)
+            }
+            _ => Reply::new(404),
+        }
+    })
+    .await;
+    (fake, uploads)
+}
+
+#[tokio::test]
+async fn a_large_upload_goes_on_where_it_broke() {
+    let content: Vec<u8> = (0..20_u32 << 20).map(|n| (n % 251) as u8).collect();
+    let blob = Descriptor::of("x", &content);
+    let source = engine_core::testing::registry_client::BytesSource(content.clone().into());
+    let registry = quick().build().unwrap();
+    let (fake, uploads) = fragile(true, true).await;
+    let outcome = registry.push_blob(&fake.reference("a"), &blob, None, &source).await.unwrap();
+    assert_eq!(outcome, PushOutcome::Uploaded);
+    {
+        let state = uploads.lock().unwrap();
+        assert!(state.received == content, "{:?}", state.steps);
+        assert_eq!(state.steps[..4], ["HEAD -", "POST -", "PUT -", "GET -"], "{:?}", state.steps);
+        assert!(state.steps[4].starts_with("PATCH 10485760-"), "{:?}", state.steps);
+        assert_eq!(state.steps.last().unwrap(), "PUT -");
+        assert_eq!(
+            state.steps.iter().filter(|step| step.starts_with("POST")).count(),
+            1,
+            "{:?}",
+            state.steps
+        );
+    }
+    // A registry that does not tell where it is gets it all again; one that takes no pieces, whole.
+    for (resumes, takes_pieces) in [(false, true), (false, false), (true, false)] {
+        let (fake, uploads) = fragile(resumes, takes_pieces).await;
+        let outcome = registry.push_blob(&fake.reference("a"), &blob, None, &source).await.unwrap();
+        assert_eq!(outcome, PushOutcome::Uploaded);
+        let state = uploads.lock().unwrap();
+        assert!(state.received == content, "{resumes} {takes_pieces}: {:?}", state.steps);
+    }
+}
+
+#[tokio::test]
+async fn referrers_come_from_the_api_or_from_a_tag() {
+    let subject = Descriptor::of(media_type::OCI_MANIFEST, b"subject");
+    let entry = |kind: &str| {
+        let one = Descriptor::of(media_type::OCI_MANIFEST, kind.as_bytes());
+        serde_json::json!({ "mediaType": one.media_type, "digest": one.digest, "size": one.size, "artifactType": kind })
+    };
+    let index = |entries: &[serde_json::Value]| {
+        serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries })
+            .to_string()
+    };
+    let api = format!("/v2/a/referrers/{}", subject.digest);
+    let (first, second) = (index(&[entry("one")]), index(&[entry("two")]));
+    let next = format!("<{api}?page=2>; rel=\"next\"");
+    let fake = Fake::start(move |seen| {
+        let reply = Reply::new(200).header("Content-Type", media_type::OCI_INDEX);
+        match seen.target.as_str() {
+            target if target == api => reply.header("Link", &next).body(first.clone()),
+            target if target.ends_with("page=2") => reply.body(second.clone()),
+            _ => Reply::new(404),
+        }
+    })
+    .await;
+    let registry = quick().build().unwrap();
+    let pinned = fake.reference("a").with_digest(subject.digest.clone());
+    let found = registry.list_referrers(&pinned, None).await.unwrap();
+    let kinds: Vec<_> = found.iter().map(|entry| entry.artifact_type.as_deref().unwrap()).collect();
+    assert_eq!(kinds, ["one", "two"]);
+    assert_eq!(registry.list_referrers(&pinned, Some("two")).await.unwrap().len(), 1);
+    let error = registry.list_referrers(&fake.reference("a:1"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+
+    // Without the API: the index under the tag, which a push keeps up to date.
+    let tags: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+    let kept = Arc::clone(&tags);
+    let fake =
+        Fake::start(move |seen| match (seen.method.as_str(), seen.path().strip_prefix("/v2/a/manifests/")) {
+            ("PUT", Some(tag)) => {
+                kept.lock().unwrap().insert(tag.to_owned(), seen.body.clone());
+                Reply::new(201)
+            }
+            ("GET", Some(tag)) => match kept.lock().unwrap().get(tag) {
+                Some(bytes) => {
+                    Reply::new(200).header("Content-Type", media_type::OCI_INDEX).body(bytes.clone())
+                }
+                None => Reply::new(404),
+            },
+            _ => Reply::new(404),
+        })
+        .await;
+    let pinned = fake.reference("a").with_digest(subject.digest.clone());
+    assert!(registry.list_referrers(&pinned, None).await.unwrap().is_empty());
+    for kind in ["one", "two", "one"] {
+        let config = Descriptor::of(media_type::OCI_EMPTY, b"{}");
+        let text = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": kind,
+            "config": config, "layers": [config], "subject": subject })
+        .to_string();
+        let manifest = Descriptor::of(media_type::OCI_MANIFEST, text.as_bytes());
+        let by_digest = fake.reference("a").with_digest(manifest.digest.clone());
+        registry.push_manifest(&by_digest, &manifest, Bytes::from(text)).await.unwrap();
+    }
+    let found = registry.list_referrers(&pinned, None).await.unwrap();
+    let kinds: Vec<_> = found.iter().map(|entry| entry.artifact_type.as_deref().unwrap()).collect();
+    assert_eq!(kinds, ["one", "two"], "each once");
+    assert!(tags.lock().unwrap().contains_key(&format!("sha256-{}", subject.digest.hex())));
+}
+
+#[tokio::test]
+async fn repositories_are_listed_page_by_page() {
+    let fake = Fake::start(|seen| match seen.target.as_str() {
+        "/v2/_catalog?n=1000" => Reply::new(200)
+            .header("Link", r#"</v2/_catalog?n=1000&last=b>; rel="next""#)
+            .body(r#"{"repositories":["a","b"]}"#),
+        "/v2/_catalog?n=1000&last=b" => Reply::new(200).body(r#"{"repositories":["c"]}"#),
+        _ => Reply::new(404),
+    })
+    .await;
+    let registry = quick().build().unwrap();
+    assert_eq!(registry.catalog(&fake.host()).await.unwrap(), ["a", "b", "c"]);
+    let other = Fake::start(|_| Reply::new(404)).await;
+    assert_eq!(registry.catalog(&other.host()).await.unwrap_err().kind(), ErrorKind::Unsupported);
 }

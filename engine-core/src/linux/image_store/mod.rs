@@ -11,7 +11,6 @@
 //! - Memory does not grow with the size of an image (SECURITY C4).
 
 mod blobs;
-mod decode;
 mod gc;
 mod implied;
 mod ingest;

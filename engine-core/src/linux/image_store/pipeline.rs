@@ -9,15 +9,15 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use super::decode::Decoder;
 use super::input::Input;
 use super::layout::lost;
 use super::options::LocalImageStoreOptions;
 use super::unpack::{UnpackOptions, UnpackSummary, Whiteouts, check, unpack};
+use crate::decode::Decoder;
 use crate::descriptor::media_type::Compression;
 use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::linux::tar::TarLimits;
+use crate::tar::TarLimits;
 
 /// Bytes of one buffer, and how many wait between the threads.
 const BUFFER: usize = 128 << 10;

@@ -16,8 +16,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::id::ContainerId;
 use crate::image_store::ImageStore;
-use crate::linux::tar::build::Archive;
 use crate::mount::MountKind;
+use crate::tar::build::Archive;
 
 pub(super) fn open(root: &Path, options: LocalImageStoreOptions) -> LocalImageStore {
     fs::create_dir_all(root).unwrap();

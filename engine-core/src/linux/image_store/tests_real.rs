@@ -13,8 +13,8 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::id::ContainerId;
 use crate::image_store::ImageStore as _;
-use crate::linux::tar::build::{Archive, Block};
 use crate::mount::{Mount, MountKind};
+use crate::tar::build::{Archive, Block};
 
 /// A layer as its uncompressed archive and its blob.
 struct Layer {

@@ -13,7 +13,7 @@ use super::{
     UnpackError,
     tree::{Dir, join},
 };
-use crate::linux::tar::{Entry, EntryKind, Timestamp, Xattr};
+use crate::tar::{Entry, EntryKind, Timestamp, Xattr};
 
 /// The owner that files get at creation.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::linux::tar::Timestamp;
+use crate::tar::Timestamp;
 
 const IN_MEMORY: usize = 4 << 20;
 

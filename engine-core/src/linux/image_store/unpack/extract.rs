@@ -13,7 +13,7 @@ use super::{
     tree::{self, Dir, Tree, join},
 };
 use crate::linux::image_store::remove::{remove_content, remove_tree};
-use crate::linux::tar::{ArchiveReader, Entry, EntryKind, Segment, TarLimits};
+use crate::tar::{ArchiveReader, Entry, EntryKind, Segment, TarLimits};
 
 /// What a layer's whiteouts become.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

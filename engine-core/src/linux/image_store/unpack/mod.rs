@@ -25,7 +25,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind};
-use crate::linux::tar::{TarError, show};
+use crate::tar::{TarError, show};
 
 /// Why a layer could not be written.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use engine_testkit::{Sentinel, require};
 
 use super::{UnpackOptions, Whiteouts};
 use crate::error::{Error, ErrorKind};
-use crate::linux::tar::TarLimits;
-use crate::linux::tar::build::{Archive, Block};
+use crate::tar::TarLimits;
+use crate::tar::build::{Archive, Block};
 
 /// Unpacks on a thread with its own umask, as the pipeline does.
 pub(super) fn unpack_into(

@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::UnpackError;
-use crate::linux::tar::show;
+use crate::tar::show;
 
 /// Directories kept open.
 const CACHED: usize = 128;

@@ -133,6 +133,23 @@ impl<R: BufRead> ArchiveReader<R> {
         self.remaining -= count as u64;
     }
 
+    /// Where in the archive the data of the current entry begins, until some of it is read.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Passes over the current entry's data without reading it. That it is there must be known from elsewhere.
+    pub(crate) fn seek_over(&mut self) -> Result<(), TarError>
+    where
+        R: std::io::Seek,
+    {
+        let rest = std::mem::take(&mut self.remaining) + std::mem::take(&mut self.padding);
+        let step = i64::try_from(rest).map_err(|_| self.malformed("size out of range"))?;
+        self.source.seek_relative(step)?;
+        self.offset += rest;
+        Ok(())
+    }
+
     /// The source, wherever reading stopped.
     pub(crate) fn into_inner(self) -> R {
         self.source

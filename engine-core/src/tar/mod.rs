@@ -1,4 +1,4 @@
-//! Reading tar archives: one strict, streaming parser.
+//! Tar archives: one strict, streaming parser, and a writer of plain ones.
 //!
 //! Owns the meaning of an archive's bytes: which entries it holds, with which names, sizes and
 //! attributes. Leaves to `image_store::unpack` what becomes of them on disk.
@@ -15,6 +15,7 @@ mod header;
 mod pax;
 mod reader;
 mod sparse;
+mod write;
 
 #[cfg(test)]
 pub(crate) mod build;
@@ -25,6 +26,7 @@ mod tests_differential;
 
 pub(crate) use entry::{Entry, EntryKind, Segment, Timestamp, Xattr};
 pub(crate) use reader::{ArchiveReader, TarLimits};
+pub(crate) use write::{END, header, padding};
 
 use std::{fmt, io};
 

@@ -14,7 +14,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 const REUSABLE_WINDOW: u64 = 100 << 20;
 
 /// A decompressing reader.
-pub(super) enum Decoder<R> {
+pub(crate) enum Decoder<R> {
     Plain(R),
     Gzip(Box<MultiGzDecoder<R>>),
     Zstd(Box<ZstdReader<R>>),
@@ -22,7 +22,7 @@ pub(super) enum Decoder<R> {
 
 impl<R: BufRead> Decoder<R> {
     /// Looks at the first buffer of `source`, which must hold at least four bytes if there are that many.
-    pub(super) fn new(mut source: R, max_window: u64) -> io::Result<Self> {
+    pub(crate) fn new(mut source: R, max_window: u64) -> io::Result<Self> {
         let start = source.fill_buf()?;
         Ok(match start {
             [0x1f, 0x8b, ..] => Self::Gzip(Box::new(MultiGzDecoder::new(source))),
@@ -37,7 +37,7 @@ impl<R: BufRead> Decoder<R> {
     }
 
     /// How the source is compressed.
-    pub(super) fn compression(&self) -> Compression {
+    pub(crate) fn compression(&self) -> Compression {
         match self {
             Self::Plain(_) => Compression::None,
             Self::Gzip(_) => Compression::Gzip,
@@ -46,7 +46,7 @@ impl<R: BufRead> Decoder<R> {
     }
 
     /// The reader beneath.
-    pub(super) fn source(&mut self) -> &mut R {
+    pub(crate) fn source(&mut self) -> &mut R {
         match self {
             Self::Plain(source) => source,
             Self::Gzip(decoder) => decoder.get_mut(),
@@ -54,7 +54,7 @@ impl<R: BufRead> Decoder<R> {
         }
     }
 
-    pub(super) fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         match self {
             Self::Plain(source) => source,
             Self::Gzip(decoder) => decoder.into_inner(),
@@ -84,7 +84,7 @@ impl<R> fmt::Debug for Decoder<R> {
 }
 
 /// A sequence of zstd frames (RFC 8878), skippable ones among them.
-pub(super) struct ZstdReader<R> {
+pub(crate) struct ZstdReader<R> {
     source: R,
     decoder: FrameDecoder,
     in_frame: bool,

@@ -1,0 +1,342 @@
+//! Loading images from archives: found first, then taken in blob by blob as a pull does.
+
+use std::collections::HashSet;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
+use crate::image_config::ImageConfig;
+use crate::manifest::{ImageManifest, MAX_CONFIG_SIZE, Manifest};
+use crate::platform::Platform;
+use crate::reference::Reference;
+
+use super::Engine;
+use super::archive::{Archive, Contents, LoadSource, Planned};
+use super::events::of_image;
+use super::import::Incoming;
+use super::operation::{Operation, Progress};
+use super::pull::{LayerProgress, no_platform, wrap};
+
+/// How to load.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// The platform to take from images that have several; all that are there without it.
+    pub platform: Option<Platform>,
+    /// The name of the image, if the archive holds one that has none.
+    pub name: Option<Reference>,
+    /// How many layers are taken in at once; 4 by default.
+    pub parallel: usize,
+    /// The most bytes an archive may have when decompressed; 256 GiB by default.
+    pub max_bytes: u64,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { platform: None, name: None, parallel: 4, max_bytes: 256 << 30 }
+    }
+}
+
+impl LoadOptions {
+    /// Sets the platform to take.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+
+    /// Sets the name of an image that has none.
+    #[must_use]
+    pub fn with_name(mut self, name: Reference) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Sets the most bytes an archive may have when decompressed.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+/// What a load reports.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LoadEvent {
+    /// The archive is open, and holds so many images.
+    Opened {
+        /// How many.
+        images: usize,
+    },
+    /// A layer got on.
+    Layer {
+        /// The layer.
+        layer: Descriptor,
+        /// How far.
+        progress: LayerProgress,
+    },
+    /// An image is in the store.
+    Loaded(LoadedImage),
+}
+
+/// An image that came from an archive.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LoadedImage {
+    /// Its names; none if the archive had none for it.
+    pub names: Vec<Reference>,
+    /// What they point at.
+    pub target: Descriptor,
+    /// Its id, the digest of its configuration, if there is one image and not several platforms.
+    pub id: Option<Digest>,
+}
+
+/// A blob to take in: a layer to unpack if it has a diff ID.
+type Wanted = (Descriptor, Option<Digest>);
+
+impl Engine {
+    /// Loads the images of an archive: `docker save`'s (with `manifest.json`), an OCI archive, or an OCI layout directory;
+    /// archives may be compressed by gzip or zstd. Everything keeps its bytes, and so its digests.
+    ///
+    /// Layers for this host are unpacked, those for others kept as they are. Dropped or failed, it leaves nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is no such archive, or says one thing and holds another;
+    /// [`ErrorKind::ResourceExhausted`] if it passes a limit; [`ErrorKind::NotFound`] if it has nothing for the platform.
+    pub fn load(
+        &self,
+        source: impl Into<LoadSource>,
+        options: LoadOptions,
+    ) -> Operation<LoadEvent, Vec<LoadedImage>> {
+        let (engine, source) = (self.clone(), source.into());
+        let subject = match &source {
+            LoadSource::Path(path) => path.display().to_string(),
+            LoadSource::Stream(_) => "-".to_owned(),
+        };
+        Operation::new(move |progress| async move {
+            engine.load_archive(source, &options, &progress).await.map_err(|e| wrap(e, "load image", subject))
+        })
+    }
+
+    #[tracing::instrument(skip_all)]
+    async fn load_archive(
+        &self,
+        source: LoadSource,
+        options: &LoadOptions,
+        progress: &Progress<LoadEvent>,
+    ) -> Result<Vec<LoadedImage>> {
+        let incoming = Incoming::begin(self).await?;
+        let archive = Archive::open(source, self.inner.root.clone(), options.max_bytes).await?;
+        let mut contents = Contents::read(&archive).await?;
+        if let Some(name) = &options.name {
+            match &mut contents.images[..] {
+                [only] if only.names.is_empty() => only.names.push(name.clone()),
+                _ => {
+                    return Err(Error::new(ErrorKind::InvalidArgument, "name image")
+                        .with("name", name)
+                        .with_message("the archive does not hold one image without a name"));
+                }
+            }
+        }
+        progress.report(LoadEvent::Opened { images: contents.images.len() });
+        let mut loaded = Vec::new();
+        for planned in &contents.images {
+            loaded.push(self.load_planned(&archive, &contents, planned, options, progress).await?);
+        }
+        // Names come last: an archive that is bad anywhere changes nothing.
+        for image in &loaded {
+            let id = self.id_of(&image.target).await;
+            for name in &image.names {
+                let event = of_image(Action::Load, &id, name.familiar());
+                self.name_image(event, name, &image.target).await?;
+            }
+            if image.names.is_empty() {
+                self.keep_dangling(&image.target).await?;
+                self.emit(of_image(Action::Load, &id, &id)).await;
+            }
+            progress.report(LoadEvent::Loaded(image.clone()));
+        }
+        incoming.arrived();
+        Ok(loaded)
+    }
+
+    async fn load_planned(
+        &self,
+        archive: &Archive,
+        contents: &Contents,
+        planned: &Planned,
+        options: &LoadOptions,
+        progress: &Progress<LoadEvent>,
+    ) -> Result<LoadedImage> {
+        let mut target = planned.target.clone();
+        let mut documents = contents.documents(archive, &target).await?;
+        if let Some(platform) = &options.platform
+            && let Some((_, bytes)) = documents.all.iter().find(|(d, _)| d.digest == target.digest)
+            && let Manifest::Index(index) = Manifest::parse(bytes, &target.media_type)?
+        {
+            target = index.select(platform).ok_or_else(|| no_platform(&index, platform))?.clone();
+            documents = contents.documents(archive, &target).await?;
+        }
+        let direct = matches!(&documents.images[..], [(only, _)] if only.digest == target.digest);
+        let mut id = None;
+        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut left_out = HashSet::new();
+        for (descriptor, image) in &documents.images {
+            // An image of an index that is not all there is not there at all.
+            if !direct && !self.is_complete(archive, contents, image).await? {
+                left_out.insert(descriptor.digest.clone());
+                continue;
+            }
+            let (blobs, platform) = self.wanted_of(archive, contents, image).await?;
+            if let (true, Some(wish), Some(platform)) = (direct, &options.platform, &platform)
+                && wish.rank(platform).is_none()
+            {
+                return Err(Error::new(ErrorKind::NotFound, "select platform")
+                    .with("platform", wish)
+                    .with_message(format!("the image is for {platform}")));
+            }
+            if direct {
+                id = Some(image.config.digest.clone());
+            }
+            wanted.extend(blobs);
+        }
+        if left_out.len() == documents.images.len() && !documents.images.is_empty() {
+            return Err(Error::new(ErrorKind::Corrupt, "read archive")
+                .with("image", &target.digest)
+                .with_message("it has not all layers of any platform"));
+        }
+        // The same layer may be wanted for its files by one image and for its bytes alone by another.
+        wanted.sort_by_key(|(blob, diff_id)| (blob.digest.clone(), diff_id.is_none(), diff_id.clone()));
+        wanted.dedup_by(|later, kept| {
+            later.0.digest == kept.0.digest && (later.1.is_none() || later.1 == kept.1)
+        });
+        stream::iter(wanted.iter().map(Ok))
+            .try_for_each_concurrent(options.parallel.max(1), |(blob, diff_id)| async move {
+                self.load_blob(archive, contents, blob, diff_id.as_ref(), progress)
+                    .await
+                    .map_err(|e| wrap(e, "load layer", &blob.digest))
+            })
+            .await?;
+        for (descriptor, bytes) in documents.all {
+            if !left_out.contains(&descriptor.digest) {
+                self.put_blob(&descriptor, bytes).await?;
+            }
+        }
+        Ok(LoadedImage { names: planned.names.clone(), target, id })
+    }
+
+    /// Returns whether every blob of an image is in the archive or in the store.
+    async fn is_complete(
+        &self,
+        archive: &Archive,
+        contents: &Contents,
+        image: &ImageManifest,
+    ) -> Result<bool> {
+        for blob in image.layers.iter().chain([&image.config]) {
+            if contents.find(archive, &blob.digest).await?.is_none()
+                && self.inner.images.blob_size(&blob.digest).await? != Some(blob.size)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns the blobs of an image, its layers with diff IDs if they are to be unpacked, and the platform it says.
+    async fn wanted_of(
+        &self,
+        archive: &Archive,
+        contents: &Contents,
+        image: &ImageManifest,
+    ) -> Result<(Vec<Wanted>, Option<Platform>)> {
+        let mut wanted = vec![(image.config.clone(), None)];
+        if let Some(foreign) = image.layers.iter().find(|layer| media_type::is_foreign(&layer.media_type))
+            && contents.find(archive, &foreign.digest).await?.is_none()
+        {
+            return Err(foreign_layer(foreign));
+        }
+        if !image.is_container_image() {
+            wanted.extend(image.layers.iter().map(|layer| (layer.clone(), None)));
+            return Ok((wanted, None));
+        }
+        let config = match contents.document(archive, &image.config, MAX_CONFIG_SIZE).await? {
+            Some(bytes) => bytes,
+            None => self.read_blob(&image.config, MAX_CONFIG_SIZE).await?,
+        };
+        let config = ImageConfig::parse(&config)?;
+        let platform = config.platform();
+        let diff_ids = config.rootfs.diff_ids;
+        if diff_ids.len() != image.layers.len() {
+            return Err(Error::new(ErrorKind::Corrupt, "read image config").with_message(format!(
+                "it names {} layers and the manifest {}",
+                diff_ids.len(),
+                image.layers.len()
+            )));
+        }
+        let unpack = Platform::host().rank(&platform).is_some();
+        let layers = image.layers.iter().cloned().zip(diff_ids);
+        wanted.extend(layers.map(|(layer, diff_id)| (layer, Some(diff_id).filter(|_| unpack))));
+        Ok((wanted, Some(platform)))
+    }
+
+    async fn load_blob(
+        &self,
+        archive: &Archive,
+        contents: &Contents,
+        blob: &Descriptor,
+        diff_id: Option<&Digest>,
+        progress: &Progress<LoadEvent>,
+    ) -> Result<()> {
+        let store = &self.inner.images;
+        let report = |now| progress.report(LoadEvent::Layer { layer: blob.clone(), progress: now });
+        let has_blob = store.blob_size(&blob.digest).await? == Some(blob.size);
+        let is_unpacked = match diff_id {
+            Some(diff_id) => store.has_layer(diff_id).await?,
+            None => true,
+        };
+        match (has_blob, is_unpacked, diff_id) {
+            (true, true, _) => {
+                report(LayerProgress::Exists);
+                return Ok(());
+            }
+            (true, false, Some(diff_id)) => {
+                report(LayerProgress::Unpacking);
+                store.unpack(blob, diff_id).await?;
+                report(LayerProgress::Done);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let member = contents.find(archive, &blob.digest).await?.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "read archive").with_message("it lacks this blob")
+        })?;
+        if member.size != blob.size {
+            return Err(Error::new(ErrorKind::Corrupt, "read archive")
+                .with_message(format!("it has {} bytes, and should have {}", member.size, blob.size)));
+        }
+        let mut ingest = store.ingest(blob, diff_id.filter(|_| !is_unpacked)).await?;
+        let (mut pieces, mut done) = (member.stream(), 0);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            done += piece.len() as u64;
+            ingest.write(piece).await?;
+            report(LayerProgress::Transferring { done, total: blob.size });
+        }
+        report(LayerProgress::Unpacking);
+        ingest.commit().await?;
+        report(LayerProgress::Done);
+        Ok(())
+    }
+}
+
+/// The error for a layer that may not be distributed, and that nothing here fetches from where its author says (D2).
+pub(super) fn foreign_layer(layer: &Descriptor) -> Error {
+    Error::new(ErrorKind::Unsupported, "fetch layer")
+        .with("digest", &layer.digest)
+        .with("media type", &layer.media_type)
+        .with_message("it is a foreign layer, whose content is elsewhere and is not fetched")
+}
