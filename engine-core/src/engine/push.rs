@@ -10,6 +10,7 @@ use futures_util::{TryStreamExt, stream};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
 use crate::image_store::ImageStore;
 use crate::io::ByteStream;
 use crate::manifest::MAX_MANIFEST_SIZE;
@@ -19,6 +20,7 @@ use crate::registry_client::{BlobSource, PushOutcome};
 
 use super::Engine;
 use super::closure::Closure;
+use super::events::of_image;
 use super::operation::{Operation, Progress};
 use super::pull::wrap;
 
@@ -159,6 +161,7 @@ impl Engine {
         }
         let bytes = self.read_blob(&target, MAX_MANIFEST_SIZE).await?;
         self.inner.registry.push_manifest(reference, &target, bytes).await?;
+        self.emit(of_image(Action::Push, reference.familiar(), reference.familiar_name())).await;
         progress.report(PushEvent::Done { target: target.clone() });
         Ok(target)
     }
