@@ -8,6 +8,7 @@ mod host;
 mod ours;
 mod peers;
 mod pull;
+mod restart;
 mod table;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -27,7 +28,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, exec, parallel, many, pull, archives.
+    /// Only these parts: start, restart, exec, parallel, many, pull, archives.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -77,6 +78,9 @@ fn all(options: &Options) -> Result<()> {
     if wanted("start") {
         start(&host, options.rounds)?;
     }
+    if wanted("restart") {
+        restart(&host, options.rounds)?;
+    }
     if wanted("exec") {
         exec(&host, options.rounds)?;
     }
@@ -113,6 +117,16 @@ fn start(host: &Host, rounds: usize) -> Result<()> {
     table.samples("engine (library)", host.ours("stop", rounds.min(50), None));
     for name in peers::NAMES {
         table.samples(&peers::label(name), host.peer(name, "stop", rounds.min(20)));
+    }
+    table.print("engine (library)");
+    Ok(())
+}
+
+fn restart(host: &Host, rounds: usize) -> Result<()> {
+    let mut table = Table::new("Restart by policy: death of the process to its next run", "engine (library)");
+    table.samples("engine (library)", host.ours("restart", rounds.min(50), None));
+    for name in peers::NAMES {
+        table.samples(&peers::label(name), host.peer(name, "restart", rounds.min(20)));
     }
     table.print("engine (library)");
     Ok(())

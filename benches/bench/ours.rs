@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use engine_benches::Samples;
 use engine_core::{
-    ContainerSpec, Descriptor, Digest, Engine, ExecSpec, Reference,
+    ContainerSpec, Descriptor, Digest, Engine, ExecSpec, Mount, Reference, RestartPolicy,
     container_spec::NetworkMode,
     engine::{ImportOptions, PullOptions, RemoveOptions},
     io::AttachOptions,
@@ -48,6 +48,7 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
             "start" => start(&engine, rounds).await,
             "start-kept" => start_kept(&engine, rounds).await,
             "start-cli" => start_cli(dir, rounds),
+            "restart" => restart(&engine, rounds, dir).await,
             "stop" => stop(&engine, rounds).await,
             "exec" => exec(&engine, rounds, "/true").await,
             "exec-busybox" => exec(&engine, rounds, argument.unwrap_or("/bin/true")).await,
@@ -112,6 +113,25 @@ async fn stop(engine: &Engine, rounds: usize) -> Result<()> {
         container.stop(None).await?;
         container.remove(RemoveOptions::default()).await?;
         println!("{}", start.elapsed().as_nanos());
+    }
+    Ok(())
+}
+
+/// The first run again of a fresh container: the next ones wait, by Docker's back-off.
+async fn restart(engine: &Engine, rounds: usize, dir: &Path) -> Result<()> {
+    let out = dir.with_file_name("engine-restart");
+    for _ in 0..rounds {
+        crate::restart::directory(&out)?;
+        let spec = ContainerSpec::command(crate::restart::COMMAND)
+            .with_network(NetworkMode::None)
+            .with_mount(Mount::bind(&out, "/out"))
+            .with_restart(RestartPolicy::Always);
+        let container = engine.create_scoped(IMAGE, spec).await?;
+        container.start().await?;
+        let pid = container.inspect().await?.state.pid.context("a running container has a pid")?;
+        let (out, pid) = (out.clone(), pid.to_string());
+        println!("{}", tokio::task::spawn_blocking(move || crate::restart::kill(&out, &pid)).await??);
+        container.close().await?;
     }
     Ok(())
 }

@@ -14,7 +14,10 @@ use anyhow::{Context, Result, bail, ensure};
 use engine_testkit::image::Format;
 use serde_json::{Value, json};
 
-use crate::host::{self, Host};
+use crate::{
+    host::{self, Host},
+    restart,
+};
 
 /// All peers.
 pub(crate) const NAMES: [&str; 4] = ["crun", "runc", "podman", "docker"];
@@ -48,6 +51,11 @@ pub(crate) fn measure(name: &str, what: &str, rounds: usize, dir: &Path) -> Resu
             for _ in 0..rounds {
                 let id = peer.start_detached()?;
                 println!("{}", timed(|| peer.stop_and_remove(&id))?);
+            }
+        }
+        "restart" => {
+            for _ in 0..rounds {
+                println!("{}", peer.restart()?);
             }
         }
         "exec" => {
@@ -193,6 +201,24 @@ impl Peer {
         let status = command.status()?;
         ensure!(status.success(), "{} run -d: {status}", self.name);
         Ok(id)
+    }
+
+    /// Returns the nanoseconds from the death of a container's process to its next run.
+    fn restart(&self) -> Result<u128> {
+        ensure!(!self.is_runtime(), "has no restart policies");
+        let (out, id) = (self.dir.join("out"), self.id());
+        restart::directory(&out)?;
+        let volume = format!("{}:/out", out.display());
+        let mut command =
+            self.command(&["run", "-d", "--network", "none", "--restart", "always", "--name", &id]);
+        command.args(["--ulimit", NOFILE, "--ulimit", NPROC, "--stop-signal", "KILL", "-v", &volume, IMAGE]);
+        command.args(restart::COMMAND).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let status = command.status()?;
+        ensure!(status.success(), "{} run -d: {status}", self.name);
+        let pid = host::output(self.command(&["inspect", "--format", "{{.State.Pid}}", &id]));
+        let took = pid.and_then(|pid| restart::kill(&out, &pid));
+        host::run(&mut self.command(&["rm", "-f", &id]))?;
+        took
     }
 
     fn stop_and_remove(&self, id: &str) -> Result<()> {

@@ -14,6 +14,8 @@ use engine_core::mount::{MountKind, MountOptions, Propagation};
 use engine_core::time::rfc3339;
 use engine_core::{ContainerInfo, ContainerSpec, ContainerStatus};
 
+use crate::health;
+
 /// The time Docker shows for what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -64,7 +66,7 @@ fn state(info: &ContainerInfo) -> ContainerState {
         error: Some(String::new()),
         started_at: time(state.started_at),
         finished_at: time(state.finished_at),
-        health: None,
+        health: state.health.as_ref().map(health::health),
     }
 }
 
@@ -97,6 +99,7 @@ fn config(info: &ContainerInfo) -> ContainerConfig {
         working_dir: Some(or_image(&spec.working_dir, &image.working_dir)),
         entrypoint: some(entrypoint),
         labels: Some(labels),
+        healthcheck: health::config(info),
         stop_signal: spec
             .stop_signal
             .clone()

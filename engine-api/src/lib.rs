@@ -5,6 +5,7 @@
 //! on top of them.
 
 mod container;
+mod health;
 mod image;
 
 pub use bollard_stubs::models;

@@ -65,6 +65,27 @@ pub(crate) fn thaw(plan: &Plan<'_>) {
     }
 }
 
+/// Whether the container is paused, by the hierarchy that does that on this host.
+pub(crate) fn frozen(plan: &Plan<'_>, unified: Fd) -> bool {
+    let begins = |directory: Fd, name: &CStr, text: &[u8]| {
+        let mut bytes = [0; 16];
+        let Ok(fd) = sys::openat(directory, name, sys::O_RDONLY, 0) else { return None };
+        let count = sys::read(fd, &mut bytes).unwrap_or(0);
+        sys::close(fd);
+        Some(bytes[..count].starts_with(text))
+    };
+    let v1 = plan.all(tag::CGROUP).filter_map(|record| record.number_and_text()).any(|(flags, path)| {
+        if flags & cgroup::FREEZER == 0 {
+            return false;
+        }
+        let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else { return false };
+        let thawed = begins(directory, c"freezer.state", b"THAWED");
+        sys::close(directory);
+        thawed == Some(false)
+    });
+    v1 || unified >= 0 && begins(unified, c"cgroup.freeze", b"1") == Some(true)
+}
+
 /// How often the kernel killed in the container's cgroups for want of memory, in all its runs.
 pub(crate) fn out_of_memory(plan: &Plan<'_>) -> u64 {
     plan.all(tag::OOM_COUNTER).filter_map(|record| record.pair()).fold(0, |sum, (path, key)| {

@@ -62,6 +62,9 @@ fn set_up(plan: &Plan<'_>, mounts: &mut Mounts, inherited: &Inherited<'_>) -> Re
         sys::setresuid(0).map_err(wrong)?;
         sys::prctl(crate::PR_SET_DUMPABLE, 0, 0).map_err(wrong)?;
     }
+    if namespaces & sys::CLONE_NEWNET != 0 {
+        sys::loopback_up().map_err(fail(step::LOOPBACK, 0))?;
+    }
     if namespaces & sys::CLONE_NEWCGROUP != 0 {
         sys::unshare(sys::CLONE_NEWCGROUP).map_err(fail(step::CGROUP_NAMESPACE, 0))?;
     }

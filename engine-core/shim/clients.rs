@@ -4,7 +4,7 @@
 //! path socket from root or from the user the shim runs as (SECURITY B8). An exec belongs to the connection that
 //! asked for it; when that closes, the process goes on.
 
-use crate::enter::{self, Target};
+use crate::enter::{self, Entering, Target};
 use crate::plan::{KIND_EXEC, Plan, option, tag};
 use crate::serve::{Phase, Shim};
 use crate::sys::{self, Fd};
@@ -125,9 +125,41 @@ pub(crate) struct Exec {
     plan: Option<&'static [u8]>,
     /// Its id, as events have it.
     id: [u8; 64],
+    /// The command of a health probe, whose result is waited for.
+    probe: bool,
+    /// Nobody wants it any more.
+    unwanted: bool,
 }
 
 impl Exec {
+    fn new(entering: Entering, client: Option<usize>, master: Fd) -> Self {
+        let Entering { helper, helper_pidfd, report } = entering;
+        Exec { used: true, client, helper, helper_pidfd, report, pid: 0, pidfd: -1, failed: false, master, plan: None, id: [0; 64], probe: false, unwanted: false }
+    }
+
+    /// Takes the command of a health probe.
+    pub(crate) fn begin_probe(&mut self, entering: Entering) {
+        *self = Exec { probe: true, ..Exec::new(entering, None, -1) };
+    }
+
+    /// Ends the command of a health probe, if this is one, with all that it started in its session.
+    pub(crate) fn end_probe(&mut self) {
+        if self.used && self.probe {
+            (self.probe, self.unwanted) = (false, true);
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
+        if self.pidfd >= 0 {
+            // Not reaped yet, so the group is still its own (setsid in `enter`).
+            let _ = sys::kill(-self.pid, sys::SIGKILL);
+            let _ = sys::pidfd_signal(self.pidfd, sys::SIGKILL);
+        } else if self.helper_pidfd >= 0 {
+            let _ = sys::pidfd_signal(self.helper_pidfd, sys::SIGKILL);
+        }
+    }
+
     pub(crate) fn is_used(&self) -> bool {
         self.used
     }
@@ -461,24 +493,12 @@ impl Shim {
             // SAFETY: `plan` and `target` are not used any more.
             unsafe { sys::unmap(mapping) };
         })?;
-        self.execs[slot] = Exec {
-            used: true,
-            client: Some(at),
-            helper: entering.helper,
-            helper_pidfd: entering.helper_pidfd,
-            report: entering.report,
-            pid: 0,
-            pidfd: -1,
-            failed: false,
-            master,
-            plan: Some(mapping),
-            id,
-        };
+        self.execs[slot] = Exec { plan: Some(mapping), id, ..Exec::new(entering, Some(at), master) };
         Ok(())
     }
 
     /// The namespaces of the container that are not the shim's own.
-    fn joinable(&self) -> u64 {
+    pub(crate) fn joinable(&self) -> u64 {
         let own = self.plan.config().0;
         self.plan.all(tag::JOIN).filter_map(|record| record.number_and_text()).fold(own, |all, (kind, _)| all | u64::from(kind))
     }
@@ -490,9 +510,16 @@ impl Shim {
             Some(report) if report.step == step::READY => {
                 exec.pid = report.index as i32;
                 exec.pidfd = sys::pidfd_open(exec.pid).unwrap_or(-1);
+                if exec.unwanted {
+                    exec.kill();
+                }
             }
             Some(failure) => {
                 exec.failed = true;
+                if exec.probe {
+                    self.on_probe_failure(failure);
+                    return;
+                }
                 if let Some(client) = exec.client {
                     self.clients[client].refuse(&failure);
                 }
@@ -515,7 +542,12 @@ impl Shim {
                     sys::close(exec.master);
                     exec.master = -1;
                 }
+                let probe_over = exec.probe && exec.pidfd < 0;
                 exec.free_if_over();
+                if probe_over {
+                    // Its process never was.
+                    self.on_probe_end(0);
+                }
             }
         }
     }
@@ -538,6 +570,10 @@ impl Shim {
             self.clients[client].send(&Reply { kind: reply::EXITED, a, b, d, ..Reply::default() });
         }
         exec.client = None;
+        let probe = exec.probe;
         exec.free_if_over();
+        if probe {
+            self.on_probe_end(code);
+        }
     }
 }

@@ -14,6 +14,7 @@ mod child;
 mod clients;
 mod enter;
 mod events;
+mod health;
 mod jsonlog;
 mod mounts;
 mod plan;

@@ -87,6 +87,13 @@ pub mod tag {
     pub const LOG: u16 = 30;
     /// `kind: u32, max_retries: u32, shortest_ms: u32, longest_ms: u32, steady_ms: u32`.
     pub const RESTART: u16 = 31;
+    /// `kind, action: u32, interval, timeout, start period, start interval: u64 (ms), retries, stop_signal: u32,
+    /// stop_timeout: u64`.
+    pub const HEALTH: u16 = 32;
+    /// The plan of an exec: the command of a health check.
+    pub const HEALTH_PLAN: u16 = 33;
+    /// `length: u32, struct sockaddr, request`: what a health check connects to, and says.
+    pub const HEALTH_TARGET: u16 = 34;
     /// `text`: the attributes of the container's events, as the inside of a JSON object that is not empty.
     pub const EVENT_ACTOR: u16 = 40;
     /// `when: u32, text line`: another event, whose time and end are still to come.
@@ -133,6 +140,25 @@ pub mod restart {
     pub const ALWAYS: u32 = 1;
     /// After an exit code that is not 0.
     pub const ON_FAILURE: u32 = 2;
+}
+
+/// Kinds and actions of [`tag::HEALTH`].
+pub mod health {
+    /// Runs the command of [`super::tag::HEALTH_PLAN`].
+    pub const COMMAND: u32 = 1;
+    /// Connects.
+    pub const TCP: u32 = 2;
+    /// Connects, sends the request, and reads the status.
+    pub const HTTP: u32 = 3;
+
+    /// Leaves an unhealthy container alone.
+    pub const NOTHING: u32 = 0;
+    /// Kills it; the restart policy applies.
+    pub const KILL: u32 = 1;
+    /// Stops it, and runs the plan again.
+    pub const RESTART: u32 = 2;
+    /// Stops it for good.
+    pub const STOP: u32 = 3;
 }
 
 /// Kinds of [`tag::MOUNT`].
@@ -341,6 +367,29 @@ impl Restart {
         Restart { kind: restart::NEVER, max_retries: 0, shortest_ms: 0, longest_ms: 0, steady_ms: 0 };
 }
 
+/// A health check. All zero bytes are none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Health {
+    /// One of the kinds of [`health`].
+    pub kind: u32,
+    /// One of the actions of [`health`].
+    pub action: u32,
+    /// Between the end of a probe and the next.
+    pub interval_ms: u64,
+    /// For one probe.
+    pub timeout_ms: u64,
+    /// After the start, in which failures do not count.
+    pub start_period_ms: u64,
+    /// Between probes in that time.
+    pub start_interval_ms: u64,
+    /// Failures in a row until it is unhealthy.
+    pub retries: u32,
+    /// Asks the container to stop.
+    pub stop_signal: u32,
+    /// Until it is killed after that.
+    pub stop_timeout_ms: u64,
+}
+
 /// Texts in a row: arguments, environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts<'a> {
@@ -519,6 +568,43 @@ impl<'a> Record<'a> {
         (rule.kind <= restart::ON_FAILURE).then_some(rule)
     }
 
+    /// Reads a [`tag::HEALTH`] body.
+    pub fn health(&self) -> Option<Health> {
+        let mut body = self.body;
+        let check = Health {
+            kind: body.u32()?,
+            action: body.u32()?,
+            interval_ms: body.u64()?,
+            timeout_ms: body.u64()?,
+            start_period_ms: body.u64()?,
+            start_interval_ms: body.u64()?,
+            retries: body.u32()?,
+            stop_signal: body.u32()?,
+            stop_timeout_ms: body.u64()?,
+        };
+        body.done()?;
+        let times = check.interval_ms.min(check.start_interval_ms).min(check.timeout_ms);
+        let longest = check.interval_ms.max(check.start_interval_ms).max(check.timeout_ms);
+        let longest = longest.max(check.start_period_ms).max(check.stop_timeout_ms);
+        let known = (health::COMMAND..=health::HTTP).contains(&check.kind) && check.action <= health::STOP;
+        // So that sums of times never overflow.
+        (known && times > 0 && longest < 1 << 62 && (1..=64).contains(&check.stop_signal)).then_some(check)
+    }
+
+    /// Reads a [`tag::HEALTH_TARGET`] body: the socket address, and the request.
+    pub fn target(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let mut body = self.body;
+        let length = body.u32()? as usize;
+        let address = body.take(length)?;
+        // At least a family, at most a struct sockaddr_storage.
+        (2..=128).contains(&length).then_some((address, body.rest()))
+    }
+
+    /// Returns the body as it is.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.body.bytes
+    }
+
     /// Checks the body against its tag. `None` when the body is malformed.
     fn check(&self) -> Result<(), Malformed> {
         let sound = match self.tag {
@@ -542,6 +628,9 @@ impl<'a> Record<'a> {
             tag::TTY_SIZE => self.tty_size().is_some(),
             tag::LOG => self.log().is_some(),
             tag::RESTART => self.restart().is_some(),
+            tag::HEALTH => self.health().is_some(),
+            tag::HEALTH_PLAN => Plan::parse(self.body.bytes, KIND_EXEC).is_ok(),
+            tag::HEALTH_TARGET => self.target().is_some(),
             other => return Err(Malformed::Tag(other)),
         };
         if sound { Ok(()) } else { Err(Malformed::Body(self.tag)) }
@@ -578,6 +667,10 @@ impl<'a> Plan<'a> {
         let (mut configs, mut argv) = (0, 0);
         while !walk.is_empty() {
             let record = next(&mut walk).ok_or(Malformed::Record)?;
+            if kind == KIND_EXEC && record.tag == tag::HEALTH_PLAN {
+                // A plan inside a plan, and no deeper.
+                return Err(Malformed::Tag(record.tag));
+            }
             record.check()?;
             count += 1;
             match record.tag {

@@ -6,7 +6,7 @@
 //! made anew.
 
 use crate::plan::{Plan, tag};
-use crate::policy::Policy;
+use crate::policy::{Condition, Policy};
 use crate::serve::{Phase, Shim};
 use crate::sys::{self, Fd};
 use crate::{Failure, cgroups, fail, state, wire::step};
@@ -91,6 +91,7 @@ impl Shim {
         if let Some(rule) = self.plan.first(tag::RESTART).and_then(|record| record.restart()) {
             self.policy = Policy::new(rule);
         }
+        self.health.take(&self.plan);
     }
 
     /// Another policy from now on.
@@ -107,13 +108,13 @@ impl Shim {
 
     /// Holds what the next run will need, if there can be one.
     pub(crate) fn hold(&mut self) -> Result<(), Failure> {
-        if self.policy.is_on() { self.held.open(&self.plan, self.init_pid) } else { Ok(()) }
+        if self.policy.is_on() || self.health.restarts() { self.held.open(&self.plan, self.init_pid) } else { Ok(()) }
     }
 
     /// Whether the run that just ended with `code` is followed by another; then its time is set.
     pub(crate) fn runs_again(&mut self, code: i32) -> bool {
         let ran = self.phase == Phase::Running && self.error.is_none() && self.held.is_open();
-        if self.stopped || !ran || !self.policy.wants(code, self.restarts) {
+        if self.stopped || !ran || !(self.health.restart || self.policy.wants(code, self.restarts)) {
             return false;
         }
         let now = sys::monotonic();
@@ -151,6 +152,7 @@ impl Shim {
             }
         }
         self.restarts += 1;
+        self.health.condition = Condition::new();
         (self.exit, self.phase) = (None, Phase::Creating);
         if let Err(failure) = crate::make_init(self) {
             self.end_init();

@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use crate::cgroups::{self, Cgroups};
 use crate::clients::{Client, EXECS, Exec, MAX_CLIENTS};
 use crate::events::Events;
+use crate::health::{Health, OUTPUT};
 use crate::mounts::Mounts;
 use crate::plan::{Plan, Restart, tag};
 use crate::policy::Policy;
@@ -47,9 +48,10 @@ pub(crate) enum Token {
     Helper(usize),
     ExecReport(usize),
     ExecEnd(usize),
+    Probe,
 }
 
-const MAX_POLL: usize = 8 + MAX_CLIENTS * 4 + EXECS * 3;
+const MAX_POLL: usize = 9 + MAX_CLIENTS * 4 + EXECS * 3;
 
 /// Everything the shim knows.
 pub(crate) struct Shim {
@@ -65,7 +67,7 @@ pub(crate) struct Shim {
     pub(crate) init_pid: i32,
     report: Fd,
     listen: Fd,
-    state_dir: Fd,
+    pub(crate) state_dir: Fd,
     run_dir: Fd,
     shim: (i32, u64),
     init_start: u64,
@@ -76,6 +78,7 @@ pub(crate) struct Shim {
     pub(crate) error: Option<Failure>,
     pub(crate) policy: Policy,
     pub(crate) held: Held,
+    pub(crate) health: Health,
     /// How often the plan was run again.
     pub(crate) restarts: u32,
     /// Somebody asked it to end, so it stays ended.
@@ -95,6 +98,8 @@ pub(crate) struct Shim {
     poll: [PollFd; MAX_POLL],
     tokens: [Token; MAX_POLL],
     polled: usize,
+    /// What the probe under way has written: untouched memory, which costs nothing, without one.
+    pub(crate) probe_output: [u8; OUTPUT],
 }
 
 impl Shim {
@@ -113,6 +118,7 @@ impl Shim {
             (&raw mut (*at).policy).write(Policy::new(Restart::NEVER));
             (&raw mut (*at).held).write(Held::new());
             (&raw mut (*at).events).write(Events::new());
+            Health::init(&raw mut (*at).health);
             let shim = &mut *at;
             (shim.init, shim.report, shim.listen) = (-1, -1, -1);
             shim.set_streams(-1, [-1; 2]);
@@ -205,6 +211,7 @@ impl Shim {
                 error: self.error,
                 restarts: self.restarts,
                 stopped: self.stopped,
+                health: self.health.told(),
             },
         )
     }
@@ -324,6 +331,7 @@ impl Shim {
                 if self.phase == Phase::Starting {
                     self.phase = Phase::Running;
                     self.events.start();
+                    self.begin_health();
                     self.answer_starters(None);
                 }
             }
@@ -371,6 +379,7 @@ impl Shim {
         self.phase = if again { Phase::Restarting } else { Phase::Exited };
         sys::close(self.init);
         self.init = -1;
+        self.end_health();
         self.end_input();
         self.drain();
         if ran {
@@ -400,7 +409,7 @@ impl Shim {
             && self.execs.iter().all(|exec| !exec.is_used())
     }
 
-    fn watch(&mut self, fd: Fd, events: i16, token: Token) {
+    pub(crate) fn watch(&mut self, fd: Fd, events: i16, token: Token) {
         if fd >= 0 && self.polled < MAX_POLL {
             self.poll[self.polled] = PollFd { fd, events, ready: 0 };
             self.tokens[self.polled] = token;
@@ -429,6 +438,7 @@ impl Shim {
                 self.watch(self.outputs[stream].source, POLLIN, Token::Output(stream));
             }
         }
+        self.watch_probe();
         self.watch(self.init, POLLIN, Token::Init);
         let input_free = !self.input.pending() && self.input.sink >= 0;
         if self.input.pending() {
@@ -467,6 +477,7 @@ impl Shim {
             Token::Helper(at) => self.execs[at].on_helper(),
             Token::ExecReport(at) => self.on_exec_report(at),
             Token::ExecEnd(at) => self.on_exec_end(at),
+            Token::Probe => self.on_probe(),
         }
     }
 
@@ -485,13 +496,23 @@ impl Shim {
 
     /// Milliseconds until something is due; below zero without anything.
     fn patience(&self) -> i64 {
-        let due = self.next_run();
-        due.map_or(-1, |at| at.saturating_sub(sys::monotonic()) as i64)
+        self.due().map_or(-1, |at| at.saturating_sub(sys::monotonic()) as i64)
+    }
+
+    /// When the next thing is due, in monotonic milliseconds.
+    fn due(&self) -> Option<u64> {
+        self.next_run().into_iter().chain(self.health.due()).min()
     }
 
     /// Does what is due.
     fn on_time(&mut self) {
-        if self.next_run().is_some_and(|at| at <= sys::monotonic()) {
+        let Some(due) = self.due() else { return };
+        let now = sys::monotonic();
+        if due > now {
+            return;
+        }
+        self.on_health_time(now);
+        if self.next_run().is_some_and(|at| at <= now) {
             self.run_again();
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct State<'a> {
     pub(crate) restarts: u32,
     /// Somebody asked it to end.
     pub(crate) stopped: bool,
+    /// Health status and failing streak, of a container that has a check.
+    pub(crate) health: Option<(u32, u32)>,
 }
 
 /// Text being put together in a buffer; what does not fit is dropped.
@@ -37,6 +39,13 @@ struct Text {
 }
 
 impl Text {
+    /// Begins with the version of the format.
+    fn new() -> Self {
+        let mut text = Text { bytes: [0; 2048], length: 0 };
+        text.line("version", &[1]);
+        text
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         if let Some(to) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
             to.copy_from_slice(bytes);
@@ -74,8 +83,7 @@ impl Text {
 
 /// Replaces the state file in `directory`.
 pub(crate) fn write(directory: Fd, state: &State<'_>) -> sys::Result<()> {
-    let mut text = Text { bytes: [0; 2048], length: 0 };
-    text.line("version", &[1]);
+    let mut text = Text::new();
     text.word("boot_id", state.boot_id.to_bytes());
     text.word("id", state.id.to_bytes());
     text.word("cgroup", state.cgroup.to_bytes());
@@ -88,17 +96,37 @@ pub(crate) fn write(directory: Fd, state: &State<'_>) -> sys::Result<()> {
     text.line("finished", &[state.finished_ns]);
     text.line("restarts", &[u64::from(state.restarts)]);
     text.line("stopped", &[u64::from(state.stopped)]);
+    if let Some((status, streak)) = state.health {
+        text.line("health", &[u64::from(status), u64::from(streak)]);
+    }
     if let Some((code, signal, oom)) = state.exit {
         text.line("exit", &[code as u64, signal as u64, u64::from(oom)]);
     }
     if let Some(error) = &state.error {
         text.line("error", &[u64::from(error.step), u64::from(error.index), error.errno as u64]);
     }
-    let file = sys::openat(directory, c"state.new", sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC | sys::O_NOFOLLOW, 0o600)?;
-    let written = sys::write_all(file, &text.bytes[..text.length]);
+    replace(directory, (c"state.new", c"state"), &text.bytes[..text.length], &[])
+}
+
+/// Writes the result of a health probe.
+pub(crate) fn write_result(directory: Fd, name: &CStr, times: (u64, u64), code: i32, failure: Option<Failure>, output: &[u8]) -> sys::Result<()> {
+    let mut text = Text::new();
+    text.line("times", &[times.0, times.1]);
+    text.word("code", crate::process::decimal(code, &mut [0; 12]));
+    if let Some(failure) = failure {
+        text.line("failure", &[u64::from(failure.step), u64::from(failure.index), failure.errno as u64]);
+    }
+    text.push(b"output\n");
+    replace(directory, (c"health.new", name), &text.bytes[..text.length], output)
+}
+
+/// Puts a file in place whole: under its first name, then under its second.
+fn replace(directory: Fd, names: (&CStr, &CStr), head: &[u8], tail: &[u8]) -> sys::Result<()> {
+    let file = sys::openat(directory, names.0, sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC | sys::O_NOFOLLOW, 0o600)?;
+    let written = sys::write_all(file, head).and_then(|()| sys::write_all(file, tail));
     sys::close(file);
     written?;
-    sys::renameat(directory, c"state.new", c"state")
+    sys::renameat(directory, names.0, names.1)
 }
 
 /// The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22); 0 when it is gone.

@@ -50,6 +50,7 @@ pub(crate) const ENOTDIR: Errno = Errno(20);
 pub(crate) const EINVAL: Errno = Errno(22);
 pub(crate) const ENAMETOOLONG: Errno = Errno(36);
 pub(crate) const ELOOP: Errno = Errno(40);
+pub(crate) const EINPROGRESS: Errno = Errno(115);
 
 pub(crate) const AT_FDCWD: Fd = -100;
 pub(crate) const AT_EMPTY_PATH: usize = 0x1000;
@@ -660,6 +661,41 @@ pub(crate) fn listen(path: &[u8]) -> Result<Fd> {
 
 pub(crate) fn accept(fd: Fd) -> Result<Fd> {
     sys!(nr::ACCEPT4, fd, 0_usize, 0_usize, O_CLOEXEC | O_NONBLOCK).map(|fd| fd as Fd)
+}
+
+/// Brings the loopback interface of this network namespace up (netdevice(7)).
+pub(crate) fn loopback_up() -> Result<()> {
+    let socket = sys!(nr::SOCKET, 2_usize, 2_usize | O_CLOEXEC, 0_usize)? as Fd;
+    // struct ifreq: a name of 16 bytes, then its flags. IFF_UP is 1.
+    let mut request = [0_u8; 40];
+    request[..2].copy_from_slice(b"lo");
+    request[16..18].copy_from_slice(&1_u16.to_ne_bytes());
+    // SIOCSIFFLAGS
+    let done = sys!(nr::IOCTL, socket, 0x8914_usize, request.as_ptr());
+    close(socket);
+    done.map(drop)
+}
+
+/// A stream socket for `address` (struct sockaddr), of the network namespace that this process is in now.
+pub(crate) fn stream_socket(address: &[u8]) -> Result<Fd> {
+    let family = match *address {
+        [low, high, ..] => u16::from_ne_bytes([low, high]),
+        _ => return Err(EINVAL),
+    };
+    sys!(nr::SOCKET, usize::from(family), 1_usize | O_CLOEXEC | O_NONBLOCK, 0_usize).map(|fd| fd as Fd)
+}
+
+/// Begins to connect to `address` (struct sockaddr).
+pub(crate) fn connect(fd: Fd, address: &[u8]) -> Result<()> {
+    sys!(nr::CONNECT, fd, address.as_ptr(), address.len()).map(drop)
+}
+
+/// How an attempt to connect ended (SO_ERROR).
+pub(crate) fn socket_error(fd: Fd) -> Result<()> {
+    let mut errno = 0_i32;
+    let mut length = 4_u32;
+    sys!(nr::GETSOCKOPT, fd, 1_usize, 4_usize, &raw mut errno, &raw mut length)?;
+    if errno == 0 { Ok(()) } else { Err(Errno(errno)) }
 }
 
 /// The user id of the process at the other end (SO_PEERCRED).

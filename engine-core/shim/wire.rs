@@ -246,6 +246,14 @@ pub mod step {
     /// Opening procfs for our own use.
     pub const PROCFS: u32 = 37;
 
+    /// Probing: a connection, an answer, the start of the command.
+    pub const PROBE: u32 = 38;
+    /// A probe took too long.
+    pub const PROBE_TIMEOUT: u32 = 39;
+
+    /// Bringing up the loopback interface.
+    pub const LOOPBACK: u32 = 40;
+
     /// A child tells its parent that it is ready; no failure.
     #[cfg_attr(not(shim), allow(dead_code, reason = "between the shim's own processes"))]
     pub const READY: u32 = 1000;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::HealthCheck;
 use crate::id::Name;
 use crate::io::TerminalSize;
 use crate::launch::{LogOptions, SeccompPolicy};
@@ -60,6 +61,8 @@ pub struct ContainerSpec {
     pub auto_remove: bool,
     /// What follows the end of its process.
     pub restart: RestartPolicy,
+    /// How to look whether it is healthy, over what the image says.
+    pub health: Option<HealthCheck>,
     /// Limits.
     pub resources: Resources,
     /// The parent cgroup, as a path in the hierarchy.
@@ -310,6 +313,13 @@ impl ContainerSpec {
     #[must_use]
     pub fn with_restart(mut self, restart: RestartPolicy) -> Self {
         self.restart = restart;
+        self
+    }
+
+    /// Sets how to look whether it is healthy.
+    #[must_use]
+    pub fn with_health(mut self, health: HealthCheck) -> Self {
+        self.health = Some(health);
         self
     }
 

@@ -13,6 +13,7 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{Event, Journal};
+use crate::health::HealthSpec;
 use crate::io::TerminalSize;
 use crate::mount::Mount;
 use crate::restart::RestartPolicy;
@@ -53,6 +54,8 @@ pub struct LaunchSpec {
     pub restart: RestartPolicy,
     /// Where the runtime tells what happens to the container.
     pub events: Option<LifeEvents>,
+    /// How to look whether it is healthy.
+    pub health: Option<HealthSpec>,
 }
 
 impl LaunchSpec {
@@ -75,6 +78,7 @@ impl LaunchSpec {
             lifetime: Lifetime::Detached,
             restart: RestartPolicy::No,
             events: None,
+            health: None,
         }
     }
 }

@@ -30,6 +30,9 @@ use crate::state::{ExitStatus, RuntimeState};
 ///   namespace, limits, volumes and writable layer, also when the program that started it is gone. Between two runs its
 ///   state is [`Restarting`](crate::ContainerStatus::Restarting) and it has no process. A scoped one ends with its
 ///   program all the same.
+/// - A running container whose [`LaunchSpec::health`] has a check is probed every so often, and its
+///   [state](RuntimeState::health) tells what came of it, also when the program that started it is gone. A pause holds the
+///   probes. A command is killed when its time is over, and runs with the container's user, environment and privileges.
 /// - Dropping the future of `wait`, `attach` or `exec_wait` ends the waiting and nothing else.
 ///
 /// - What happens to a container is appended to the journal in [`LaunchSpec::events`](crate::LaunchSpec::events), if

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::health::Health;
 use serde::{Deserialize, Serialize};
 
 /// What a container is doing, in Docker's words.
@@ -106,6 +107,8 @@ pub struct RuntimeState {
     pub restart_count: u32,
     /// Whether somebody asked it to end, so that no restart policy applies.
     pub stopped: bool,
+    /// Its health, if it has a check. After its end, what was found last.
+    pub health: Option<Health>,
 }
 
 impl RuntimeState {
@@ -120,6 +123,7 @@ impl RuntimeState {
             exit: None,
             restart_count: 0,
             stopped: false,
+            health: None,
         }
     }
 }

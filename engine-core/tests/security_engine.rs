@@ -318,9 +318,9 @@ async fn b10_labels_and_annotations_of_an_image_are_no_policy() {
         .collect();
     assert_eq!(labels.len(), 100);
     let mut launched = Vec::new();
-    for (name, labels) in [("plain", json!({})), ("hostile", Value::Object(labels.clone()))] {
+    for (name, labels) in [("plain", serde_json::Map::new()), ("hostile", labels.clone())] {
         let name = reference(&format!("registry.example/{name}:1"));
-        push(&world.registry, &name, &labelled(&labels, &marker)).await;
+        push(&world.registry, &name, &labelled(&Value::Object(labels.clone()), &marker)).await;
         world.engine.pull(&name, PullOptions::default()).await.unwrap();
         let mut spec = ContainerSpec::command(["/bin/sh", "-c", "echo ran"]);
         spec.hostname = Some("box".to_owned());
@@ -330,7 +330,11 @@ async fn b10_labels_and_annotations_of_an_image_are_no_policy() {
         // The container's own labels and annotations are the caller's: none.
         assert_eq!((info.spec.labels.len(), info.spec.annotations.len()), (0, 0));
         assert!(!info.spec.privileged);
-        let launch = world.seen.lock().unwrap().pop().unwrap();
+        let mut launch = world.seen.lock().unwrap().pop().unwrap();
+        // How to look whether it is healthy is the image's to say, as its command is, and happens inside. Not how often.
+        let check = launch.health.take();
+        assert_eq!(check.is_some(), !labels.is_empty());
+        assert!(check.is_none_or(|check| check.interval == std::time::Duration::from_millis(100)));
         assert!(
             launch.oci.hooks().is_none()
                 && launch.oci.annotations().as_ref().is_none_or(|all| all.is_empty())

@@ -20,7 +20,7 @@ pub(crate) struct PsArgs {
     /// Show all containers, not only those running
     #[arg(short, long)]
     all: bool,
-    /// Show only those that match: id, name, label, status, ancestor, exited, before, since, volume, network
+    /// Show only those that match: id, name, label, status, health, ancestor, exited, before, since, volume, network
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// A Go template, `table TEMPLATE`, or json
@@ -115,7 +115,14 @@ pub(crate) fn status(state: &RuntimeState) -> String {
     };
     match state.status {
         ContainerStatus::Created => "Created".to_owned(),
-        ContainerStatus::Running => format!("Up {}", since(state.started_at)),
+        ContainerStatus::Running => {
+            let health = match health(state) {
+                "none" => String::new(),
+                "starting" => " (health: starting)".to_owned(),
+                other => format!(" ({other})"),
+            };
+            format!("Up {}{health}", since(state.started_at))
+        }
         ContainerStatus::Paused => format!("Up {} (Paused)", since(state.started_at)),
         ContainerStatus::Exited => {
             format!("Exited ({}) {} ago", state.exit.map_or(0, |e| e.code), since(state.finished_at))
@@ -128,6 +135,11 @@ pub(crate) fn status(state: &RuntimeState) -> String {
             format!("{}{}", text[..1].to_uppercase(), &text[1..])
         }
     }
+}
+
+/// Returns Docker's word about a container's health.
+fn health(state: &RuntimeState) -> &'static str {
+    state.health.as_ref().map_or("none", |health| health.status.as_str())
 }
 
 fn mounts(info: &ContainerInfo) -> Vec<String> {
@@ -180,6 +192,12 @@ impl Filters {
                     }
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
+                "health" => {
+                    if !["starting", "healthy", "unhealthy", "none"].contains(&value) {
+                        return Err(wrong("there is no such health"));
+                    }
+                    filters.wishes.push((key.to_owned(), value.to_owned()));
+                }
                 "id" | "name" | "label" | "ancestor" | "exited" | "volume" | "network" => {
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
@@ -202,6 +220,7 @@ impl Filters {
                 None => info.spec.labels.contains_key(value),
             },
             "ancestor" => is_ancestor(info, value),
+            "health" => health(&info.state) == value,
             "status" => info.state.status.as_str() == value,
             "exited" => {
                 info.state.status == ContainerStatus::Exited

@@ -11,6 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::output::human;
 use crate::session::terminal;
 
+use super::health::HealthArgs;
 use super::resources::ResourceArgs;
 use super::security::SecurityArgs;
 use super::{env, mounts};
@@ -126,6 +127,8 @@ pub(crate) struct ContainerArgs {
     #[command(flatten)]
     resources: ResourceArgs,
     #[command(flatten)]
+    health: HealthArgs,
+    #[command(flatten)]
     security: SecurityArgs,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
@@ -192,6 +195,7 @@ impl ContainerArgs {
         spec.stop_timeout = self.stop_timeout;
         spec.log = self.log()?;
         self.resources.apply(&mut spec)?;
+        self.health.apply(&mut spec)?;
         self.security.apply(&mut spec)?;
         Ok(spec)
     }

@@ -8,6 +8,7 @@ mod archives;
 mod errors;
 mod events;
 mod flags;
+mod health;
 mod lifecycle;
 mod lists;
 mod registry;

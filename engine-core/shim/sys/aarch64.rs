@@ -111,6 +111,7 @@ pub(crate) mod nr {
     pub(crate) const SOCKETPAIR: usize = 199;
     pub(crate) const BIND: usize = 200;
     pub(crate) const LISTEN: usize = 201;
+    pub(crate) const CONNECT: usize = 203;
     pub(crate) const GETSOCKOPT: usize = 209;
     pub(crate) const SENDMSG: usize = 211;
     pub(crate) const RECVMSG: usize = 212;

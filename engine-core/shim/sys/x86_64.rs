@@ -73,6 +73,7 @@ pub(crate) mod nr {
     pub(crate) const WRITEV: usize = 20;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const SOCKET: usize = 41;
+    pub(crate) const CONNECT: usize = 42;
     pub(crate) const SENDMSG: usize = 46;
     pub(crate) const RECVMSG: usize = 47;
     pub(crate) const BIND: usize = 49;

@@ -7,6 +7,7 @@ use crate::container_spec::ContainerSpec;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
+use crate::health::Health;
 use crate::id::{ContainerId, Name};
 use crate::image_config::ProcessDefaults;
 use crate::io::{AttachOptions, Streams, TerminalSize};
@@ -411,6 +412,14 @@ impl Container {
             }
         }
         self.engine.inner.records.update(&record, of_container(Action::Update, &record)).await
+    }
+
+    /// Returns the container's health; `None` without a health check, or before its first start.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was removed.
+    pub async fn health(&self) -> Result<Option<Health>> {
+        Ok(self.engine.state_of(&self.record().await?).await?.health)
     }
 
     /// Returns what the running container uses.

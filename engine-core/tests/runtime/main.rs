@@ -5,6 +5,7 @@
 #![cfg(feature = "linux")]
 
 mod exec;
+mod health;
 mod joining;
 mod lifecycle;
 mod namespaces;

@@ -18,7 +18,9 @@ use oci_spec::runtime::{RootBuilder, Spec, SpecBuilder};
 
 use crate::container_spec::{ContainerSpec, NamespaceMode, NetworkMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::HealthSpec;
 use crate::id::ContainerId;
+use crate::image_config::ProcessDefaults;
 use crate::launch::{LaunchSpec, Lifetime, SeccompPolicy};
 use crate::mount::Mount;
 use crate::resources::Resources;
@@ -92,8 +94,22 @@ pub(super) fn launch_spec(
     launch.log = spec.log.clone();
     launch.init = spec.init;
     launch.restart = spec.restart;
+    launch.health = health(spec, defaults)?;
     launch.lifetime = if record.data.owner.is_some() { Lifetime::Scoped } else { Lifetime::Detached };
     Ok(launch)
+}
+
+/// Merges the health check over the image's.
+fn health(spec: &ContainerSpec, image: &ProcessDefaults) -> Result<Option<HealthSpec>> {
+    let Some(mut check) = HealthSpec::merge(spec.health.as_ref(), image.healthcheck.as_ref(), &image.shell)?
+    else {
+        return Ok(None);
+    };
+    check.stop_signal = stop_signal(spec, image)?;
+    if let Some(seconds) = spec.stop_timeout.or(image.stop_timeout) {
+        check.stop_timeout = std::time::Duration::from_secs(seconds.into());
+    }
+    Ok(Some(check))
 }
 
 fn hostname(id: &ContainerId, spec: &ContainerSpec, joined: &Joined) -> String {

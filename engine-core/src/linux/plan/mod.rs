@@ -54,11 +54,22 @@ pub(crate) struct LaunchPlan {
     pub(crate) log: Option<(u64, u32, String)>,
     /// When the plan is run again.
     pub(crate) restart: Option<Restart>,
+    pub(crate) health: Option<HealthPlan>,
     /// Attributes of the container's events.
     pub(crate) event_actor: Option<String>,
     /// When (of [`format::event`]) and what else happens.
     pub(crate) events: Vec<(u32, String)>,
     pub(crate) process: ProcessPlan,
+}
+
+/// A health check.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HealthPlan {
+    pub(crate) rule: format::Health,
+    /// The encoded plan of an exec; empty without a command.
+    pub(crate) command: Vec<u8>,
+    /// A socket address as the kernel has it, and what to say to it.
+    pub(crate) target: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A cgroup directory of the container.
@@ -184,7 +195,28 @@ impl LaunchPlan {
         for (when, line) in &self.events {
             out.record(tag::EVENT, |body| body.u32(*when).text(line))?;
         }
+        if let Some(health) = &self.health {
+            health.encode(&mut out)?;
+        }
         out.finish()
+    }
+}
+
+impl HealthPlan {
+    fn encode(&self, out: &mut Encoder) -> Result<()> {
+        let rule = self.rule;
+        out.record(tag::HEALTH, |body| {
+            body.u32(rule.kind).u32(rule.action).u64(rule.interval_ms).u64(rule.timeout_ms);
+            body.u64(rule.start_period_ms).u64(rule.start_interval_ms);
+            body.u32(rule.retries).u32(rule.stop_signal).u64(rule.stop_timeout_ms)
+        })?;
+        if !self.command.is_empty() {
+            out.record(tag::HEALTH_PLAN, |body| body.bytes(&self.command))?;
+        }
+        if let Some((address, request)) = &self.target {
+            out.record(tag::HEALTH_TARGET, |body| body.count(address.len()).bytes(address).bytes(request))?;
+        }
+        Ok(())
     }
 }
 

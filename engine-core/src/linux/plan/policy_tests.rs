@@ -1,8 +1,8 @@
-//! Tests of the shim's restart rule.
+//! Tests of the shim's rules: restarts and health.
 
 use super::format as plan;
 use super::format::{Restart, restart};
-use policy::Policy;
+use policy::{Condition, HEALTHY, Policy, STARTING, UNHEALTHY};
 
 #[allow(dead_code, unreachable_pub, reason = "the shim's file")]
 #[path = "../../../shim/policy.rs"]
@@ -50,4 +50,77 @@ fn an_unknown_policy_is_refused() {
     };
     assert_eq!(plan(restart::ON_FAILURE).unwrap().unwrap().kind, restart::ON_FAILURE);
     assert_eq!(plan(3).unwrap_err(), plan::Malformed::Body(plan::tag::RESTART));
+}
+
+#[test]
+fn probes_make_a_container_healthy_or_not_as_in_docker() {
+    let mut condition = Condition::new();
+    let mut judge = |passed, early| {
+        condition.judge(passed, early, 3);
+        (condition.status, condition.streak)
+    };
+    assert_eq!(judge(false, true), (STARTING, 0), "early failures do not count");
+    assert_eq!(judge(false, false), (STARTING, 1));
+    assert_eq!(judge(true, true), (HEALTHY, 0));
+    assert_eq!(judge(false, true), (HEALTHY, 1), "once it was healthy, all failures count");
+    assert_eq!(judge(false, false), (HEALTHY, 2));
+    assert_eq!(judge(false, false), (UNHEALTHY, 3));
+    assert_eq!(judge(false, false), (UNHEALTHY, 4));
+    assert_eq!(judge(true, false), (HEALTHY, 0));
+}
+
+#[test]
+fn a8_a_health_check_is_checked_as_everything_in_a_plan() {
+    let rule = plan::Health {
+        kind: plan::health::COMMAND,
+        action: plan::health::STOP,
+        interval_ms: 1,
+        timeout_ms: 2,
+        start_period_ms: 3,
+        start_interval_ms: 4,
+        retries: 5,
+        stop_signal: 15,
+        stop_timeout_ms: 6,
+    };
+    let process = super::ProcessPlan { argv: vec![b"x".to_vec()], ..super::ProcessPlan::default() };
+    let exec = process.encode_exec().unwrap();
+    let read = |health: super::HealthPlan| {
+        let launch = super::LaunchPlan {
+            health: Some(health),
+            process: process.clone(),
+            ..super::LaunchPlan::default()
+        };
+        plan::Plan::parse(&launch.encode().unwrap(), plan::KIND_LAUNCH).map(|plan| {
+            let target = plan.first(plan::tag::HEALTH_TARGET).and_then(|record| record.target());
+            (plan.first(plan::tag::HEALTH).unwrap().health().unwrap(), target.map(|(_, said)| said.to_vec()))
+        })
+    };
+    let with = |rule, command: &[u8], target| super::HealthPlan { rule, command: command.to_vec(), target };
+    assert_eq!(read(with(rule, &exec, None)).unwrap(), (rule, None));
+    let target = Some((vec![2, 0, 0, 80], b"GET".to_vec()));
+    assert_eq!(read(with(rule, &[], target)).unwrap().1, Some(b"GET".to_vec()));
+    for wrong in [
+        plan::Health { kind: 0, ..rule },
+        plan::Health { kind: 4, ..rule },
+        plan::Health { action: 4, ..rule },
+        plan::Health { interval_ms: 0, ..rule },
+        plan::Health { timeout_ms: 1 << 62, ..rule },
+        plan::Health { stop_signal: 65, ..rule },
+    ] {
+        assert_eq!(read(with(wrong, &exec, None)).unwrap_err(), plan::Malformed::Body(plan::tag::HEALTH));
+    }
+    for command in [&exec[..exec.len() - 1], b"x"] {
+        let error = read(with(rule, command, None)).unwrap_err();
+        assert_eq!(error, plan::Malformed::Body(plan::tag::HEALTH_PLAN));
+    }
+    for address in [vec![2], vec![0; 129]] {
+        let error = read(with(rule, &exec, Some((address, Vec::new())))).unwrap_err();
+        assert_eq!(error, plan::Malformed::Body(plan::tag::HEALTH_TARGET));
+    }
+    // A plan of an exec holds no other, so nothing is nested without end.
+    let mut inner = super::Encoder::new(plan::KIND_EXEC);
+    process.encode(&mut inner, 0).unwrap();
+    inner.record(plan::tag::HEALTH_PLAN, |body| body.bytes(&exec)).unwrap();
+    let error = plan::Plan::parse(&inner.finish().unwrap(), plan::KIND_EXEC).map(drop).unwrap_err();
+    assert_eq!(error, plan::Malformed::Tag(plan::tag::HEALTH_PLAN));
 }

@@ -89,7 +89,10 @@ fn end_shim(state: &ShimState) {
 /// Removes what the runtime keeps of a container, and its directory if nobody else has anything in it.
 fn remove_files(dirs: &Dirs) {
     let _ = fs::remove_dir_all(&dirs.run);
-    let ours = |name: &str| name == "state" || name == "state.new" || name.starts_with(super::logs::FILE);
+    let kinds = [super::logs::FILE, super::health::FILE];
+    let ours = |name: &str| {
+        name == "state" || name == "state.new" || kinds.iter().any(|kind| name.starts_with(kind))
+    };
     if let Ok(entries) = fs::read_dir(&dirs.state) {
         for entry in entries.flatten() {
             if entry.file_name().to_str().is_some_and(ours) {
@@ -176,6 +179,7 @@ impl Inner {
         // What is too large is refused before anything is made.
         plan.encode()?;
         make_private(&dirs.state)?;
+        super::health::forget_results(&dirs.state);
         // A container that has run before keeps its log and what is known of its last run.
         let undo = Undo { dirs: (!again).then(|| dirs.clone()) };
         make_private(&dirs.run)?;
@@ -279,6 +283,7 @@ impl Inner {
             ContainerStatus::Exited | ContainerStatus::Restarting => made.exit = Some(exit_status(&state)),
             _ => made.pid = Some(state.init.pid),
         }
+        made.health = super::health::health(&self.dirs(id).state, &state);
         (made.restart_count, made.stopped) = (state.restarts, state.stopped);
         (made.started_at, made.finished_at) = (time(state.started), time(state.finished));
         Ok(made)

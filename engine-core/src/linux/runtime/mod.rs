@@ -11,6 +11,7 @@ mod cgroups;
 mod container;
 mod control;
 mod exec;
+mod health;
 mod io;
 mod logs;
 mod mounts;

@@ -80,6 +80,8 @@ impl Inner {
             tell(events, &mut plan);
         }
         plan.process = self.process(launch)?;
+        plan.health =
+            launch.health.as_ref().map(|spec| super::health::plan(spec, &plan.process)).transpose()?;
         let options = &mut plan.process.options;
         for (bit, wanted) in [
             (option::TTY, launch.terminal.is_some()),

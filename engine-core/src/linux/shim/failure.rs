@@ -99,6 +99,8 @@ impl Names {
                 .with_kind(ErrorKind::InvalidArgument)
                 .with("sysctl", named(&self.sysctls, at).trim_start_matches("sys/").replace('/', "."))
                 .with_message("the kernel refuses the sysctl or its value"),
+            // What the kernel says is all there is to say of a connection.
+            step::PROBE => self.probe(operation, failure.errno),
             step::REQUEST => request(operation, failure.errno),
             other => error.with_message(describe(other)),
         }
@@ -125,6 +127,15 @@ impl Names {
                 .with_hint("is the image for this architecture, and does a script begin with #!?"),
             _ => error.with_kind(ErrorKind::CommandNotExecutable).with_message("cannot be executed"),
         }
+    }
+
+    fn probe(&self, operation: &'static str, errno: i32) -> Error {
+        let cause = io::Error::from_raw_os_error(errno);
+        let message = match rustix::io::Errno::from_raw_os_error(errno) {
+            rustix::io::Errno::INVAL => "the answer is not one of HTTP",
+            _ => "the probe failed",
+        };
+        Error::from_io(operation, cause).with_message(message)
     }
 
     fn mount(&self, error: Error, failure: Failure, target: &str, source: &str) -> Error {
@@ -184,6 +195,8 @@ fn describe(step: u32) -> &'static str {
         step::SOCKET => "the shim cannot serve its socket",
         step::STATE => "the state file cannot be written",
         step::ENTER => "the container's namespaces cannot be entered",
+        step::PROBE_TIMEOUT => "the probe took too long and was ended",
+        step::LOOPBACK => "the loopback interface cannot be brought up",
         step::PROCFS => "procfs cannot be mounted",
         _ => "an unknown step failed",
     }

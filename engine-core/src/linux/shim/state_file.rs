@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::HealthStatus;
 
 use super::failure::Failure;
 
@@ -71,6 +72,8 @@ pub(crate) struct ShimState {
     pub(crate) restarts: u32,
     /// Whether somebody asked it to end.
     pub(crate) stopped: bool,
+    /// Of a container with a health check: where it is, and failures in a row.
+    pub(crate) health: Option<(HealthStatus, u32)>,
 }
 
 impl ShimState {
@@ -115,6 +118,10 @@ impl ShimState {
                 "init" => state.init = process(&numbers()?)?,
                 "started" => state.started = value.parse().ok()?,
                 "restarts" => state.restarts = value.parse().ok()?,
+                "health" => match numbers()?[..] {
+                    [status, streak] => state.health = Some((health(status)?, u32::try_from(streak).ok()?)),
+                    _ => return None,
+                },
                 "stopped" => state.stopped = value == "1",
                 "finished" => state.finished = value.parse().ok()?,
                 "exit" => match numbers()?[..] {
@@ -153,6 +160,13 @@ fn process(numbers: &[u64]) -> Option<ProcessRef> {
     }
 }
 
+fn health(status: u64) -> Option<HealthStatus> {
+    // The shim's numbers, see `shim/policy.rs`.
+    [HealthStatus::Starting, HealthStatus::Healthy, HealthStatus::Unhealthy]
+        .get(usize::try_from(status).ok()?)
+        .copied()
+}
+
 fn corrupt(path: &Path) -> Error {
     Error::new(ErrorKind::Corrupt, "read container state")
         .with("path", path.display())
@@ -173,21 +187,28 @@ mod tests {
     use super::*;
 
     const SAMPLE: &str = "version 1\nboot_id b\nid c\nstatus exited\nshim 7 70\ninit 8 80\ncreated 1\nstarted 2\n\
-                          finished 3\nexit 137 9 1\nerror 32 0 2\nfuture thing\n";
+                          finished 3\nrestarts 4\nstopped 1\nhealth 2 6\nexit 137 9 1\nerror 32 0 2\nfuture thing\n";
 
     #[test]
     fn state_files_read_back() {
         let state = ShimState::parse(SAMPLE).unwrap();
         assert_eq!((state.status, state.exit), (StateStatus::Exited, Some((137, true))));
         assert_eq!((state.shim.pid, state.init.start, state.finished), (7, 80, 3));
+        assert_eq!((state.restarts, state.stopped), (4, true));
+        assert_eq!(state.health, Some((HealthStatus::Unhealthy, 6)));
         assert_eq!(state.failure, Some(Failure { step: 32, index: 0, errno: 2 }));
     }
 
     #[test]
     fn damaged_state_files_are_refused() {
-        for (from, to) in
-            [("version 1", "version 2"), ("exited", "asleep"), ("exit 137", "exit 1370"), ("70", "x")]
-        {
+        for (from, to) in [
+            ("version 1", "version 2"),
+            ("exited", "asleep"),
+            ("exit 137", "exit 1370"),
+            ("70", "x"),
+            ("health 2", "health 3"),
+            ("restarts 4", "restarts x"),
+        ] {
             assert!(ShimState::parse(&SAMPLE.replace(from, to)).is_none(), "{to}");
         }
     }

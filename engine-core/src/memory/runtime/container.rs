@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
 
 use super::super::lock;
+use super::health;
 use super::pipe::Pipe;
 use super::process::{Control, Process, Program};
 use super::restart::BackOff;
@@ -40,6 +41,9 @@ pub(super) struct Container {
     /// Told when there is no reason any more to wait for the next run.
     pub(super) settled: Notify,
 }
+
+/// Looks up a program by its name.
+pub(super) type Find = Box<dyn Fn(&str) -> Option<Arc<dyn Program>> + Send + Sync>;
 
 /// What belongs to one run.
 #[derive(Clone, Debug)]
@@ -185,12 +189,13 @@ impl Container {
         }
         inner.state.status = ContainerStatus::Running;
         inner.state.started_at = Some(SystemTime::now());
+        health::begin(self.launch.health.as_ref(), &mut inner.state.health);
         inner.back_off.begin();
         Ok(())
     }
 
     /// Appends events of this container, and `others` before or behind them.
-    fn tell(&self, before: &[Event], events: Vec<Event>, behind: &[Event]) {
+    pub(super) fn tell(&self, before: &[Event], events: Vec<Event>, behind: &[Event]) {
         let Some(life) = &self.launch.events else { return };
         let attributes = life.journal.described(self.id.as_str()).unwrap_or_else(|| life.attributes.clone());
         let own = events.into_iter().map(|mut event| {
@@ -208,7 +213,7 @@ impl Container {
         self.tell(before, vec![self.event(Action::Start)], &[]);
     }
 
-    fn event(&self, action: Action) -> Event {
+    pub(super) fn event(&self, action: Action) -> Event {
         Event::new(ObjectKind::Container, action, self.id.as_str())
     }
 
@@ -218,7 +223,8 @@ impl Container {
     }
 
     /// Runs the container's process in a task of its own.
-    pub(super) fn run(self: &Arc<Self>, program: Arc<dyn Program>) {
+    /// `find` looks up other programs.
+    pub(super) fn run(self: &Arc<Self>, program: Arc<dyn Program>, find: Find) {
         self.tell_start();
         let container = Arc::clone(self);
         // Also when the tokio runtime goes and the task is dropped, the container has ended.
@@ -227,7 +233,10 @@ impl Container {
         tokio::spawn(async move {
             let code = loop {
                 let (control, process) = container.process();
-                let code = control.drive(Arc::clone(&program), process).await;
+                let code = tokio::select! {
+                    code = control.drive(Arc::clone(&program), process) => code,
+                    never = container.watch_health(&*find) => match never {},
+                };
                 if !container.runs_again(code).await {
                     break code;
                 }
@@ -267,6 +276,7 @@ impl Container {
         state.pid = Some(self.pids.fetch_add(1, Ordering::Relaxed));
         state.started_at = Some(SystemTime::now());
         state.restart_count += 1;
+        health::begin(self.launch.health.as_ref(), &mut state.health);
         drop(inner);
         self.tell_start();
         true

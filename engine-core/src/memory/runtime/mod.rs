@@ -6,6 +6,7 @@
 //! Invariant: a container's exit status is set once, after its output has ended.
 
 mod container;
+mod health;
 mod pipe;
 mod process;
 mod programs;
@@ -186,7 +187,8 @@ impl Runtime for MemoryRuntime {
         container.begin()?;
         match self.program("start container", container.args()) {
             Ok(program) => {
-                container.run(program);
+                let world = Arc::clone(&self.world);
+                container.run(program, Box::new(move |name| programs::find(&lock(&world.programs), name)));
                 Ok(())
             }
             Err(error) => {

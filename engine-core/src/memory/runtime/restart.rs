@@ -20,31 +20,39 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(super) struct BackOff {
     policy: RestartPolicy,
     next: Duration,
+    /// This run is followed by another, whatever the policy.
+    insists: bool,
     began: Instant,
 }
 
 impl BackOff {
     pub(super) fn new(policy: RestartPolicy) -> Self {
-        Self { policy, next: Duration::ZERO, began: Instant::now() }
+        Self { policy, next: Duration::ZERO, insists: false, began: Instant::now() }
     }
 
     pub(super) fn is_on(&self) -> bool {
-        self.policy.is_on()
+        self.policy.is_on() || self.insists
+    }
+
+    /// The run that ends now is to be followed by another.
+    pub(super) fn insist(&mut self) {
+        self.insists = true;
     }
 
     /// A run begins.
     pub(super) fn begin(&mut self) {
-        self.began = Instant::now();
+        (self.began, self.insists) = (Instant::now(), false);
     }
 
     fn delay(&mut self, code: u8, restarts: u32) -> Option<Duration> {
-        let wanted = match self.policy {
-            RestartPolicy::No => false,
-            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            RestartPolicy::OnFailure { max_retries } => {
-                code != 0 && (max_retries == 0 || restarts < max_retries)
-            }
-        };
+        let wanted = self.insists
+            || match self.policy {
+                RestartPolicy::No => false,
+                RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+                RestartPolicy::OnFailure { max_retries } => {
+                    code != 0 && (max_retries == 0 || restarts < max_retries)
+                }
+            };
         if self.began.elapsed() >= STEADY {
             self.next = Duration::ZERO;
         }

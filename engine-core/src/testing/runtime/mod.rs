@@ -5,6 +5,7 @@
 //! implementation's own tests.
 
 mod exec;
+mod health;
 mod life;
 mod restart;
 mod streams;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub use exec::*;
+pub use health::*;
 pub use life::*;
 pub use restart::*;
 pub use streams::*;
@@ -141,6 +143,20 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         command_that_is_not_there_is_not_retried
         streams_end_with_each_run
         policy_is_changed_while_it_runs
+    }
+    run! {
+        passing_probe_makes_it_healthy
+        health_needs_a_check
+        failing_probes_make_it_unhealthy
+        start_period_forgives
+        missing_probe_is_a_failure
+        hanging_probe_is_ended
+        probe_output_is_bounded
+        pause_holds_probes
+        unhealthy_container_is_killed
+        unhealthy_container_is_stopped
+        unhealthy_container_is_restarted
+        health_begins_anew_with_each_start
     }
     suite.finish();
 }

@@ -12,7 +12,11 @@ impl Bench<'_> {
     }
 
     /// Waits until the state is as wanted, and returns it.
-    async fn until(&self, id: &ContainerId, wanted: impl Fn(&RuntimeState) -> bool) -> RuntimeState {
+    pub(super) async fn until(
+        &self,
+        id: &ContainerId,
+        wanted: impl Fn(&RuntimeState) -> bool,
+    ) -> RuntimeState {
         loop {
             let state = self.runtime.state(id).await.expect("state");
             if wanted(&state) {
