@@ -332,12 +332,12 @@ impl Shim {
 
     /// Status or failing streak changed: the one place that tells.
     fn on_health_change(&mut self, before: u32) {
-        let _ = self.write_state();
         let status = self.health.condition.status;
         if status != before {
             let word: &[u8] = if status == UNHEALTHY { b"unhealthy" } else { b"healthy" };
             self.events.container(&[b"health_status: ", word], &[]);
         }
+        let _ = self.write_state();
         if status == UNHEALTHY && before != UNHEALTHY {
             self.on_unhealthy();
         }

@@ -35,6 +35,9 @@ fn a_health_changes_with_no_program_alive_but_the_shim() {
     assert!(log.contains("\"Start\":\"20") && log.contains("\"End\":\"20"), "{log}");
     let format = "{{json .Config.Healthcheck.Test}} {{.Config.Healthcheck.Interval}} {{.Config.Healthcheck.Retries}} {{.Config.Healthcheck.Timeout}}";
     assert_eq!(cli.inspect("checked", format), "[\"CMD-SHELL\",\"cat /fine\"] 100000000 2 30000000000");
+    let events = cli.run(&["events", "--since", "0", "--until", "0s", "--format", "{{.Action}}"]).ok();
+    let told: Vec<&str> = events.lines().filter(|line| line.starts_with("health_status")).collect();
+    assert_eq!(told, ["health_status: healthy", "health_status: unhealthy"]);
     cli.run(&["pause", "checked"]).ok();
     assert!(cli.run(&["ps"]).ok().contains(" (Paused)"));
     cli.finish();

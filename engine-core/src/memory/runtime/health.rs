@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::super::lock;
 use super::container::Container;
 use super::process::Program;
+use crate::events::Action;
 use crate::health::{
     Health, HealthAction, HealthProbe, HealthResult, HealthSpec, HealthStatus, MAX_OUTPUT, MAX_RESULTS,
 };
@@ -98,6 +99,7 @@ impl Container {
     fn take_result(&self, result: HealthResult, early: bool, retries: u32) {
         let mut inner = lock(&self.inner);
         let Some(health) = inner.state.health.as_mut() else { return };
+        let before = health.status;
         if result.exit_code == 0 {
             (health.status, health.failing_streak) = (HealthStatus::Healthy, 0);
         } else if !early || health.status != HealthStatus::Starting {
@@ -110,6 +112,12 @@ impl Container {
             health.results.remove(0);
         }
         health.results.push(result);
+        let status = health.status;
+        drop(inner);
+        if status != before {
+            let action = Action::from(&*format!("{}: {status}", Action::HealthStatus));
+            self.tell(&[], vec![self.event(action)], &[]);
+        }
     }
 
     /// Does to an unhealthy container what its check says, once: nothing comes after it but the end.
