@@ -265,7 +265,10 @@ impl Engine {
         }
         let config = match contents.document(archive, &image.config, MAX_CONFIG_SIZE).await? {
             Some(bytes) => bytes,
-            None => self.read_blob(&image.config, MAX_CONFIG_SIZE).await?,
+            None if self.inner.images.blob_size(&image.config.digest).await?.is_some() => {
+                self.read_blob(&image.config, MAX_CONFIG_SIZE).await?
+            }
+            None => return Err(lacking(&image.config)),
         };
         let config = ImageConfig::parse(&config)?;
         let platform = config.platform();
@@ -311,9 +314,7 @@ impl Engine {
             }
             _ => {}
         }
-        let member = contents.find(archive, &blob.digest).await?.ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "read archive").with_message("it lacks this blob")
-        })?;
+        let member = contents.find(archive, &blob.digest).await?.ok_or_else(|| lacking(blob))?;
         if member.size != blob.size {
             return Err(Error::new(ErrorKind::Corrupt, "read archive")
                 .with_message(format!("it has {} bytes, and should have {}", member.size, blob.size)));
@@ -331,6 +332,12 @@ impl Engine {
         report(LayerProgress::Done);
         Ok(())
     }
+}
+
+fn lacking(blob: &Descriptor) -> Error {
+    Error::new(ErrorKind::Corrupt, "read archive")
+        .with("digest", &blob.digest)
+        .with_message("it lacks this blob")
 }
 
 /// The error for a layer that may not be distributed, and that nothing here fetches from where its author says (D2).

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,7 +39,26 @@ enum Message {
 pub(super) struct LocalIngest<T = ()> {
     sender: Option<mpsc::Sender<Message>>,
     room: Arc<Semaphore>,
+    gate: Arc<Gate>,
     worker: Option<JoinHandle<Result<T>>>,
+}
+
+/// What content passes when it becomes visible; closed by the drop of an ingest. So when that has returned, the content is
+/// there or never will be, though its worker goes on for a moment.
+#[derive(Debug, Default)]
+struct Gate {
+    closed: Mutex<bool>,
+}
+
+impl Gate {
+    fn pass<T>(&self, publish: impl FnOnce() -> Result<T>) -> Result<T> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closed { Err(Error::new(ErrorKind::Canceled, "receive blob")) } else { publish() }
+    }
+
+    fn close(&self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
 }
 
 impl LocalIngest {
@@ -54,23 +73,25 @@ impl LocalIngest {
                 .with_message("this type of layer is unknown"));
         }
         let (descriptor, diff_id) = (descriptor.clone(), diff_id.cloned());
-        Ok(Self::spawn(move |next| shared.receive(&descriptor, diff_id.as_ref(), next)))
+        Ok(Self::spawn(move |gate, next| shared.receive(&descriptor, diff_id.as_ref(), gate, next)))
     }
 }
 
 impl LocalIngest<CreatedLayer> {
     /// Begins to write a layer of which nothing is known.
     pub(super) fn create(shared: Arc<Shared>) -> Self {
-        Self::spawn(move |next| shared.receive_layer(next))
+        Self::spawn(move |gate, next| shared.receive_layer(gate, next))
     }
 }
 
 impl<T: Send + 'static> LocalIngest<T> {
     fn spawn(
-        work: impl FnOnce(&mut dyn FnMut() -> Result<Option<Bytes>>) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Gate, &mut dyn FnMut() -> Result<Option<Bytes>>) -> Result<T> + Send + 'static,
     ) -> Self {
         let (sender, mut receiver) = mpsc::channel(QUEUE);
         let span = tracing::Span::current();
+        let gate = Arc::<Gate>::default();
+        let passed = Arc::clone(&gate);
         let worker = tokio::task::spawn_blocking(move || {
             let _entered = span.entered();
             // The room a chunk takes is free again when the one after it is asked for.
@@ -86,10 +107,10 @@ impl<T: Send + 'static> LocalIngest<T> {
                     None => Err(Error::new(ErrorKind::Canceled, "receive blob")),
                 }
             };
-            work(&mut next)
+            work(&passed, &mut next)
         });
         let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
-        Self { sender: Some(sender), room, worker: Some(worker) }
+        Self { sender: Some(sender), room, gate, worker: Some(worker) }
     }
 
     async fn outcome(&mut self) -> Result<T> {
@@ -122,6 +143,12 @@ impl<T: Send + 'static> LocalIngest<T> {
             let _ = sender.send(Message::Finish).await;
         }
         self.outcome().await
+    }
+}
+
+impl<T> Drop for LocalIngest<T> {
+    fn drop(&mut self) {
+        self.gate.close();
     }
 }
 
@@ -179,6 +206,7 @@ impl Shared {
         &self,
         descriptor: &Descriptor,
         diff_id: Option<&Digest>,
+        gate: &Gate,
         next: impl FnMut() -> Result<Option<Bytes>>,
     ) -> Result<()> {
         let session = self.session()?;
@@ -204,17 +232,23 @@ impl Shared {
             file.sync_data().map_err(fail)?;
         }
         drop(file);
-        fs::rename(&blob.path, self.layout.blob(&descriptor.digest)).map_err(fail)?;
-        self.set_verified(&descriptor.digest, true);
-        if let (Some(layer), Some(diff_id)) = (&layer, diff_id) {
-            self.publish_layer(&layer.files.path, diff_id)?;
-        }
-        self.unsynced.store(true, Ordering::Release);
-        Ok(())
+        gate.pass(|| {
+            fs::rename(&blob.path, self.layout.blob(&descriptor.digest)).map_err(fail)?;
+            self.set_verified(&descriptor.digest, true);
+            if let (Some(layer), Some(diff_id)) = (&layer, diff_id) {
+                self.publish_layer(&layer.files.path, diff_id)?;
+            }
+            self.unsynced.store(true, Ordering::Release);
+            Ok(())
+        })
     }
 
     /// Takes in a layer of which nothing is known, and commits it.
-    fn receive_layer(&self, next: impl FnMut() -> Result<Option<Bytes>>) -> Result<CreatedLayer> {
+    fn receive_layer(
+        &self,
+        gate: &Gate,
+        next: impl FnMut() -> Result<Option<Bytes>>,
+    ) -> Result<CreatedLayer> {
         let session = self.session()?;
         let blob = Temporary::new(&session, "blob");
         let fail = |e| Error::from_io("write layer", e);
@@ -225,10 +259,13 @@ impl Shared {
         let print = Fingerprint::of(&file.ok_or_else(|| lost("write layer"))?.metadata().map_err(fail)?);
         layer.describe(&digest, print).map_err(fail)?;
         self.layout.sync()?;
-        fs::rename(&blob.path, self.layout.blob(&digest)).map_err(fail)?;
-        self.set_verified(&digest, true);
-        self.publish_layer(&layer.files.path, &layer.diff_id)?;
-        self.unsynced.store(true, Ordering::Release);
+        gate.pass(|| {
+            fs::rename(&blob.path, self.layout.blob(&digest)).map_err(fail)?;
+            self.set_verified(&digest, true);
+            self.publish_layer(&layer.files.path, &layer.diff_id)?;
+            self.unsynced.store(true, Ordering::Release);
+            Ok(())
+        })?;
         let media_type = match layer.compression {
             Compression::Gzip => media_type::OCI_LAYER_GZIP,
             Compression::Zstd => media_type::OCI_LAYER_ZSTD,
