@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    archive, artifact, attach, events, exec, history, image, inspect, lifecycle, login, logs, ps, run,
-    system, transfer, update, volume,
+    archive, artifact, attach, branch, events, exec, files, history, image, inspect, lifecycle, login, logs,
+    ps, run, system, transfer, update, volume,
 };
 
 /// Containers without a daemon.
@@ -106,6 +106,14 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     /// Attach to a running container
     Attach(attach::AttachArgs),
+    /// Copy files between a container and the host
+    Cp(files::CpArgs),
+    /// Show what a container changed in its root file system
+    Diff(files::DiffArgs),
+    /// Write a container's root file system as a tar archive
+    Export(files::ExportArgs),
+    /// Make an image of a container
+    Commit(files::CommitArgs),
     /// Show containers, images or volumes as JSON
     Inspect(inspect::InspectArgs),
     /// Pull an image from a registry
@@ -190,6 +198,19 @@ pub(crate) enum ContainerCommand {
     Exec(exec::ExecArgs),
     /// Attach to a running container
     Attach(attach::AttachArgs),
+    /// Copy files between a container and the host
+    Cp(files::CpArgs),
+    /// Show what a container changed in its root file system
+    Diff(files::DiffArgs),
+    /// Write a container's root file system as a tar archive
+    Export(files::ExportArgs),
+    /// Make an image of a container
+    Commit(files::CommitArgs),
+    /// Make a second container from the state of a first
+    Fork(branch::ForkArgs),
+    /// Keep states of a container's root file system
+    #[command(subcommand)]
+    Snapshot(branch::SnapshotCommand),
     /// Show containers as JSON
     Inspect(inspect::OneKindArgs),
 }
@@ -212,6 +233,12 @@ impl From<ContainerCommand> for Command {
             ContainerCommand::Logs(args) => Self::Logs(args),
             ContainerCommand::Exec(args) => Self::Exec(args),
             ContainerCommand::Attach(args) => Self::Attach(args),
+            ContainerCommand::Cp(args) => Self::Cp(args),
+            ContainerCommand::Diff(args) => Self::Diff(args),
+            ContainerCommand::Export(args) => Self::Export(args),
+            ContainerCommand::Commit(args) => Self::Commit(args),
+            // These have no short form.
+            command @ (ContainerCommand::Fork(_) | ContainerCommand::Snapshot(_)) => Self::Container(command),
             ContainerCommand::Inspect(args) => Self::Inspect(args.of(inspect::Kind::Container)),
         }
     }

@@ -93,6 +93,9 @@ impl FromStr for Name {
 /// The id of a process started by `exec`: 64 lowercase hex digits.
 pub type ExecId = ContainerId;
 
+/// The id of a frozen state of a root file system: 64 lowercase hex digits.
+pub type SnapshotId = ContainerId;
+
 macro_rules! text_type {
     ($name:ident) => {
         impl fmt::Display for $name {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::id::ContainerId;
+use crate::files::Change;
+use crate::id::{ContainerId, SnapshotId};
 use crate::io::ByteStream;
 use crate::mount::Mount;
 use crate::reference::Reference;
@@ -103,6 +104,49 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
 
     /// Returns what is in the store, object by object, whether something reaches it or not.
     async fn usage(&self) -> Result<StoreUsage>;
+
+    /// Returns what container `id` changed in its root file system: since its image, or since a snapshot. Sorted so that
+    /// a directory comes before what is in it; one in which something changed is [`Modified`](crate::files::ChangeKind).
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if the container has no root file system here, or there is no such snapshot.
+    async fn rootfs_changes(&self, id: &ContainerId, since: Option<&SnapshotId>) -> Result<Vec<Change>>;
+
+    /// Makes a layer of what container `id` changed since its image, blob and files, and returns its descriptor and diff
+    /// ID. The same changes give the same bytes. Take a lease first: nothing names the layer yet.
+    ///
+    /// # Errors
+    /// As [`rootfs_changes`](Self::rootfs_changes).
+    async fn commit_rootfs(&self, id: &ContainerId) -> Result<(Descriptor, Digest)>;
+
+    /// Freezes the root file system of container `id` as `snapshot`, an id that was never used before. Costs the same
+    /// whatever was written; with `in_use`, for a container whose processes are paused, it costs a copy of that.
+    /// Does nothing if the snapshot is there. A snapshot stays until it is removed, also when the container goes.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if the container has no root file system here;
+    /// [`ResourceExhausted`](crate::ErrorKind::ResourceExhausted) if it stands on too many others;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the store cannot freeze.
+    async fn freeze_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId, in_use: bool) -> Result<()>;
+
+    /// Gives container `id` a root file system as it was in `snapshot`; [`prepare_rootfs`](Self::prepare_rootfs) prepares
+    /// that one from then on. Does nothing if it has one.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such snapshot.
+    async fn fork_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId) -> Result<()>;
+
+    /// Takes the root file system of container `id`, which does not run, back to `snapshot`.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such snapshot, or no such root file system.
+    async fn restore_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId) -> Result<()>;
+
+    /// Removes a snapshot. Root file systems made of it stay as they are. Idempotent.
+    async fn remove_snapshot(&self, snapshot: &SnapshotId) -> Result<()>;
+
+    /// Returns all snapshots.
+    async fn snapshot_list(&self) -> Result<Vec<SnapshotId>>;
 
     /// Removes all content that nothing reaches.
     async fn collect_garbage(&self) -> Result<GarbageReport>;

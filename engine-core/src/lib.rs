@@ -57,6 +57,7 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod files;
 pub mod health;
 pub mod id;
 pub mod image_changes;
@@ -93,7 +94,7 @@ pub use engine::{Container, ContainerInfo, Engine, EngineBuilder, ScopedContaine
 pub use error::{Error, ErrorKind, Result};
 pub use events::Event;
 pub use health::{Health, HealthCheck, HealthStatus};
-pub use id::{ContainerId, ExecId, Name};
+pub use id::{ContainerId, ExecId, Name, SnapshotId};
 pub use image_config::ImageConfig;
 pub use image_store::ImageStore;
 pub use launch::{ExecSpec, LaunchSpec};

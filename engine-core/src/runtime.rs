@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::Result;
+use crate::files::{ContainerFiles, FilesSpec};
 use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
@@ -168,6 +169,10 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// Returns what the container uses now: nothing, once it has ended.
     async fn stats(&self, id: &ContainerId) -> Result<Stats>;
+
+    /// Returns the file system of container `id`, made of `spec`: the running container's own while it runs, and as a
+    /// start would make it otherwise. Nothing is opened yet.
+    fn files(&self, id: &ContainerId, spec: &FilesSpec) -> Box<dyn ContainerFiles>;
 
     /// Ends the container if it runs (by SIGKILL) and removes all this runtime holds for it. Idempotent.
     async fn delete(&self, id: &ContainerId) -> Result<()>;

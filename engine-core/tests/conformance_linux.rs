@@ -20,7 +20,7 @@ use engine_core::linux::volumes::LocalVolumes;
 use engine_core::mount::{Mount, OverlayUpper};
 use engine_core::runtime::Runtime;
 use engine_core::testing::runtime::RuntimeHarness;
-use engine_core::testing::{Subject, image_store, runtime, volume_driver};
+use engine_core::testing::{Subject, image_store, rootfs, runtime, volume_driver};
 use engine_testkit::require;
 
 /// Directories for one instance after the other. When they go, nothing may be left of any.
@@ -62,6 +62,7 @@ async fn image_store_keeps_its_promises() {
     let roots = Roots::new();
     image_store::all(async || stores(&roots, LayerDriver::Overlay)).await;
     image_store::decompressing(async || stores(&roots, LayerDriver::Overlay)).await;
+    rootfs::all(async || stores(&roots, LayerDriver::Overlay)).await;
 }
 
 #[tokio::test]
@@ -69,6 +70,7 @@ async fn copying_image_store_keeps_its_promises() {
     require!(root);
     let roots = Roots::new();
     image_store::all(async || stores(&roots, LayerDriver::Copy)).await;
+    rootfs::all(async || stores(&roots, LayerDriver::Copy)).await;
 }
 
 #[tokio::test]

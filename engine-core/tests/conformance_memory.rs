@@ -15,16 +15,17 @@ use engine_core::runtime::{Runtime, Sandbox};
 use engine_core::testing::network::NetworkHarness;
 use engine_core::testing::registry_client::RegistrySubject;
 use engine_core::testing::runtime::RuntimeHarness;
-use engine_core::testing::{Subject, image_store, network, registry_client, runtime, volume_driver};
+use engine_core::testing::{Subject, image_store, network, registry_client, rootfs, runtime, volume_driver};
 use engine_core::{ContainerId, Reference};
 
 #[tokio::test]
 async fn image_store_keeps_its_promises() {
-    image_store::all(async || {
+    let stores = async || {
         let store = MemoryImageStore::new();
         Subject::new(Arc::new(store.clone()), Arc::new(store))
-    })
-    .await;
+    };
+    image_store::all(stores).await;
+    rootfs::all(stores).await;
 }
 
 #[tokio::test]

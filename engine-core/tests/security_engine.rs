@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use engine_core::container_spec::MountSpec;
 use engine_core::engine::{ImportOptions, PullOptions, RemoveOptions};
+use engine_core::files::{ContainerFiles, FilesSpec};
 use engine_core::io::{AttachOptions, Streams, TerminalSize};
 use engine_core::linux::LinuxRuntime;
 use engine_core::logs::{LogQuery, LogStream};
@@ -408,6 +409,9 @@ impl Runtime for Recording {
     }
     async fn stats(&self, id: &ContainerId) -> Result<Stats> {
         self.runtime.stats(id).await
+    }
+    fn files(&self, id: &ContainerId, spec: &FilesSpec) -> Box<dyn ContainerFiles> {
+        self.runtime.files(id, spec)
     }
     async fn delete(&self, id: &ContainerId) -> Result<()> {
         self.runtime.delete(id).await

@@ -3,8 +3,10 @@
 pub(crate) mod archive;
 pub(crate) mod artifact;
 pub(crate) mod attach;
+pub(crate) mod branch;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod files;
 pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod inspect;
@@ -18,7 +20,7 @@ pub(crate) mod transfer;
 pub(crate) mod update;
 pub(crate) mod volume;
 
-use crate::cli::{Cli, Command, ImageCommand, SystemCommand};
+use crate::cli::{Cli, Command, ContainerCommand, ImageCommand, SystemCommand};
 use crate::context::Context;
 use crate::failure::Result;
 
@@ -49,6 +51,12 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         }
         Command::Exec(args) => exec::exec(context, &args).await,
         Command::Attach(args) => attach::attach(context, &args).await,
+        Command::Cp(args) => files::cp(context, &args).await,
+        Command::Diff(args) => files::diff(context, &args).await,
+        Command::Export(args) => files::export(context, &args).await,
+        Command::Commit(args) => files::commit(context, &args).await,
+        Command::Container(ContainerCommand::Fork(args)) => branch::fork(context, &args).await,
+        Command::Container(ContainerCommand::Snapshot(command)) => branch::snapshot(context, &command).await,
         Command::Inspect(args) => inspect::inspect(context, &args).await,
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
             transfer::pull(context, &args).await

@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod archives;
+mod branches;
 mod errors;
 mod events;
+mod files;
 mod flags;
 mod health;
 mod lifecycle;

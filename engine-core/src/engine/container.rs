@@ -431,7 +431,7 @@ impl Container {
         self.engine.inner.runtime.stats(&self.id).await
     }
 
-    async fn record(&self) -> Result<Record> {
+    pub(super) async fn record(&self) -> Result<Record> {
         self.engine.inner.records.by_id(&self.id).await?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "find container")
                 .with("container", &self.id)

@@ -78,7 +78,7 @@ impl Engine {
     pub(super) async fn launch(&self, record: &Record) -> Result<()> {
         let data = &record.data;
         let joined = self.joined(record).await?;
-        let rootfs = self.inner.images.prepare_rootfs(&record.id, &data.manifest, &data.layers).await?;
+        let rootfs = self.rootfs(record).await?;
         let volumes = self.mounts(&data.spec.mounts).await?;
         let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
         spec.events = Some(self.life_events(record));
@@ -170,7 +170,7 @@ impl Engine {
     }
 
     /// Returns the mounts of a container's volumes, binds and tmpfs.
-    async fn mounts(&self, wishes: &[MountSpec]) -> Result<Vec<Mount>> {
+    pub(super) async fn mounts(&self, wishes: &[MountSpec]) -> Result<Vec<Mount>> {
         let mut mounts = Vec::with_capacity(wishes.len());
         for wish in wishes {
             mounts.push(match wish {
@@ -217,6 +217,7 @@ impl Engine {
         self.inner.records.delete(record).await?;
         runtime.delete(&record.id).await?;
         self.inner.outbox.journal().forget(record.id.as_str())?;
-        self.inner.images.remove_rootfs(&record.id).await
+        self.inner.images.remove_rootfs(&record.id).await?;
+        self.remove_snapshots(record).await
     }
 }

@@ -94,6 +94,8 @@ impl Engine {
                 architecture: found.config.architecture.clone(),
                 defaults: found.config.config,
                 anonymous_volumes,
+                base: None,
+                snapshots: Vec::new(),
                 owner,
             },
         };
@@ -113,7 +115,7 @@ impl Engine {
     }
 
     /// Checks the wishes, commits the record and prepares the root file system.
-    async fn commit(&self, record: &mut Record, may_rename: bool) -> Result<()> {
+    pub(super) async fn commit(&self, record: &mut Record, may_rename: bool) -> Result<()> {
         // What a start would refuse is refused now; what depends on the moment (namespaces of others) then.
         launch::check(record)?;
         let mut tries = 0;
@@ -125,9 +127,7 @@ impl Engine {
             record.name = names::random_name(tries);
         }
         let store = &self.inner.images;
-        if let Err(mut error) =
-            store.prepare_rootfs(&record.id, &record.data.manifest, &record.data.layers).await
-        {
+        if let Err(mut error) = self.rootfs(record).await {
             for result in
                 [store.remove_rootfs(&record.id).await, self.inner.records.delete(record).await.map(drop)]
             {
@@ -141,7 +141,7 @@ impl Engine {
     }
 
     /// Checks the mounts asked for and makes the volumes they need; returns the anonymous ones among them.
-    async fn make_volumes(&self, spec: &mut ContainerSpec) -> Result<Vec<crate::id::Name>> {
+    pub(super) async fn make_volumes(&self, spec: &mut ContainerSpec) -> Result<Vec<crate::id::Name>> {
         for mount in &spec.mounts {
             let target = match mount {
                 MountSpec::Mount(mount) => &mount.target,

@@ -18,6 +18,7 @@ use crate::id::{ContainerId, Name};
 use crate::image_config::ProcessDefaults;
 
 use super::events::of_container;
+use super::fork::{ForkBase, Snapshot};
 use super::outbox::Outbox;
 
 const STEPS: &[&str] = &["CREATE TABLE container (
@@ -55,6 +56,12 @@ pub(crate) struct RecordData {
     /// Anonymous volumes made for this container, which go with it.
     #[serde(default)]
     pub(crate) anonymous_volumes: Vec<Name>,
+    /// What it was forked from.
+    #[serde(default)]
+    pub(crate) base: Option<ForkBase>,
+    /// States of its root file system, oldest first.
+    #[serde(default)]
+    pub(crate) snapshots: Vec<Snapshot>,
     /// The program a scoped container ends with.
     #[serde(default)]
     pub(crate) owner: Option<ProcessIdentity>,
@@ -306,6 +313,8 @@ mod tests {
                 defaults: ProcessDefaults::default(),
                 architecture: "amd64".to_owned(),
                 anonymous_volumes: Vec::new(),
+                base: None,
+                snapshots: Vec::new(),
                 owner: ProcessIdentity::current(),
             },
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::error::{ErrorKind, Result};
-use crate::id::ContainerId;
+use crate::id::{ContainerId, SnapshotId};
 use crate::state::ContainerStatus;
 
 use super::Engine;
@@ -17,6 +17,7 @@ impl Engine {
     pub(super) async fn repair(&self) -> Result<()> {
         let sandboxes = self.inner.runtime.list().await?;
         let rootfs = self.inner.images.rootfs_list().await?;
+        let snapshots = self.inner.images.snapshot_list().await?;
         let records = self.inner.records.all().await?;
         let known: HashSet<&ContainerId> = records.iter().map(|r| &r.id).collect();
         for id in sandboxes.iter().filter(|id| !known.contains(id)) {
@@ -26,6 +27,16 @@ impl Engine {
         for id in rootfs.iter().filter(|id| !known.contains(id)) {
             tracing::info!(container = %id, "removing a root file system that has no record");
             self.inner.images.remove_rootfs(id).await?;
+        }
+        let named: HashSet<&SnapshotId> = records
+            .iter()
+            .flat_map(|r| {
+                r.data.snapshots.iter().map(|s| &s.id).chain(r.data.base.iter().map(|b| &b.snapshot))
+            })
+            .collect();
+        for id in snapshots.iter().filter(|id| !named.contains(id)) {
+            tracing::info!(snapshot = %id, "removing a snapshot that no record names");
+            self.inner.images.remove_snapshot(id).await?;
         }
         let live: Vec<ContainerId> = records.iter().map(|r| r.id.clone()).collect();
         self.inner.network.sweep(&live).await?;

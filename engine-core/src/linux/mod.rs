@@ -4,6 +4,7 @@
 //! move of files.
 
 pub mod cgroup;
+pub mod files;
 pub mod image_store;
 mod plan;
 pub mod rootfd;

@@ -11,7 +11,8 @@ use super::{Faults, archive, lock};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::ContainerId;
+use crate::files::Change;
+use crate::id::{ContainerId, SnapshotId};
 use crate::image_config::ImageConfig;
 use crate::image_store::{
     CreatedLayer, GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
@@ -40,10 +41,11 @@ struct Content {
     layers: BTreeMap<Digest, Bytes>,
     names: BTreeMap<Reference, Descriptor>,
     rootfs: BTreeMap<ContainerId, RootFs>,
+    snapshots: BTreeMap<SnapshotId, RootFs>,
     leases: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RootFs {
     image: Digest,
     layers: Vec<Digest>,
@@ -209,6 +211,62 @@ impl ImageStore for MemoryImageStore {
         Ok(StoreUsage { blobs: sizes(&content.blobs), layers: sizes(&content.layers) })
     }
 
+    async fn rootfs_changes(&self, id: &ContainerId, since: Option<&SnapshotId>) -> Result<Vec<Change>> {
+        self.faults.check("image_store.rootfs_changes", id).await?;
+        let content = lock(&self.content);
+        content.rootfs(id)?;
+        since.map_or(Ok(()), |snapshot| content.snapshot(snapshot).map(drop))?;
+        // Containers write nothing to their images here.
+        Ok(Vec::new())
+    }
+
+    async fn commit_rootfs(&self, id: &ContainerId) -> Result<(Descriptor, Digest)> {
+        self.faults.check("image_store.commit_rootfs", id).await?;
+        let mut content = lock(&self.content);
+        content.rootfs(id)?;
+        let empty = Bytes::from(vec![0; 1024]);
+        let layer = Descriptor::of(media_type::OCI_LAYER, &empty);
+        content.blobs.insert(layer.digest.clone(), empty.clone());
+        content.layers.insert(layer.digest.clone(), empty);
+        Ok((layer.clone(), layer.digest))
+    }
+
+    async fn freeze_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId, _: bool) -> Result<()> {
+        self.faults.check("image_store.freeze_rootfs", id).await?;
+        let mut content = lock(&self.content);
+        let state = content.rootfs(id)?.clone();
+        content.snapshots.entry(snapshot.clone()).or_insert(state);
+        Ok(())
+    }
+
+    async fn fork_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId) -> Result<()> {
+        self.faults.check("image_store.fork_rootfs", id).await?;
+        let mut content = lock(&self.content);
+        let state = content.snapshot(snapshot)?.clone();
+        content.rootfs.entry(id.clone()).or_insert(state);
+        Ok(())
+    }
+
+    async fn restore_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId) -> Result<()> {
+        self.faults.check("image_store.restore_rootfs", id).await?;
+        let mut content = lock(&self.content);
+        let state = content.snapshot(snapshot)?.clone();
+        content.rootfs(id)?;
+        content.rootfs.insert(id.clone(), state);
+        Ok(())
+    }
+
+    async fn remove_snapshot(&self, snapshot: &SnapshotId) -> Result<()> {
+        self.faults.check("image_store.remove_snapshot", snapshot).await?;
+        lock(&self.content).snapshots.remove(snapshot);
+        Ok(())
+    }
+
+    async fn snapshot_list(&self) -> Result<Vec<SnapshotId>> {
+        self.faults.check("image_store.snapshot_list", "").await?;
+        Ok(lock(&self.content).snapshots.keys().cloned().collect())
+    }
+
     async fn collect_garbage(&self) -> Result<GarbageReport> {
         self.faults.check("image_store.collect_garbage", "").await?;
         Ok(lock(&self.content).collect_garbage())
@@ -216,6 +274,16 @@ impl ImageStore for MemoryImageStore {
 }
 
 impl Content {
+    fn rootfs(&self, id: &ContainerId) -> Result<&RootFs> {
+        let found = self.rootfs.get(id);
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, "find root file system").with("container", id))
+    }
+
+    fn snapshot(&self, id: &SnapshotId) -> Result<&RootFs> {
+        let found = self.snapshots.get(id);
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, "find snapshot").with("snapshot", id))
+    }
+
     fn collect_garbage(&mut self) -> GarbageReport {
         let mut report = GarbageReport::default();
         // A lease keeps what was there and what came after: everything.
@@ -226,7 +294,7 @@ impl Content {
         for target in self.names.values() {
             self.mark(&target.digest, Some(&target.media_type), &mut blobs, &mut layers);
         }
-        for rootfs in self.rootfs.values() {
+        for rootfs in self.rootfs.values().chain(self.snapshots.values()) {
             self.mark(&rootfs.image, None, &mut blobs, &mut layers);
             layers.extend(rootfs.layers.iter().cloned());
         }

@@ -1,7 +1,7 @@
-//! Tar archives: one strict, streaming parser, and a writer of plain ones.
+//! Tar archives: one strict, streaming parser, and two writers: of plain archives, and of all that the parser reads.
 //!
 //! Owns the meaning of an archive's bytes: which entries it holds, with which names, sizes and
-//! attributes. Leaves to `image_store::unpack` what becomes of them on disk.
+//! attributes. Leaves to `image_store::unpack` what becomes of them on disk, and to `files` where they come from.
 //!
 //! Invariant (SECURITY C3): an archive has one reading. Wherever known readers (GNU tar, bsdtar, Go,
 //! Python) would disagree about where an entry ends or what it is called, this parser refuses the
@@ -16,6 +16,7 @@ mod pax;
 mod reader;
 mod sparse;
 mod write;
+mod writer;
 
 #[cfg(test)]
 pub(crate) mod build;
@@ -27,6 +28,7 @@ mod tests_differential;
 pub(crate) use entry::{Entry, EntryKind, Segment, Timestamp, Xattr};
 pub(crate) use reader::{ArchiveReader, TarLimits};
 pub(crate) use write::{END, header, padding};
+pub(crate) use writer::ArchiveWriter;
 
 use std::{fmt, io};
 

@@ -24,6 +24,7 @@ pub mod content;
 pub mod image_store;
 pub mod network;
 pub mod registry_client;
+pub mod rootfs;
 pub mod runtime;
 pub mod volume_driver;
 

@@ -4,7 +4,9 @@
 #![allow(unreachable_pub, reason = "modules of one test program")]
 #![cfg(feature = "linux")]
 
+mod branches;
 mod exec;
+mod files;
 mod health;
 mod joining;
 mod lifecycle;

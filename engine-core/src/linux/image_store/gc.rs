@@ -50,6 +50,8 @@ impl Shared {
             return Ok(report);
         };
         self.layout.sweep()?;
+        self.sweep_frozen()?;
+        self.sweep_unrecorded()?;
         let session = self.session()?;
         let mut trash = Vec::new();
         let outcome = self.database.write(Durability::Crash, |tx| {

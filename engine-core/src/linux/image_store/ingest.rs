@@ -181,14 +181,14 @@ impl<T> std::fmt::Debug for LocalIngest<T> {
 }
 
 /// Something temporary in the session's directory, removed unless it was renamed away.
-struct Temporary {
+pub(super) struct Temporary {
     session: Arc<Session>,
     name: String,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Temporary {
-    fn new(session: &Arc<Session>, kind: &str) -> Self {
+    pub(super) fn new(session: &Arc<Session>, kind: &str) -> Self {
         let (name, path) = session.fresh(kind);
         Self { session: Arc::clone(session), name, path }
     }

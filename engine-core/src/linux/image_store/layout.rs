@@ -4,6 +4,7 @@
 //! images/lock                        leases hold it shared, garbage collection exclusively (flock(2))
 //! images/blobs/<algorithm>/<hex>     content, mode 0600
 //! images/layers/<hex>/{info,fs/}     unpacked layers by diff ID
+//! images/frozen/<snapshot>/          writable layers that were frozen, and are lower ones since
 //! images/ingest/<owner>-<random>/    one for each store that writes, locked (flock(2)) while it lives
 //! containers/<id>/{upper,work}       the writable layer (or rootfs/, where layers are copied)
 //! ```
@@ -55,6 +56,7 @@ impl Layout {
             &images.join("blobs"),
             &images.join("layers"),
             &images.join("ingest"),
+            &images.join("frozen"),
             &containers,
         ] {
             private_dir(dir).map_err(fail(dir))?;
@@ -91,6 +93,16 @@ impl Layout {
 
     pub(super) fn layers(&self) -> PathBuf {
         self.images.join("layers")
+    }
+
+    pub(super) fn frozen(&self) -> PathBuf {
+        self.images.join("frozen")
+    }
+
+    /// A directory that is always empty.
+    pub(super) fn empty_dir(&self) -> io::Result<PathBuf> {
+        let path = self.images.join("empty");
+        private_dir(&path).map(|()| path)
     }
 
     pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {

@@ -11,6 +11,8 @@
 //! - Memory does not grow with the size of an image (SECURITY C4).
 
 mod blobs;
+mod changes;
+mod commit;
 mod gc;
 mod implied;
 mod ingest;
@@ -23,13 +25,16 @@ mod pipeline;
 mod probe;
 pub(in crate::linux) mod remove;
 mod rootfs;
+mod snapshots;
 mod store;
-mod unpack;
+pub(in crate::linux) mod unpack;
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_real;
+#[cfg(test)]
+mod tests_snapshots;
 
 pub use options::{LayerDriver, LocalImageStoreOptions};
 pub use store::LocalImageStore;

@@ -15,6 +15,12 @@ const STEPS: &[&str] = &["
     CREATE TABLE image_names (name TEXT PRIMARY KEY, target TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE image_rootfs (container TEXT PRIMARY KEY, image TEXT NOT NULL, layers TEXT NOT NULL)
         STRICT, WITHOUT ROWID;
+", "
+    ALTER TABLE image_rootfs ADD COLUMN frozen TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE image_rootfs ADD COLUMN stale INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE image_snapshot (id TEXT PRIMARY KEY, image TEXT NOT NULL, layers TEXT NOT NULL, frozen TEXT NOT NULL)
+        STRICT, WITHOUT ROWID;
+    CREATE TABLE image_frozen (id TEXT PRIMARY KEY, origin TEXT) STRICT, WITHOUT ROWID;
 "];
 
 pub(super) fn migrate(database: &Database) -> Result<()> {
@@ -97,7 +103,9 @@ impl Shared {
         while let Some(row) = rows.next()? {
             images.push(from_json::<Descriptor>(&row.get::<_, String>(0)?).map_err(bad)?.digest);
         }
-        let mut query = tx.prepare("SELECT image, layers FROM image_rootfs")?;
+        let mut query = tx.prepare(
+            "SELECT image, layers FROM image_rootfs UNION ALL SELECT image, layers FROM image_snapshot",
+        )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             images.push(row.get::<_, String>(0)?.parse().map_err(bad)?);

@@ -159,7 +159,7 @@ fn write_files(
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
                 .map_err(|e| Error::from_io("unshare file system attributes", e.into()))?;
             rustix::process::umask(rustix::fs::Mode::empty());
-            unpack(source, root, &scratch, UnpackOptions { whiteouts, tar })?
+            unpack(source, root, &scratch, UnpackOptions { whiteouts, tar, copy: None })?
         }
     };
     let actual = source.hasher.finish();

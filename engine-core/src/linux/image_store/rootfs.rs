@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid};
 
+use super::changes::Trees;
 use super::implied;
-use super::ingest::make_root;
+use super::ingest::{Temporary, make_root};
 use super::input::Input;
 use super::layer::LayerInfo;
 use super::names::to_json;
 use super::pipeline::{self, Target};
 use super::remove::remove_tree;
+use super::snapshots::State;
 use super::store::{Driver, Shared};
 use super::unpack::Whiteouts;
 use crate::database::Durability;
@@ -41,7 +43,8 @@ impl Shared {
         let json = to_json(&layers)?;
         // The row and the look at the layers are one transaction: a collection is before it, and then a layer
         // is missing, or after it, and then the row keeps them.
-        let infos = self.database.write(Durability::Crash, |tx| {
+        self.settle(id)?;
+        let (infos, frozen) = self.database.write(Durability::Crash, |tx| {
             let mut infos = Vec::with_capacity(layers.len());
             for diff_id in layers {
                 let info = self.layer_info(diff_id)?.ok_or_else(|| {
@@ -51,13 +54,15 @@ impl Shared {
                 })?;
                 infos.push(info);
             }
-            tx.prepare_cached("INSERT OR REPLACE INTO image_rootfs VALUES (?1, ?2, ?3)")?.execute((
-                id.as_str(),
-                image.to_string(),
-                &json,
-            ))?;
-            Ok(infos)
+            tx.prepare_cached(
+                "INSERT INTO image_rootfs (container, image, layers) VALUES (?1, ?2, ?3)
+                    ON CONFLICT (container) DO UPDATE SET image = ?2, layers = ?3",
+            )?
+            .execute((id.as_str(), image.to_string(), &json))?;
+            let state = super::snapshots::rootfs_state(tx, id)?;
+            Ok((infos, state.map(|state| state.frozen).unwrap_or_default()))
         })?;
+        self.settle_chain(&frozen)?;
         let fail = |e: io::Error| Error::from_io("prepare root file system", e).with("container", id);
         // What a container wrote is kept whatever fails now; only what this call began is taken back.
         let dir = self.layout.container(id);
@@ -65,7 +70,7 @@ impl Shared {
         let made = infos.iter().try_for_each(|info| self.check_layer_blob(info)).and_then(|()| {
             make_dir(&dir, 0o700).map_err(fail)?;
             match self.driver()? {
-                Driver::Overlay => self.overlay_mounts(&dir, layers, &infos).map_err(fail),
+                Driver::Overlay => self.overlay_mounts(&dir, layers, &infos, &frozen).map_err(fail),
                 Driver::Copy(_) => self.copy_mounts(&dir, layers, &infos),
             }
         });
@@ -77,11 +82,23 @@ impl Shared {
         })
     }
 
-    fn overlay_mounts(&self, dir: &Path, layers: &[Digest], infos: &[LayerInfo]) -> io::Result<Vec<Mount>> {
+    fn overlay_mounts(
+        &self,
+        dir: &Path,
+        layers: &[Digest],
+        infos: &[LayerInfo],
+        frozen: &[String],
+    ) -> io::Result<Vec<Mount>> {
         let files = |diff_id: &Digest| self.layout.layer(diff_id).join("fs");
         let upper = OverlayUpper { upper: dir.join("upper"), work: dir.join("work") };
         // `work` is made last: where it is, `upper` is complete and perhaps written to already.
-        if !upper.work.try_exists()? {
+        if !upper.work.try_exists()?
+            && let Some(top) = frozen.first()
+        {
+            make_dir(&upper.upper, 0o755)?;
+            take_after(&upper.upper, Some(&self.frozen_dir(top)))?;
+            make_dir(&upper.work, 0o700)?;
+        } else if !upper.work.try_exists()? {
             make_dir(&upper.upper, 0o755)?;
             // The root directory of an overlay mount is the uppermost one, so it takes after the image's.
             let image_root = infos.iter().rposition(|info| info.has_root).map(|top| files(&layers[top]));
@@ -91,7 +108,8 @@ impl Shared {
             take_after(&upper.upper, image_root.as_deref())?;
             make_dir(&upper.work, 0o700)?;
         }
-        let mut lower: Vec<PathBuf> = layers.iter().rev().map(files).collect();
+        let mut lower: Vec<PathBuf> = frozen.iter().map(|id| self.frozen_dir(id)).collect();
+        lower.extend(layers.iter().rev().map(files));
         if lower.is_empty() {
             // Overlayfs wants a lower directory, also for an image without layers.
             let empty = dir.join("empty");
@@ -150,7 +168,28 @@ impl Shared {
         input.finish().map(drop)
     }
 
+    /// The copy of a container beside one of its image as it was, for a store that copies.
+    pub(super) fn copied_trees(&self, id: &ContainerId, state: &State) -> Result<Trees> {
+        let fail = |e: io::Error| Error::from_io("compare root file system", e).with("container", id);
+        let mut infos = Vec::with_capacity(state.layers.len());
+        for diff_id in &state.layers {
+            infos.push(self.layer_info(diff_id)?.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "compare root file system")
+                    .with("container", id)
+                    .with_message(format!("the layer {diff_id} is not unpacked"))
+            })?);
+        }
+        let session = self.session()?;
+        let pristine = Temporary::new(&session, "pristine");
+        make_dir(&pristine.path, 0o700).map_err(fail)?;
+        self.copy_mounts(&pristine.path, &state.layers, &infos)?;
+        let before = Self::open_dir(&pristine.path.join("rootfs")).map_err(fail)?;
+        let now = Self::open_dir(&self.layout.container(id).join("rootfs")).map_err(fail)?;
+        Ok(Trees { written: None, now, before, _pristine: Some(pristine) })
+    }
+
     pub(super) fn remove_rootfs(&self, id: &ContainerId) -> Result<()> {
+        self.settle(id)?;
         let dir = self.layout.container(id);
         let fail = |e: io::Error| Error::from_io("remove root file system", e).with("container", id);
         match File::open(&dir) {
@@ -168,7 +207,8 @@ impl Shared {
         self.database.write(Durability::Crash, |tx| {
             tx.prepare_cached("DELETE FROM image_rootfs WHERE container = ?1")?.execute([id.as_str()])?;
             Ok(())
-        })
+        })?;
+        self.sweep_frozen()
     }
 
     pub(super) fn rootfs_list(&self) -> Result<Vec<ContainerId>> {
@@ -189,7 +229,7 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Gives a directory the owner, mode and time of another; without one, root's and 0755.
-fn take_after(path: &Path, other: Option<&Path>) -> io::Result<()> {
+pub(super) fn take_after(path: &Path, other: Option<&Path>) -> io::Result<()> {
     let dir = OwnedFd::from(File::open(path)?);
     let Some(other) = other else {
         return Ok(rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))?);

@@ -16,7 +16,8 @@ use crate::database::Database;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::ContainerId;
+use crate::files::Change;
+use crate::id::{ContainerId, SnapshotId};
 use crate::image_store::{
     GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
 };
@@ -244,6 +245,42 @@ impl ImageStore for LocalImageStore {
 
     async fn usage(&self) -> Result<StoreUsage> {
         self.blocking("measure image store", |shared| shared.usage()).await
+    }
+
+    async fn rootfs_changes(&self, id: &ContainerId, since: Option<&SnapshotId>) -> Result<Vec<Change>> {
+        let (id, since) = (id.clone(), since.cloned());
+        self.blocking("compare root file system", move |shared| shared.rootfs_changes(&id, since.as_ref()))
+            .await
+    }
+
+    async fn commit_rootfs(&self, id: &ContainerId) -> Result<(Descriptor, Digest)> {
+        let id = id.clone();
+        self.blocking("commit container", move |shared| shared.commit_rootfs(&id)).await
+    }
+
+    async fn freeze_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId, in_use: bool) -> Result<()> {
+        let (id, snapshot) = (id.clone(), snapshot.clone());
+        self.blocking("freeze root file system", move |shared| shared.freeze_rootfs(&id, &snapshot, in_use))
+            .await
+    }
+
+    async fn fork_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId) -> Result<()> {
+        let (id, snapshot) = (id.clone(), snapshot.clone());
+        self.blocking("fork root file system", move |shared| shared.fork_rootfs(&id, &snapshot)).await
+    }
+
+    async fn restore_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId) -> Result<()> {
+        let (id, snapshot) = (id.clone(), snapshot.clone());
+        self.blocking("restore root file system", move |shared| shared.restore_rootfs(&id, &snapshot)).await
+    }
+
+    async fn remove_snapshot(&self, snapshot: &SnapshotId) -> Result<()> {
+        let snapshot = snapshot.clone();
+        self.blocking("remove snapshot", move |shared| shared.remove_snapshot(&snapshot)).await
+    }
+
+    async fn snapshot_list(&self) -> Result<Vec<SnapshotId>> {
+        self.blocking("list snapshots", |shared| shared.snapshot_list()).await
     }
 
     async fn collect_garbage(&self) -> Result<GarbageReport> {

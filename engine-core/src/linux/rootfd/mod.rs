@@ -6,6 +6,7 @@
 //! Invariant: whatever an image or another process does to the tree meanwhile, no operation here touches a file that is
 //! not beneath the directory it was given (SECURITY A1, A5, A10, C1).
 
+mod canonical;
 mod layer;
 mod root;
 

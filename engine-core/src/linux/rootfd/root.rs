@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::{invalid, openat2};
 
 /// As many symbolic links as the kernel follows in one path (path_resolution(7)).
-const MAX_LINKS: u32 = 40;
+pub(super) const MAX_LINKS: u32 = 40;
 
 /// A directory that stands for `/`.
 ///
@@ -239,7 +239,7 @@ enum Last {
 }
 
 /// The components of `path` without root and `.`; `..` stays.
-fn components(path: &Path) -> VecDeque<OsString> {
+pub(super) fn components(path: &Path) -> VecDeque<OsString> {
     let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
     parts
         .filter(|part| !part.is_empty() && *part != b".")

@@ -130,7 +130,8 @@ impl Inner {
         let (inner, owned_id, launch) = (Arc::clone(self), id.clone(), launch.clone());
         let scoped = launch.lifetime == Lifetime::Scoped;
         let prepared = blocking(move || inner.prepare(&owned_id, &launch)).await?;
-        let (plan, control, mut undo) = prepared;
+        // Held until the container's mounts are made, or it is clear that they are not.
+        let (plan, control, mut undo, _lock) = prepared;
         let names = Names::of(&plan);
         let failed = |error| Error::from_io("create container", error).with("container", id);
         let control = Connection::new(control).map_err(failed)?;
@@ -162,7 +163,7 @@ impl Inner {
     }
 
     /// What blocks: directories, translation, cgroups, the start of the shim.
-    fn prepare(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<(LaunchPlan, OwnedFd, Undo)> {
+    fn prepare(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<(LaunchPlan, OwnedFd, Undo, OwnedFd)> {
         let dirs = self.dirs(id);
         let mut again = false;
         if let Some(state) = ShimState::read(&dirs.state)? {
@@ -180,6 +181,9 @@ impl Inner {
         plan.encode()?;
         make_private(&dirs.state)?;
         super::health::forget_results(&dirs.state);
+        // Whoever has the container's files mounted to copy into them is waited for.
+        let lock = crate::linux::files::view::lock(&dirs.state, rustix::fs::FlockOperation::LockShared)
+            .map_err(|error| Error::from_io("create container", error).with("container", id))?;
         // A container that has run before keeps its log and what is known of its last run.
         let undo = Undo { dirs: (!again).then(|| dirs.clone()) };
         make_private(&dirs.run)?;
@@ -197,7 +201,7 @@ impl Inner {
                 .map_err(|error| failed(error).with_message("the container's shim cannot be started"))
         });
         let control = spawned.inspect_err(|_| self.cgroups.remove(&plan.cgroup_path))?;
-        Ok((plan, control, undo))
+        Ok((plan, control, undo, lock))
     }
 
     /// Connects to a container's shim; `None` if there is none.

@@ -28,9 +28,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{ContainerFiles, FilesSpec};
 use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
+use crate::linux::files::LinuxFiles;
+use crate::linux::files::view::Viewer;
 use crate::linux::seccomp;
 use crate::linux::shim::wire::flag;
 use crate::logs::{LogQuery, LogStream};
@@ -190,6 +193,10 @@ impl Runtime for LinuxRuntime {
 
     async fn stats(&self, id: &ContainerId) -> Result<Stats> {
         self.inner.stats(id).await
+    }
+
+    fn files(&self, id: &ContainerId, spec: &FilesSpec) -> Box<dyn ContainerFiles> {
+        Box::new(LinuxFiles::new(Viewer::new(self.inner.dirs(id).state, spec.clone())))
     }
 
     async fn delete(&self, id: &ContainerId) -> Result<()> {

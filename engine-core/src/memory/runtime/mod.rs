@@ -6,6 +6,7 @@
 //! Invariant: a container's exit status is set once, after its output has ended.
 
 mod container;
+mod files;
 mod health;
 mod pipe;
 mod process;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 
 use super::{Faults, lock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{ContainerFiles, FilesSpec};
 use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
@@ -68,6 +70,7 @@ struct World {
     programs: Mutex<Programs>,
     containers: Mutex<BTreeMap<ContainerId, Arc<Container>>>,
     next_pid: Arc<AtomicU32>,
+    trees: Arc<Mutex<BTreeMap<ContainerId, files::Tree>>>,
 }
 
 impl Default for MemoryRuntime {
@@ -94,6 +97,7 @@ impl MemoryRuntime {
             programs: Mutex::new(programs::defaults()),
             containers: Mutex::default(),
             next_pid: Arc::new(AtomicU32::new(FIRST_PID)),
+            trees: Arc::default(),
         };
         Self { world: Arc::new(world), faults: Faults::new() }
     }
@@ -296,8 +300,18 @@ impl Runtime for MemoryRuntime {
         Ok(self.find("read statistics", id)?.stats())
     }
 
+    fn files(&self, id: &ContainerId, spec: &FilesSpec) -> Box<dyn ContainerFiles> {
+        Box::new(files::MemoryFiles {
+            id: id.clone(),
+            trees: Arc::clone(&self.world.trees),
+            read_only: spec.read_only,
+            faults: self.faults.clone(),
+        })
+    }
+
     async fn delete(&self, id: &ContainerId) -> Result<()> {
         self.faults.check("runtime.delete", id).await?;
+        lock(&self.world.trees).remove(id);
         let Ok(container) = self.find("delete container", id) else { return Ok(()) };
         container.stop(signal::SIGKILL);
         container.wait().await;

@@ -5,6 +5,7 @@
 //! implementation's own tests.
 
 mod exec;
+mod files;
 mod health;
 mod life;
 mod restart;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub use exec::*;
+pub use files::*;
 pub use health::*;
 pub use life::*;
 pub use restart::*;
@@ -120,6 +122,10 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         log_is_followed_to_the_end
         log_begins_where_asked
         log_may_be_off
+    }
+    run! {
+        files_go_in_and_come_out
+        files_are_looked_up_safely
     }
     run! {
         exec_runs_beside

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::{
     UnpackError,
     attributes::{self, Identity},
+    copy::CopyRules,
     dir_log::{DirLog, DirNote},
     tree::{self, Dir, Tree, join},
 };
@@ -17,39 +18,43 @@ use crate::tar::{ArchiveReader, Entry, EntryKind, Segment, TarLimits};
 
 /// What a layer's whiteouts become.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::linux::image_store) enum Whiteouts {
+pub(in crate::linux) enum Whiteouts {
     /// Overlayfs's: character devices 0:0, and an attribute on opaque directories.
     Overlay,
     /// Removals of what is there, and nothing else of the archive: the first pass of a store that copies.
     ApplyOnly,
     /// Nothing: the second pass of a store that copies.
     Ignore,
+    /// Files with such names: an archive that is no layer.
+    Plain,
 }
 
 /// How to unpack.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::linux::image_store) struct UnpackOptions {
-    pub(in crate::linux::image_store) whiteouts: Whiteouts,
-    pub(in crate::linux::image_store) tar: TarLimits,
+#[derive(Clone, Debug)]
+pub(in crate::linux) struct UnpackOptions {
+    pub(in crate::linux) whiteouts: Whiteouts,
+    pub(in crate::linux) tar: TarLimits,
+    /// Set where the archive is copied into a tree that is in use.
+    pub(in crate::linux) copy: Option<CopyRules>,
 }
 
 /// What was unpacked.
 #[derive(Debug, Default)]
-pub(in crate::linux::image_store) struct UnpackSummary {
-    pub(in crate::linux::image_store) entries: u64,
+pub(in crate::linux) struct UnpackSummary {
+    pub(in crate::linux) entries: u64,
     /// File content, without holes.
-    pub(in crate::linux::image_store) bytes: u64,
+    pub(in crate::linux) bytes: u64,
     /// Whether an entry described the root directory itself.
-    pub(in crate::linux::image_store) has_root: bool,
+    pub(in crate::linux) has_root: bool,
     /// Directories that no entry described, sorted: lower layers decide their attributes.
-    pub(in crate::linux::image_store) implied: Vec<Vec<u8>>,
+    pub(in crate::linux) implied: Vec<Vec<u8>>,
 }
 
 /// Writes the archive `source` into the empty directory `root`. `scratch` is on the same file system.
 ///
 /// The thread's umask must be 0. On an error the directory is in any state: remove it.
 /// Reads `source` to its end, so that a hash over it is over everything.
-pub(in crate::linux::image_store) fn unpack<R: BufRead>(
+pub(in crate::linux) fn unpack<R: BufRead>(
     source: R,
     root: OwnedFd,
     scratch: &OwnedFd,
@@ -64,10 +69,16 @@ pub(in crate::linux::image_store) fn unpack<R: BufRead>(
         scratch,
         replaced: false,
         summary: UnpackSummary::default(),
+        copy: options.copy,
     };
     let mut entry = Entry::default();
     let mut clean = Vec::new();
     while archive.next_entry(&mut entry)? {
+        if let Some(rules) = &unpacker.copy
+            && !rules.adapt(&mut entry)?
+        {
+            continue;
+        }
         tree::normalise(&entry.path, &mut clean)?;
         unpacker.place(&entry, &clean, &mut archive)?;
         unpacker.summary.entries += 1;
@@ -76,7 +87,7 @@ pub(in crate::linux::image_store) fn unpack<R: BufRead>(
 }
 
 /// Reads the archive to its end and makes nothing: for a store that unpacks into each container.
-pub(in crate::linux::image_store) fn check<R: BufRead>(
+pub(in crate::linux) fn check<R: BufRead>(
     source: R,
     limits: TarLimits,
 ) -> Result<(UnpackSummary, R), UnpackError> {
@@ -101,6 +112,7 @@ struct Unpacker<'a> {
     /// Whether a directory was ever replaced by something else: then notes may be about what is gone.
     replaced: bool,
     summary: UnpackSummary,
+    copy: Option<CopyRules>,
 }
 
 impl Unpacker<'_> {
@@ -111,6 +123,9 @@ impl Unpacker<'_> {
         archive: &mut ArchiveReader<R>,
     ) -> Result<(), UnpackError> {
         let (parent, name) = tree::split(clean);
+        if self.whiteouts == Whiteouts::Plain {
+            return self.content(entry, clean, archive);
+        }
         if clean.first() == Some(&b'.') && clean.starts_with(b".wh..wh.") && name != b".wh..wh..opq" {
             // Aufs kept its own files at the root of a layer, as Docker's first images show. Nobody unpacks them.
             return Ok(());
@@ -124,6 +139,16 @@ impl Unpacker<'_> {
         if self.whiteouts == Whiteouts::ApplyOnly {
             return Ok(());
         }
+        self.content(entry, clean, archive)
+    }
+
+    fn content<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        clean: &[u8],
+        archive: &mut ArchiveReader<R>,
+    ) -> Result<(), UnpackError> {
+        let (parent, name) = tree::split(clean);
         if clean.is_empty() {
             return self.root_directory(entry);
         }
@@ -162,6 +187,7 @@ impl Unpacker<'_> {
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                     created = None;
                 } else {
+                    self.check_kind(&path, "it would replace a file by a directory")?;
                     let opaque = self.tree.is_whiteout(dir, name)?;
                     tree::unlink(dir, name)?;
                     self.tree.forget();
@@ -301,6 +327,10 @@ impl Unpacker<'_> {
 
     fn node(&mut self, entry: &Entry, dir: &Dir, name: &[u8]) -> Result<(), UnpackError> {
         let (major, minor) = entry.device;
+        if self.copy.is_some() && entry.kind != EntryKind::Fifo {
+            // SECURITY C5: a tree in use may be one that honours devices, a bind mount of the host's among them.
+            return Err(UnpackError::refused(&entry.path, "device nodes are not copied"));
+        }
         let kind = match entry.kind {
             EntryKind::CharDevice if (major, minor) == (0, 0) => {
                 return Err(UnpackError::refused(&entry.path, "it is a whiteout of overlayfs"));
@@ -365,6 +395,15 @@ impl Unpacker<'_> {
         }
     }
 
+    fn check_kind(&self, path: &[u8], reason: &'static str) -> Result<(), UnpackError> {
+        match &self.copy {
+            Some(rules) if rules.keep_kinds => {
+                Err(UnpackError::Occupied { path: tree::display(path), reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Runs `make`; if the name is taken by an earlier entry, replaces that.
     fn create<T>(
         &mut self,
@@ -379,6 +418,7 @@ impl Unpacker<'_> {
         }
         let stat = self.stat(dir, name)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            self.check_kind(&join(&dir.path, name), "it would replace a directory by a file")?;
             self.replaced = true;
             remove_tree(dir.fd.as_fd(), name).map_err(|error| UnpackError::Io {
                 operation: "replace",

@@ -1,13 +1,14 @@
 //! Writing a layer's archive into a directory.
 //!
 //! Owns what an entry becomes on disk: files, links, devices, attributes, whiteouts in overlayfs's form.
-//! Leaves the archive's syntax to `linux::tar`, and atomicity (temporary directory, sync, rename) to the caller.
+//! Leaves the archive's syntax to `tar`, and atomicity (temporary directory, sync, rename) to the caller.
 //!
 //! Invariants: nothing outside the given directory is touched, whatever the archive says and whoever else
 //! changes the tree meanwhile (SECURITY C1, C2); attributes that only overlayfs may give come from us alone (C5);
 //! memory does not grow with the archive (C4).
 
 mod attributes;
+mod copy;
 mod dir_log;
 mod extract;
 mod tree;
@@ -17,8 +18,10 @@ mod tests;
 #[cfg(test)]
 mod tests_hostile;
 
-pub(super) use extract::{UnpackOptions, UnpackSummary, Whiteouts, check, unpack};
-pub(super) use tree::{open_beneath, split as split_path};
+pub(in crate::linux) use copy::CopyRules;
+pub(in crate::linux) use extract::{UnpackOptions, Whiteouts, unpack};
+pub(super) use extract::{UnpackSummary, check};
+pub(super) use tree::{join, open_beneath, split as split_path};
 
 use std::io;
 
@@ -29,11 +32,13 @@ use crate::tar::{TarError, show};
 
 /// Why a layer could not be written.
 #[derive(Debug)]
-pub(super) enum UnpackError {
+pub(in crate::linux) enum UnpackError {
     /// The archive cannot be read.
     Tar(TarError),
     /// An entry asks for what we do not do.
     Refused { path: String, reason: &'static str },
+    /// Something of another kind is there, and may not be replaced.
+    Occupied { path: String, reason: &'static str },
     /// A limit of ours was passed.
     Limit(String),
     /// The kernel said no.
@@ -58,21 +63,29 @@ impl From<TarError> for UnpackError {
 
 impl From<UnpackError> for Error {
     fn from(error: UnpackError) -> Self {
-        match error {
-            UnpackError::Tar(TarError::Io(error)) => Error::from_io("read layer", error),
-            UnpackError::Tar(error @ TarError::Malformed { .. }) => {
-                Error::new(ErrorKind::Corrupt, "unpack layer").with_message(error.to_string())
+        error.into_error("unpack layer")
+    }
+}
+
+impl UnpackError {
+    /// The error of `operation`, which unpacked the archive.
+    pub(in crate::linux) fn into_error(self, operation: &'static str) -> Error {
+        match self {
+            Self::Occupied { path, reason } => {
+                Error::new(ErrorKind::Conflict, operation).with("entry", path).with_message(reason)
             }
-            UnpackError::Tar(error @ TarError::Limit(_)) => {
-                Error::new(ErrorKind::ResourceExhausted, "unpack layer").with_message(error.to_string())
+            Self::Tar(TarError::Io(error)) => Error::from_io(operation, error),
+            Self::Tar(error @ TarError::Malformed { .. }) => {
+                Error::new(ErrorKind::Corrupt, operation).with_message(error.to_string())
             }
-            UnpackError::Refused { path, reason } => {
-                Error::new(ErrorKind::Corrupt, "unpack layer").with("entry", path).with_message(reason)
+            Self::Tar(error @ TarError::Limit(_)) => {
+                Error::new(ErrorKind::ResourceExhausted, operation).with_message(error.to_string())
             }
-            UnpackError::Limit(reason) => {
-                Error::new(ErrorKind::ResourceExhausted, "unpack layer").with_message(reason)
+            Self::Refused { path, reason } => {
+                Error::new(ErrorKind::Corrupt, operation).with("entry", path).with_message(reason)
             }
-            UnpackError::Io { operation, path, error } => {
+            Self::Limit(reason) => Error::new(ErrorKind::ResourceExhausted, operation).with_message(reason),
+            Self::Io { operation, path, error } => {
                 // What a sound archive cannot provoke is the archive's fault, not the host's.
                 let archive = matches!(
                     error.raw_os_error().map(Errno::from_raw_os_error),
@@ -89,7 +102,7 @@ impl From<UnpackError> for Error {
                             | Errno::FBIG
                     )
                 );
-                let error = Error::from_io("unpack layer", error)
+                let error = Error::from_io(operation, error)
                     .with("entry", path)
                     .with_message(format!("cannot {operation}"));
                 if archive { error.with_kind(ErrorKind::Corrupt) } else { error }

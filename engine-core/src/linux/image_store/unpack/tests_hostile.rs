@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine_testkit::{Sentinel, require};
 
-use super::{UnpackOptions, Whiteouts};
+use super::{CopyRules, UnpackOptions, Whiteouts};
 use crate::error::{Error, ErrorKind};
 use crate::tar::TarLimits;
 use crate::tar::build::{Archive, Block};
@@ -18,13 +18,16 @@ pub(super) fn unpack_into(
     bytes: &[u8],
     whiteouts: Whiteouts,
 ) -> Result<super::UnpackSummary, Error> {
+    unpack_with(root, bytes, UnpackOptions { whiteouts, tar: TarLimits::default(), copy: None })
+}
+
+fn unpack_with(root: &Path, bytes: &[u8], options: UnpackOptions) -> Result<super::UnpackSummary, Error> {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
             rustix::process::umask(rustix::fs::Mode::empty());
             let fd = OwnedFd::from(fs::File::open(root).unwrap());
             let scratch = fd.try_clone().unwrap();
-            let options = UnpackOptions { whiteouts, tar: TarLimits::default() };
             super::unpack(bytes, fd, &scratch, options).map(|(summary, _)| summary).map_err(Error::from)
         });
         worker.join().expect("the parser never panics")
@@ -215,6 +218,72 @@ fn c1_hostile_archives_change_nothing_outside() {
     }
     println!("{} archives: {accepted} accepted, {refused} refused", cases.len());
     assert!(accepted > 100 && refused > 100);
+}
+
+/// Copies into the directory `in`, as into a container.
+fn copy_into(root: &Path, bytes: &[u8], keep_kinds: bool) -> Result<(), Error> {
+    let copy = Some(CopyRules { prefix: b"in".to_vec(), keep_kinds, ..CopyRules::default() });
+    let options = UnpackOptions { whiteouts: Whiteouts::Plain, tar: TarLimits::default(), copy };
+    unpack_with(root, bytes, options).map(drop)
+}
+
+#[test]
+fn c1_hostile_archives_copied_in_change_nothing_outside() {
+    require!(root);
+    let arena = Arena::new();
+    let (mut accepted, mut refused) = (0, 0);
+    for keep_kinds in [true, false] {
+        for (what, bytes) in corpus(&arena.outside) {
+            fs::create_dir_all(arena.root.join("in")).unwrap();
+            match copy_into(&arena.root, &bytes, keep_kinds) {
+                Ok(()) => accepted += 1,
+                Err(error) => {
+                    let kinds = [ErrorKind::Corrupt, ErrorKind::ResourceExhausted, ErrorKind::Conflict];
+                    assert!(kinds.contains(&error.kind()), "{what}: {error:?}");
+                    refused += 1;
+                }
+            }
+            arena.assert_untouched(&what);
+            arena.clear();
+        }
+    }
+    println!("{accepted} accepted, {refused} refused");
+    assert!(accepted > 100 && refused > 100);
+}
+
+#[test]
+fn c5_a_copy_makes_no_device_and_takes_no_attribute_of_overlayfs() {
+    require!(root);
+    let arena = Arena::new();
+    fs::create_dir(arena.root.join("in")).unwrap();
+    let overlay = Archive::new().pax(&[(b"SCHILY.xattr.trusted.overlay.opaque", b"y")]).dir("d", 0o755).end();
+    for bytes in [
+        Archive::new().device("null", b'3', 1, 3).end(),
+        Archive::new().device("disk", b'4', 8, 0).end(),
+        Archive::new().device("gone", b'3', 0, 0).end(),
+        overlay,
+    ] {
+        assert_eq!(copy_into(&arena.root, &bytes, true).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    // What means something in a layer is a name like any other here.
+    copy_into(&arena.root, &Archive::new().file(".wh.x", b"1").file(".wh..wh..opq", b"2").end(), true)
+        .unwrap();
+    assert_eq!(fs::read(arena.root.join("in/.wh.x")).unwrap(), b"1");
+    assert_eq!(fs::read(arena.root.join("in/.wh..wh..opq")).unwrap(), b"2");
+}
+
+#[test]
+fn c3_a_copy_of_a_malformed_archive_is_refused() {
+    require!(root);
+    let arena = Arena::new();
+    fs::create_dir(arena.root.join("in")).unwrap();
+    let mut cut = Archive::new().file("f", &[1; 2000]).end();
+    cut.truncate(1000);
+    let ambiguous = Archive::new().pax(&[(b"path", b"a")]).long(b'L', b"b").file("c", b"").end();
+    let hidden = [Archive::new().end(), Archive::new().file("hidden", b"").end()].concat();
+    for bytes in [cut, ambiguous, hidden] {
+        assert_eq!(copy_into(&arena.root, &bytes, true).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
 }
 
 #[test]

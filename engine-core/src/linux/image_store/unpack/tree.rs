@@ -264,7 +264,7 @@ fn parent(clean: &[u8]) -> &[u8] {
     split(clean).0
 }
 
-pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+pub(in crate::linux::image_store) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
     path.extend_from_slice(dir);
     if !dir.is_empty() {

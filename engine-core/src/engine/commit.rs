@@ -1,0 +1,265 @@
+//! `commit`: an image of what a container is now.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
+use crate::image_changes;
+use crate::image_config::ProcessDefaults;
+use crate::manifest::{MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest};
+use crate::reference::Reference;
+use crate::state::ContainerStatus;
+
+use super::container::Container;
+use super::events::of_container;
+use super::records::Record;
+use super::{Engine, launch};
+
+/// How a container becomes an image.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CommitOptions {
+    /// The image's name; without one, only its id leads to it until a collection of garbage.
+    pub name: Option<Reference>,
+    /// Who made it.
+    pub author: String,
+    /// A comment in its history.
+    pub message: String,
+    /// Instructions that change its configuration, see [`image_changes::apply`].
+    pub changes: Vec<String>,
+    /// Leaves the container's processes running meanwhile, which may tear what they write.
+    pub no_pause: bool,
+    /// The time it says it was made; now without it. With it, the same container gives the same image.
+    pub created: Option<SystemTime>,
+}
+
+impl CommitOptions {
+    /// Gives the image a name.
+    #[must_use]
+    pub fn with_name(mut self, name: Reference) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Adds an instruction that changes its configuration.
+    #[must_use]
+    pub fn with_change(mut self, change: impl Into<String>) -> Self {
+        self.changes.push(change.into());
+        self
+    }
+}
+
+impl Container {
+    /// Makes an image of the container's root file system and configuration, and returns its id. What is mounted in it,
+    /// volumes among them, is left out. A running container is paused meanwhile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a change that is no instruction, or a name with a digest;
+    /// [`ErrorKind::NotFound`] if the container was removed.
+    pub async fn commit(&self, options: &CommitOptions) -> Result<Digest> {
+        let record = self.record().await?;
+        if options.name.as_ref().is_some_and(|name| name.digest().is_some()) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "commit container")
+                .with("name", options.name.as_ref().map(ToString::to_string).unwrap_or_default())
+                .with_message("a name with a digest cannot be given"));
+        }
+        let mut config = effective(&record);
+        image_changes::apply(&mut config, &options.changes)?;
+        let engine = self.engine();
+        engine.rootfs(&record).await?;
+        // Until a name leads to it, the lease keeps what is made here.
+        let _lease = engine.inner.images.lease().await?;
+        let (layer, diff_id) = {
+            let images = &engine.inner.images;
+            self.paused(&record, options.no_pause, images.commit_rootfs(&record.id)).await?
+        };
+        let id = engine.commit_image(&record, options, &config, layer, &diff_id).await?;
+        let comment = options.message.clone();
+        engine
+            .emit(of_container(Action::Commit, &record).with("comment", comment).with("imageID", &id))
+            .await;
+        Ok(id)
+    }
+
+    /// Does `work` while the container's processes stand still, if it runs and `running` does not forbid it.
+    pub(super) async fn paused<T>(
+        &self,
+        record: &Record,
+        keep_running: bool,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let engine = self.engine();
+        let runtime = &engine.inner.runtime;
+        if keep_running || engine.state_of(record).await?.status != ContainerStatus::Running {
+            return work.await;
+        }
+        runtime.pause(&record.id).await?;
+        // A caller that stops waiting must not leave it paused.
+        let guard = Thaw(Some((engine.clone(), record.id.clone())));
+        let done = work.await;
+        let thawed = runtime.resume(&record.id).await;
+        guard.forget();
+        match (done, thawed) {
+            (Ok(value), Ok(())) => Ok(value),
+            // It ended meanwhile, by a signal.
+            (Ok(value), Err(error)) if error.kind() == ErrorKind::Conflict => Ok(value),
+            (Ok(_), Err(error)) => Err(error),
+            (Err(mut error), thawed) => {
+                if let Err(later) = thawed {
+                    error.suppress(later);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Thaws a container when it is dropped.
+struct Thaw(Option<(Engine, crate::id::ContainerId)>);
+
+impl Thaw {
+    fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Thaw {
+    fn drop(&mut self) {
+        if let (Some((engine, id)), Ok(handle)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            drop(handle.spawn(async move {
+                if let Err(error) = engine.inner.runtime.resume(&id).await {
+                    tracing::warn!(container = %id, %error, "thawing a container failed");
+                }
+            }));
+        }
+    }
+}
+
+/// The configuration of the container: the image's, with the caller's wishes in their places.
+fn effective(record: &Record) -> ProcessDefaults {
+    let (spec, image) = (&record.data.spec, &record.data.defaults);
+    let mut config = image.clone();
+    if let Some(entrypoint) = &spec.entrypoint {
+        config.entrypoint.clone_from(entrypoint);
+        config.cmd.clear();
+    }
+    if !spec.command.is_empty() {
+        config.cmd.clone_from(&spec.command);
+    }
+    for variable in &spec.env {
+        let (name, value) = variable.split_once('=').map_or((variable.as_str(), None), |(n, v)| (n, Some(v)));
+        let prefix = format!("{name}=");
+        let at = config.env.iter().position(|known| known.starts_with(&prefix));
+        match (value, at) {
+            (Some(_), Some(at)) => config.env[at].clone_from(variable),
+            (Some(_), None) => config.env.push(variable.clone()),
+            (None, Some(at)) => drop(config.env.remove(at)),
+            (None, None) => {}
+        }
+    }
+    if let Some(user) = &spec.user {
+        config.user.clone_from(user);
+    }
+    if let Some(dir) = &spec.working_dir {
+        config.working_dir.clone_from(dir);
+    }
+    if let Some(signal) = &spec.stop_signal {
+        config.stop_signal.clone_from(signal);
+    }
+    config.stop_timeout = spec.stop_timeout.or(config.stop_timeout);
+    config.labels.extend(spec.labels.clone());
+    config
+}
+
+impl Engine {
+    /// Writes configuration and manifest of an image with one layer more than the container's.
+    async fn commit_image(
+        &self,
+        record: &Record,
+        options: &CommitOptions,
+        config: &ProcessDefaults,
+        layer: Descriptor,
+        diff_id: &Digest,
+    ) -> Result<Digest> {
+        let corrupt = |what: &'static str| {
+            Error::new(ErrorKind::Corrupt, "commit container")
+                .with("container", record.id.short())
+                .with_message(what)
+        };
+        let parent = self.small_blob(&record.data.manifest, MAX_MANIFEST_SIZE).await?;
+        let head: Value =
+            serde_json::from_slice(&parent).map_err(|_| corrupt("its image's manifest is no JSON"))?;
+        let kind = head["mediaType"].as_str().unwrap_or(media_type::OCI_MANIFEST).to_owned();
+        let Manifest::Image(contents) = Manifest::parse(&parent, &kind)? else {
+            return Err(corrupt("its image is an index"));
+        };
+        let bytes = self.read_blob(&contents.config, MAX_CONFIG_SIZE).await?;
+        let mut document: Value =
+            serde_json::from_slice(&bytes).map_err(|_| corrupt("its image's configuration is no JSON"))?;
+        let created = crate::time::rfc3339(options.created.unwrap_or_else(SystemTime::now));
+        let command = launch::effective_command(&record.data.spec, &record.data.defaults).join(" ");
+        let mut history = json!({ "created": created, "created_by": command });
+        for (key, value) in [("author", &options.author), ("comment", &options.message)] {
+            if !value.is_empty() {
+                history[key] = value.as_str().into();
+            }
+        }
+        document["created"] = created.into();
+        document["config"] =
+            serde_json::to_value(config).map_err(|_| corrupt("its configuration is no JSON"))?;
+        if !options.author.is_empty() {
+            document["author"] = options.author.as_str().into();
+        }
+        // What Docker notes about the container that the parent was made of.
+        if let Some(map) = document.as_object_mut() {
+            for key in ["container", "container_config"] {
+                map.remove(key);
+            }
+        }
+        push(&mut document["rootfs"]["diff_ids"], json!(diff_id))
+            .ok_or_else(|| corrupt("its image's configuration has no list of layers"))?;
+        if document["history"].is_null() {
+            document["history"] = json!([]);
+        }
+        push(&mut document["history"], history).ok_or_else(|| corrupt("its image's history is no list"))?;
+        let config_bytes = document.to_string().into_bytes();
+
+        let docker = kind == media_type::DOCKER_MANIFEST;
+        let mut layer = layer;
+        if docker && layer.media_type == media_type::OCI_LAYER_GZIP {
+            layer.media_type = media_type::DOCKER_LAYER.to_owned();
+        }
+        let config = Descriptor::of(contents.config.media_type.clone(), &config_bytes);
+        let layers: Vec<&Descriptor> = contents.layers.iter().chain([&layer]).collect();
+        let manifest_bytes =
+            json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers })
+                .to_string()
+                .into_bytes();
+        let manifest = Descriptor::of(kind, &manifest_bytes);
+        let id = config.digest.clone();
+        self.put_blob(&config, config_bytes).await?;
+        self.put_blob(&manifest, manifest_bytes).await?;
+        if let Some(name) = &options.name {
+            self.inner.images.set_name(name, &manifest).await?;
+        }
+        Ok(id)
+    }
+
+    /// Reads a blob of which only the digest is known.
+    async fn small_blob(&self, digest: &Digest, limit: u64) -> Result<bytes::Bytes> {
+        let size = self.inner.images.blob_size(digest).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "read blob")
+                .with("digest", digest)
+                .with_message("it is not in the store")
+        })?;
+        self.read_blob(&Descriptor::new(media_type::OCI_MANIFEST, digest.clone(), size), limit).await
+    }
+}
+
+fn push(list: &mut Value, item: Value) -> Option<()> {
+    list.as_array_mut().map(|list| list.push(item))
+}

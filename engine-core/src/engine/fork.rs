@@ -1,0 +1,287 @@
+//! Branching: a second container from the state of a first, and states of a container to go back to.
+//!
+//! Order of steps, so that a crash loses nothing: a record names the frozen state first, then the store makes it. A state
+//! that no record names is garbage. A fork whose state was not made yet when a program died is completed by its first use,
+//! from its source.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::container_spec::MountSpec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Action, Event};
+use crate::files::Change;
+use crate::id::{ContainerId, Name, SnapshotId};
+use crate::state::ContainerStatus;
+
+use super::container::Container;
+use super::events::of_container;
+use super::records::Record;
+use super::{Engine, names, task};
+
+/// How a container is forked.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ForkOptions {
+    /// The new container's name; a random one without it.
+    pub name: Option<Name>,
+}
+
+impl ForkOptions {
+    /// Gives the new container a name.
+    #[must_use]
+    pub fn with_name(mut self, name: Option<Name>) -> Self {
+        self.name = name;
+        self
+    }
+}
+
+/// A state of a container's root file system.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its name, one among the container's.
+    pub name: Name,
+    /// When it was taken.
+    pub created_at: SystemTime,
+}
+
+/// What a fork was made from.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ForkBase {
+    pub(crate) source: ContainerId,
+    pub(crate) snapshot: SnapshotId,
+}
+
+impl Container {
+    /// Makes a second container whose root file system begins as this one's is now, with the same configuration. It is
+    /// created, not started.
+    ///
+    /// What was written is shared, not copied, if this container does not run: the cost does not depend on it. A running one
+    /// is paused while what it wrote is copied. Named volumes and binds are the same in both; anonymous volumes are new and
+    /// empty.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if the name is taken; [`ErrorKind::ResourceExhausted`] if the root file system stands on
+    /// too many frozen ones; [`ErrorKind::Unsupported`] where the store cannot freeze.
+    pub async fn fork(&self, options: ForkOptions) -> Result<Container> {
+        let source = self.clone();
+        let work = async move { source.fork_whole(options).await };
+        task::all_or_nothing(work, |container: Container| async move {
+            let options = super::RemoveOptions::default().with_force(true).with_volumes(true);
+            if let Err(error) = container.remove(options).await {
+                tracing::warn!(container = %container.id(), %error, "removing an unwanted container failed");
+            }
+        })
+        .await
+    }
+
+    async fn fork_whole(&self, options: ForkOptions) -> Result<Container> {
+        let engine = self.engine();
+        let source = self.record().await?;
+        if source.data.owner.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, "fork container")
+                .with("container", self.id().short())
+                .with_message("it ends with the program that made it, and so would what its fork stands on")
+                .with_hint("fork a detached container"));
+        }
+        engine.rootfs(&source).await?;
+        let mut data = source.data.clone();
+        for mount in &mut data.spec.mounts {
+            if let MountSpec::Volume { name, .. } = mount
+                && name.as_ref().is_some_and(|name| source.data.anonymous_volumes.contains(name))
+            {
+                *name = None;
+            }
+        }
+        data.spec.name.clone_from(&options.name);
+        data.anonymous_volumes = engine.make_volumes(&mut data.spec).await?;
+        data.snapshots = Vec::new();
+        data.base = Some(ForkBase { source: source.id.clone(), snapshot: SnapshotId::random() });
+        let mut record = Record {
+            id: ContainerId::random(),
+            name: options.name.clone().unwrap_or_else(|| names::random_name(0)),
+            created_at: SystemTime::now(),
+            data,
+        };
+        match engine.commit(&mut record, options.name.is_none()).await {
+            Ok(()) => Ok(Container::new(engine.clone(), record.id)),
+            Err(mut error) => {
+                if let Some(base) = &record.data.base
+                    && let Err(later) = engine.inner.images.remove_snapshot(&base.snapshot).await
+                {
+                    error.suppress(later);
+                }
+                for volume in &record.data.anonymous_volumes {
+                    if let Err(later) = engine.inner.volumes.remove(volume).await {
+                        error.suppress(later);
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the state of the root file system, to compare with or go back to. Costs as [`fork`](Self::fork) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if the container has a snapshot of this name; as [`fork`](Self::fork).
+    pub async fn snapshot(&self, name: Option<Name>) -> Result<Snapshot> {
+        let container = self.clone();
+        task::to_the_end(async move { container.snapshot_whole(name).await }).await
+    }
+
+    async fn snapshot_whole(&self, name: Option<Name>) -> Result<Snapshot> {
+        let engine = self.engine();
+        let mut record = self.record().await?;
+        engine.rootfs(&record).await?;
+        let name = match name {
+            Some(name) => name,
+            None => format!("snapshot-{}", record.data.snapshots.len() + 1).parse()?,
+        };
+        if record.data.snapshots.iter().any(|known| known.name == name) {
+            return Err(Error::new(ErrorKind::AlreadyExists, "take snapshot")
+                .with("snapshot", &name)
+                .with_message("the container has one of this name")
+                .with_hint("choose another name, or remove that snapshot"));
+        }
+        let made = Snapshot { id: SnapshotId::random(), name, created_at: SystemTime::now() };
+        record.data.snapshots.push(made.clone());
+        engine.inner.records.update(&record, event(&record, "snapshot", &made.name)).await?;
+        match engine.freeze(&record, &made.id).await {
+            Ok(()) => Ok(made),
+            Err(mut error) => {
+                record.data.snapshots.retain(|known| known.id != made.id);
+                let undone = event(&record, "snapshot-remove", &made.name);
+                if let Err(later) = engine.inner.records.update(&record, undone).await {
+                    error.suppress(later);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the container's snapshots, oldest first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the container was removed.
+    pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let record = self.record().await?;
+        let made = self.engine().inner.images.snapshot_list().await?;
+        // One that a program died over was never made.
+        Ok(record.data.snapshots.into_iter().filter(|known| made.contains(&known.id)).collect())
+    }
+
+    /// Returns what changed in the root file system since the snapshot `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such snapshot.
+    pub async fn changes_since(&self, name: &Name) -> Result<Vec<Change>> {
+        let snapshot = self.find_snapshot(name).await?;
+        self.engine().inner.images.rootfs_changes(self.id(), Some(&snapshot.id)).await
+    }
+
+    /// Takes the root file system back to the snapshot `name`. What was written since is gone; later snapshots stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the container runs; [`ErrorKind::NotFound`] if there is no such snapshot.
+    pub async fn restore(&self, name: &Name) -> Result<()> {
+        let (snapshot, record) = (self.find_snapshot(name).await?, self.record().await?);
+        if self.engine().is_in_use(&record).await? {
+            return Err(Error::new(ErrorKind::Conflict, "restore snapshot")
+                .with("container", self.id().short())
+                .with_message("it is running")
+                .with_hint("stop it first"));
+        }
+        let engine = self.engine().clone();
+        task::to_the_end(async move { engine.inner.images.restore_rootfs(&record.id, &snapshot.id).await })
+            .await
+    }
+
+    /// Removes the snapshot `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such snapshot.
+    pub async fn remove_snapshot(&self, name: &Name) -> Result<()> {
+        let (snapshot, mut record) = (self.find_snapshot(name).await?, self.record().await?);
+        record.data.snapshots.retain(|known| known.id != snapshot.id);
+        let engine = self.engine().clone();
+        task::to_the_end(async move {
+            engine.inner.records.update(&record, event(&record, "snapshot-remove", &snapshot.name)).await?;
+            engine.inner.images.remove_snapshot(&snapshot.id).await
+        })
+        .await
+    }
+
+    async fn find_snapshot(&self, name: &Name) -> Result<Snapshot> {
+        let found = self.snapshots().await?.into_iter().find(|known| known.name == *name);
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "find snapshot")
+                .with("snapshot", name)
+                .with_message("the container has no such snapshot")
+        })
+    }
+}
+
+/// An event of one of a container's snapshots, which Docker has no words for.
+fn event(record: &Record, action: &str, snapshot: &Name) -> Event {
+    of_container(Action::Other(action.into()), record).with("snapshot", snapshot)
+}
+
+impl Engine {
+    /// Whether a sandbox may have the root file system mounted.
+    async fn is_in_use(&self, record: &Record) -> Result<bool> {
+        match self.inner.runtime.state(&record.id).await {
+            Ok(state) => Ok(state.status != ContainerStatus::Exited),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Freezes the state of a container's root file system, whether it runs or not.
+    async fn freeze(&self, record: &Record, snapshot: &SnapshotId) -> Result<()> {
+        let in_use = self.is_in_use(record).await?;
+        let images = &self.inner.images;
+        let container = Container::new(self.clone(), record.id.clone());
+        container.paused(record, !in_use, images.freeze_rootfs(&record.id, snapshot, in_use)).await?;
+        // Started between the two: its state is whole, and it goes on writing to what was frozen. So that is none.
+        if !in_use && self.is_in_use(record).await? {
+            images.remove_snapshot(snapshot).await?;
+            return Err(Error::new(ErrorKind::Conflict, "freeze root file system")
+                .with("container", record.id.short())
+                .with_message("it was started meanwhile")
+                .with_hint("try again"));
+        }
+        Ok(())
+    }
+
+    /// Makes the root file system of a fork, unless that was done.
+    pub(super) async fn complete_fork(&self, record: &Record) -> Result<()> {
+        let Some(base) = &record.data.base else { return Ok(()) };
+        let images = &self.inner.images;
+        match images.fork_rootfs(&record.id, &base.snapshot).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => return done,
+        }
+        let source = self.inner.records.by_id(&base.source).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "fork container")
+                .with("container", record.id.short())
+                .with_message("the container it was to be forked from is gone")
+                .with_hint("remove it")
+        })?;
+        self.freeze(&source, &base.snapshot).await?;
+        images.fork_rootfs(&record.id, &base.snapshot).await
+    }
+
+    /// Removes the frozen states that only this record named.
+    pub(super) async fn remove_snapshots(&self, record: &Record) -> Result<()> {
+        let data = &record.data;
+        for id in data.snapshots.iter().map(|s| &s.id).chain(data.base.iter().map(|base| &base.snapshot)) {
+            self.inner.images.remove_snapshot(id).await?;
+        }
+        Ok(())
+    }
+}

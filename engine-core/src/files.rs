@@ -1,0 +1,202 @@
+//! A container's file system as archives: what a path is, a tree out of it, a tree into it.
+//!
+//! Names are resolved as the container's processes would, inside its root file system (SECURITY E4). How a file system
+//! is reached is left to the [`Runtime`](crate::Runtime), which hands out [`ContainerFiles`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::io::ByteStream;
+use crate::mount::Mount;
+
+/// What a container's file system is made of, for a runtime to reach it whether the container runs or not.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FilesSpec {
+    /// The root file system, from the image store.
+    pub rootfs: Vec<Mount>,
+    /// Volumes and binds, parents first. A memory file system lives with the container's processes only.
+    pub mounts: Vec<Mount>,
+    /// Refuses writes outside of `mounts`.
+    pub read_only: bool,
+    /// What is seen.
+    pub scope: FilesScope,
+}
+
+impl FilesSpec {
+    /// Describes a writable root file system and what is mounted in it.
+    #[must_use]
+    pub fn new(rootfs: Vec<Mount>, mounts: Vec<Mount>) -> Self {
+        Self { rootfs, mounts, read_only: false, scope: FilesScope::Everything }
+    }
+
+    /// Leaves out whatever is mounted in the root file system.
+    #[must_use]
+    pub fn root_only(mut self) -> Self {
+        self.scope = FilesScope::Root;
+        self
+    }
+
+    /// Refuses writes to the root file system itself.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+}
+
+/// How much of a container's file system is seen.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FilesScope {
+    /// The root file system with what is mounted in it.
+    #[default]
+    Everything,
+    /// The root file system alone, and nothing is written.
+    Root,
+}
+
+/// The file system of one container.
+///
+/// # Contract
+/// - Paths are resolved inside the container's root: symbolic links, absolute ones too, lead nowhere else, whatever the
+///   container does meanwhile. No program of the container is run.
+/// - Each call looks anew whether the container runs.
+/// - A dropped future or stream ends its work; what [`unpack`](Self::unpack) wrote until then stays, as with Docker.
+#[async_trait]
+pub trait ContainerFiles: fmt::Debug + Send + Sync {
+    /// Returns what is at `path`. A link in the last component is described itself, unless the path ends in `/` or `/.`.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if nothing is there.
+    async fn stat(&self, path: &Path) -> Result<PathStat>;
+
+    /// Returns what is at `path` as a tar archive, whose first entry has the last component of the path as its name; `.`
+    /// where the path ends in `/.`, or is the root.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat). What fails later comes in the stream.
+    async fn pack(&self, path: &Path) -> Result<(PathStat, ByteStream)>;
+
+    /// Unpacks a tar archive into the directory `path`, whose last link is followed.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if nothing is there;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is no directory;
+    /// [`Conflict`](crate::ErrorKind::Conflict) where [`UnpackFiles::keep_kinds`] forbids a replacement;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it is mounted read-only;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the archive is malformed or asks for what we do not do.
+    async fn unpack(&self, path: &Path, archive: ByteStream, options: &UnpackFiles) -> Result<()>;
+}
+
+/// How an archive is unpacked into a container.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct UnpackFiles {
+    /// Refuses to replace a directory by something else, and the other way round (Docker's `noOverwriteDirNonDir`).
+    pub keep_kinds: bool,
+    /// Gives everything this owner and group; the archive's without it.
+    pub owner: Option<(u32, u32)>,
+    /// Replaces the first component of names, the first by the second.
+    pub rename: Option<(PathBuf, PathBuf)>,
+}
+
+impl UnpackFiles {
+    /// Refuses to replace a directory by something else, and the other way round.
+    #[must_use]
+    pub fn with_keep_kinds(mut self, keep_kinds: bool) -> Self {
+        self.keep_kinds = keep_kinds;
+        self
+    }
+
+    /// Gives everything this owner and group.
+    #[must_use]
+    pub fn with_owner(mut self, owner: Option<(u32, u32)>) -> Self {
+        self.owner = owner;
+        self
+    }
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PathStat {
+    /// The last component of the path that was asked for.
+    pub name: String,
+    /// The size in bytes.
+    pub size: u64,
+    /// Type and permission bits, as in `st_mode` (inode(7)).
+    pub mode: u32,
+    /// When it was last modified.
+    pub modified: SystemTime,
+    /// Where a symbolic link leads, as an absolute path in the container; empty for anything else.
+    pub link_target: String,
+}
+
+impl PathStat {
+    /// Creates a description.
+    pub fn new(name: impl Into<String>, mode: u32, size: u64, modified: SystemTime) -> Self {
+        Self { name: name.into(), size, mode, modified, link_target: String::new() }
+    }
+
+    /// Says where a link leads.
+    #[must_use]
+    pub fn with_link_target(mut self, target: impl Into<String>) -> Self {
+        self.link_target = target.into();
+        self
+    }
+
+    /// Returns whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.mode & 0o170_000 == 0o040_000
+    }
+
+    /// Returns whether it is a regular file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.mode & 0o170_000 == 0o100_000
+    }
+
+    /// Returns whether it is a symbolic link.
+    #[must_use]
+    pub fn is_symlink(&self) -> bool {
+        self.mode & 0o170_000 == 0o120_000
+    }
+}
+
+/// One difference between a container's root file system and its image.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Change {
+    /// The absolute path in the container.
+    pub path: PathBuf,
+    /// What happened to it.
+    pub kind: ChangeKind,
+}
+
+/// What happened to a path.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ChangeKind {
+    /// It, or something in it, is different.
+    Modified,
+    /// It is new.
+    Added,
+    /// It is gone.
+    Deleted,
+}
+
+impl ChangeKind {
+    /// Returns Docker's letter.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Modified => 'C',
+            Self::Added => 'A',
+            Self::Deleted => 'D',
+        }
+    }
+}

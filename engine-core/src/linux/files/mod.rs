@@ -1,0 +1,154 @@
+//! A container's file system, reached by descriptor: what `cp`, `export`, `diff` and `commit` stand on.
+//!
+//! `view` opens the root: a running container's own, or one that is mounted for the moment. `pack` turns a tree into an
+//! archive; `image_store::unpack` does the reverse. `work` gives each operation a thread, since namespaces, umask and
+//! blocking calls are a thread's affair.
+//!
+//! Invariants (SECURITY E4): every name is resolved beneath a root descriptor; no program is executed and no library
+//! loaded; nothing is mounted in the host's namespace, and what is mounted goes with the thread that needed it.
+
+mod host;
+pub(in crate::linux) mod pack;
+pub(in crate::linux) mod view;
+pub(in crate::linux) mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use host::{CopiedTree, pack_host, stat_host, unpack_host};
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{ContainerFiles, PathStat, UnpackFiles};
+use crate::io::ByteStream;
+use crate::linux::image_store::unpack::{CopyRules, UnpackError, UnpackOptions, Whiteouts, unpack};
+use crate::linux::rootfd::RootFd;
+use crate::tar::{ArchiveWriter, TarLimits};
+use pack::{Located, PackOptions};
+use view::Viewer;
+
+const COPY_OUT: &str = "copy from container";
+const COPY_IN: &str = "copy to container";
+
+/// [`ContainerFiles`] of the Linux runtime.
+#[derive(Clone, Debug)]
+pub(in crate::linux) struct LinuxFiles {
+    viewer: Arc<Viewer>,
+}
+
+impl LinuxFiles {
+    pub(in crate::linux) fn new(viewer: Viewer) -> Self {
+        Self { viewer: Arc::new(viewer) }
+    }
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_owned();
+    move |error| {
+        let shown = Error::from_io(operation, error).with("path", path.display());
+        match shown.kind() {
+            // ELOOP, ENOTDIR and the like: it is the path that is wrong.
+            ErrorKind::Other => shown.with_kind(ErrorKind::InvalidArgument),
+            _ => shown,
+        }
+    }
+}
+
+#[async_trait]
+impl ContainerFiles for LinuxFiles {
+    async fn stat(&self, path: &Path) -> Result<PathStat> {
+        let (viewer, path) = (Arc::clone(&self.viewer), path.to_owned());
+        work::run(move || {
+            let view = viewer.open()?;
+            let located = Located::find(view.root(), &path).map_err(failed("stat in container", &path))?;
+            located.describe(view.root(), &path).map_err(failed("stat in container", &path))
+        })
+        .await
+    }
+
+    async fn pack(&self, path: &Path) -> Result<(PathStat, ByteStream)> {
+        let (viewer, path) = (Arc::clone(&self.viewer), path.to_owned());
+        work::produce(move |target| {
+            let view = viewer.open()?;
+            let fail = failed(COPY_OUT, &path);
+            let located = Located::find(view.root(), &path).map_err(&fail)?;
+            let stat = located.describe(view.root(), &path).map_err(&fail)?;
+            let name = entry_name(&path);
+            let mut writer = ArchiveWriter::new(target.begin(stat)?);
+            pack::tree(&located, &name, &PackOptions::default(), &mut writer).map_err(&fail)?;
+            writer.finish().map(drop).map_err(&fail)
+        })
+        .await
+    }
+
+    async fn unpack(&self, path: &Path, archive: ByteStream, options: &UnpackFiles) -> Result<()> {
+        let (viewer, path, options) = (Arc::clone(&self.viewer), path.to_owned(), options.clone());
+        work::consume(archive, move |source| {
+            let fail = failed(COPY_IN, &path);
+            let scratch = viewer.scratch().map_err(&fail)?;
+            let view = viewer.open()?;
+            let root = view.root();
+            let dir = root.handle(beneath(&path)).map_err(&fail)?;
+            let wrong = |kind, why| Error::new(kind, COPY_IN).with("path", path.display()).with_message(why);
+            if !pack::is_dir(&dir).map_err(&fail)? {
+                return Err(wrong(ErrorKind::InvalidArgument, "it is not a directory"));
+            }
+            if pack::is_of_kernel(&dir).map_err(&fail)? {
+                return Err(wrong(ErrorKind::InvalidArgument, "it belongs to a file system of the kernel"));
+            }
+            let vfs = rustix::fs::fstatvfs(&dir).map_err(|e| fail(e.into()))?;
+            if vfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
+                return Err(wrong(ErrorKind::PermissionDenied, "it is mounted read-only"));
+            }
+            drop(dir);
+            let rules = CopyRules {
+                prefix: root.canonical(beneath(&path)).map_err(&fail)?.as_os_str().as_bytes().to_vec(),
+                keep_kinds: options.keep_kinds,
+                owner: options.owner,
+                rename: options.rename.map(|(from, to)| (bytes(&from), bytes(&to))),
+                plain: false,
+            };
+            unpack_at(source, root, &scratch, rules).map_err(|error| error.into_error(COPY_IN))
+        })
+        .await
+    }
+}
+
+/// Unpacks beneath `root` as `rules` say. Must run on a thread of `work`, whose umask is 0.
+fn unpack_at(
+    source: &mut dyn io::BufRead,
+    root: &RootFd,
+    scratch: &OwnedFd,
+    rules: CopyRules,
+) -> Result<(), UnpackError> {
+    let open = root.open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
+    let top = open.map_err(|error| UnpackError::Io { operation: "open", path: "/".to_owned(), error })?;
+    let options = UnpackOptions { whiteouts: Whiteouts::Plain, tar: TarLimits::default(), copy: Some(rules) };
+    unpack(source, top, scratch, options).map(drop)
+}
+
+/// `path` as one from the root: the container has no other working directory here.
+pub(in crate::linux) fn beneath(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+/// The name of the first entry of an archive of `path`: its last component, or `.`.
+fn entry_name(path: &Path) -> Vec<u8> {
+    let text = path.as_os_str().as_bytes();
+    if text.ends_with(b"/.") || text == b"." {
+        return b".".to_vec();
+    }
+    path.file_name().map_or_else(|| b".".to_vec(), |name| name.as_bytes().to_vec())
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}

@@ -1,0 +1,216 @@
+//! File systems in memory: what was copied into a container can be copied out again.
+//!
+//! Archives are plain ustar with directories, regular files and symbolic links; images are not seen.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{ContainerFiles, PathStat, UnpackFiles};
+use crate::id::ContainerId;
+use crate::io::ByteStream;
+use crate::memory::archive::{Item, Kind};
+use crate::memory::registry::pieces;
+use crate::memory::{Faults, archive, lock};
+
+const S_IFDIR: u32 = 0o040_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFLNK: u32 = 0o120_000;
+const MAX_LINKS: u32 = 40;
+
+/// What is in a file system, by absolute path; the root itself is always there.
+pub(super) type Tree = BTreeMap<PathBuf, Item>;
+
+/// [`ContainerFiles`] of a [`MemoryRuntime`](super::MemoryRuntime).
+#[derive(Clone)]
+pub(super) struct MemoryFiles {
+    pub(super) id: ContainerId,
+    pub(super) trees: Arc<Mutex<BTreeMap<ContainerId, Tree>>>,
+    pub(super) read_only: bool,
+    pub(super) faults: Faults,
+}
+
+impl fmt::Debug for MemoryFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryFiles").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn fail(kind: ErrorKind, path: &Path, why: &'static str) -> Error {
+    Error::new(kind, "work on container's files").with("path", path.display()).with_message(why)
+}
+
+fn is_root(path: &Path) -> bool {
+    path.parent().is_none()
+}
+
+/// Whether a path means what its last component leads to.
+fn follows(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.ends_with('/') || text.ends_with("/.") || matches!(&*text, "." | "..") || text.ends_with("/..")
+}
+
+/// The real path: links resolved, the last one only if `follow`.
+fn resolve(tree: &Tree, path: &Path, follow: bool) -> Result<PathBuf> {
+    let mut todo: Vec<OsString> = Vec::new();
+    let push = |todo: &mut Vec<OsString>, path: &Path| {
+        for component in path.components().rev() {
+            match component {
+                Component::Normal(name) => todo.push(name.to_owned()),
+                Component::ParentDir => todo.push("..".into()),
+                _ => {}
+            }
+        }
+    };
+    push(&mut todo, path);
+    let (mut done, mut links) = (PathBuf::from("/"), 0);
+    while let Some(name) = todo.pop() {
+        if name == ".." {
+            done.pop();
+            continue;
+        }
+        let next = done.join(&name);
+        match tree.get(&next).map(|item| &item.kind) {
+            Some(Kind::Link(target)) if follow || !todo.is_empty() => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(fail(ErrorKind::InvalidArgument, path, "too many symbolic links"));
+                }
+                if Path::new(target).is_absolute() {
+                    done = PathBuf::from("/");
+                }
+                push(&mut todo, Path::new(target));
+            }
+            Some(Kind::File(_) | Kind::Link(_)) if !todo.is_empty() => {
+                return Err(fail(ErrorKind::InvalidArgument, path, "a component is not a directory"));
+            }
+            _ => done = next,
+        }
+    }
+    Ok(done)
+}
+
+fn find(tree: &Tree, path: &Path) -> Result<(PathBuf, PathStat)> {
+    let real = resolve(tree, path, follows(path))?;
+    let name = path.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
+    if is_root(&real) {
+        return Ok((real, PathStat::new(name, S_IFDIR | 0o755, 0, SystemTime::UNIX_EPOCH)));
+    }
+    let item = tree.get(&real).ok_or_else(|| fail(ErrorKind::NotFound, path, "nothing is there"))?;
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(item.modified);
+    let stat = match &item.kind {
+        Kind::Directory => PathStat::new(name, S_IFDIR | item.mode, 0, modified),
+        Kind::File(_) if follows(path) => {
+            return Err(fail(ErrorKind::InvalidArgument, path, "it is not a directory"));
+        }
+        Kind::File(bytes) => PathStat::new(name, S_IFREG | item.mode, bytes.len() as u64, modified),
+        Kind::Link(target) => PathStat::new(name, S_IFLNK | 0o777, target.len() as u64, modified)
+            .with_link_target(resolve(tree, path, true)?.to_string_lossy()),
+    };
+    Ok((real, stat))
+}
+
+#[async_trait]
+impl ContainerFiles for MemoryFiles {
+    async fn stat(&self, path: &Path) -> Result<PathStat> {
+        self.faults.check("files.stat", &self.id).await?;
+        Ok(find(lock(&self.trees).entry(self.id.clone()).or_default(), path)?.1)
+    }
+
+    async fn pack(&self, path: &Path) -> Result<(PathStat, ByteStream)> {
+        self.faults.check("files.pack", &self.id).await?;
+        let mut trees = lock(&self.trees);
+        let tree = trees.entry(self.id.clone()).or_default();
+        let (real, stat) = find(tree, path)?;
+        let text = path.to_string_lossy();
+        let content = text.ends_with("/.") || is_root(path) || text == ".";
+        let top = if content { PathBuf::from(".") } else { PathBuf::from(&stat.name) };
+        let root = Item { kind: Kind::Directory, mode: 0o755, modified: 0 };
+        let first = tree.get(&real).unwrap_or(&root);
+        let below = tree.iter().filter(|(known, _)| known.starts_with(&real) && **known != real);
+        let below = below.filter_map(|(known, item)| Some((top.join(known.strip_prefix(&real).ok()?), item)));
+        let mut archive = Vec::new();
+        for (name, item) in [(top.clone(), first)].into_iter().chain(below) {
+            archive::write(&mut archive, &name.to_string_lossy(), item);
+        }
+        archive.resize(archive.len() + 1024, 0);
+        Ok((stat, pieces(archive.into())))
+    }
+
+    async fn unpack(&self, path: &Path, archive: ByteStream, options: &UnpackFiles) -> Result<()> {
+        self.faults.check("files.unpack", &self.id).await?;
+        let bytes = archive
+            .try_fold(Vec::new(), |mut all, chunk| async move {
+                all.extend_from_slice(&chunk);
+                Ok(all)
+            })
+            .await?;
+        let items = archive::read(&Bytes::from(bytes)).map_err(|why| {
+            Error::new(ErrorKind::Corrupt, "copy to container")
+                .with_message("the archive is malformed")
+                .with_source(why)
+        })?;
+        let mut trees = lock(&self.trees);
+        let tree = trees.entry(self.id.clone()).or_default();
+        let dir = resolve(tree, path, true)?;
+        match tree.get(&dir).map(|item| &item.kind) {
+            Some(Kind::Directory) => {}
+            None if is_root(&dir) => {}
+            None => return Err(fail(ErrorKind::NotFound, path, "nothing is there")),
+            Some(_) => return Err(fail(ErrorKind::InvalidArgument, path, "it is not a directory")),
+        }
+        if self.read_only {
+            return Err(fail(ErrorKind::PermissionDenied, path, "it is mounted read-only"));
+        }
+        for (name, item) in items {
+            let mut name: PathBuf = Path::new(&name)
+                .components()
+                .filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir))
+                .collect();
+            if name.components().any(|component| component == Component::ParentDir) {
+                return Err(fail(ErrorKind::Corrupt, &name, "a name may not hold \"..\""));
+            }
+            if let Some((from, to)) = &options.rename {
+                if from == Path::new(".") {
+                    name = to.join(&name);
+                } else if let Ok(rest) = name.strip_prefix(from) {
+                    name = to.join(rest);
+                }
+            }
+            if name.as_os_str().is_empty() {
+                continue;
+            }
+            place(tree, &dir.join(&name), item, options)?;
+        }
+        Ok(())
+    }
+}
+
+fn place(tree: &mut Tree, path: &Path, item: Item, options: &UnpackFiles) -> Result<()> {
+    let parent = resolve(tree, path.parent().unwrap_or(Path::new("/")), true)?;
+    let ancestors: Vec<PathBuf> = parent.ancestors().filter(|p| !is_root(p)).map(Path::to_owned).collect();
+    for ancestor in ancestors {
+        tree.entry(ancestor).or_insert(Item { kind: Kind::Directory, mode: 0o755, modified: 0 });
+    }
+    let real = parent.join(path.file_name().unwrap_or_default());
+    let directory = matches!(item.kind, Kind::Directory);
+    if let Some(there) = tree.get(&real) {
+        let was = matches!(there.kind, Kind::Directory);
+        if was != directory {
+            if options.keep_kinds {
+                return Err(fail(ErrorKind::Conflict, path, "something of another kind is there"));
+            }
+            tree.retain(|known, _| !known.starts_with(&real));
+        }
+    }
+    tree.insert(real, item);
+    Ok(())
+}
