@@ -4,6 +4,7 @@
 //! and the order; `host` what the runs share, `peers` other engines, `ours` this one, `table` the output.
 
 mod archives;
+mod files;
 mod host;
 mod ours;
 mod peers;
@@ -28,7 +29,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, restart, exec, parallel, many, pull, archives.
+    /// Only these parts: start, restart, exec, parallel, many, pull, archives, files.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -95,6 +96,9 @@ fn all(options: &Options) -> Result<()> {
     }
     if wanted("archives") {
         archives::run(&host)?;
+    }
+    if wanted("files") {
+        files::run(&host, options.rounds)?;
     }
     Ok(())
 }

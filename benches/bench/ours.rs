@@ -19,13 +19,13 @@ use engine_core::{
 use engine_testkit::{debian, image::Format};
 
 use crate::{
-    archives,
+    archives, files,
     host::{self, Host},
     peers::private_kib,
 };
 
 const OCI_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const IMAGE: &str = "localhost/engine-bench:latest";
+pub(crate) const IMAGE: &str = "localhost/engine-bench:latest";
 
 /// Measures and prints: the body of the program's `ours` subcommand.
 pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&str>) -> Result<()> {
@@ -54,6 +54,10 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
             "exec-busybox" => exec(&engine, rounds, argument.unwrap_or("/bin/true")).await,
             "parallel" => parallel(engine, rounds, 8).await,
             "many" => many(&engine, rounds).await,
+            "fork-empty" | "fork-full" => files::fork(&engine, dir, rounds, what == "fork-full").await,
+            "cp-in" | "cp-out" | "cp-in-running" | "export" | "commit" => {
+                files::copy(&engine, dir, what, rounds).await
+            }
             "unpack" => unpack(dir, rounds).await,
             other => bail!("nothing is called {other}"),
         }
@@ -64,7 +68,7 @@ async fn open(dir: &Path) -> Result<Engine> {
     Ok(Engine::builder(dir).open().await?)
 }
 
-fn spec(program: &str) -> ContainerSpec {
+pub(crate) fn spec(program: &str) -> ContainerSpec {
     ContainerSpec::command([program]).with_network(NetworkMode::None)
 }
 
@@ -262,6 +266,11 @@ impl Peak {
         // proc_pid_clear_refs(5): 5 resets the peak.
         fs::write("/proc/self/clear_refs", "5")?;
         Ok(Self { idle: status("VmRSS")?, start: Instant::now() })
+    }
+
+    /// Returns the peak of memory above idle in MiB.
+    pub(crate) fn mib(&self) -> Result<f64> {
+        Ok(status("VmHWM")?.saturating_sub(self.idle) as f64 / 1024.0)
     }
 
     /// Prints nanoseconds, and peak memory above idle in KiB.

@@ -23,7 +23,7 @@ use super::{Engine, launch};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CommitOptions {
-    /// The image's name; without one, only its id leads to it until a collection of garbage.
+    /// The image's name; without one, its id leads to it.
     pub name: Option<Reference>,
     /// Who made it.
     pub author: String,
@@ -71,7 +71,7 @@ impl Container {
         image_changes::apply(&mut config, &options.changes)?;
         let engine = self.engine();
         engine.rootfs(&record).await?;
-        // Until a name leads to it, the lease keeps what is made here.
+        // Until something leads to it, the lease keeps what is made here.
         let _lease = engine.inner.images.lease().await?;
         let (layer, diff_id) = {
             let images = &engine.inner.images;
@@ -243,8 +243,9 @@ impl Engine {
         let id = config.digest.clone();
         self.put_blob(&config, config_bytes).await?;
         self.put_blob(&manifest, manifest_bytes).await?;
-        if let Some(name) = &options.name {
-            self.inner.images.set_name(name, &manifest).await?;
+        match &options.name {
+            Some(name) => self.set_image_name(name, &manifest).await?,
+            None => self.keep_dangling(&manifest).await?,
         }
         Ok(id)
     }
