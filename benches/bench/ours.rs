@@ -55,9 +55,7 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
             "parallel" => parallel(engine, rounds, 8).await,
             "many" => many(&engine, rounds).await,
             "fork-empty" | "fork-full" => files::fork(&engine, dir, rounds, what == "fork-full").await,
-            "cp-in" | "cp-out" | "cp-in-running" | "export" | "commit" => {
-                files::copy(&engine, dir, what, rounds).await
-            }
+            "cp-in" | "cp-out" | "cp-in-running" | "commit" => files::copy(&engine, dir, what, rounds).await,
             "unpack" => unpack(dir, rounds).await,
             other => bail!("nothing is called {other}"),
         }
