@@ -105,11 +105,12 @@ impl Shared {
                 unpack(BufReader::with_capacity(1 << 17, source), root, scratch, options)
                     .map_err(|error| error.into_error("copy container's changes"))
             });
-            let written = write_layer(trees, io::BufWriter::with_capacity(1 << 17, target));
+            // The end of the pipe is dropped before the reader is waited for.
+            let written = write_layer(trees, io::BufWriter::with_capacity(1 << 17, target)).map(drop);
             let read = writer.join().unwrap_or_else(|_| Err(lost("copy container's changes")));
             // A reader that gave up is why writing failed.
             read?;
-            written.map(drop).map_err(fail)
+            written.map_err(fail)
         })
     }
 

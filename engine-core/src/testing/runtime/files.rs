@@ -34,7 +34,9 @@ fn holds(archive: &[u8], text: &[u8]) -> bool {
 /// Promise: what is unpacked into a container that is not created yet, runs, or is seen by another instance, is there.
 pub async fn files_go_in_and_come_out(bench: Bench<'_>) {
     let id = ContainerId::random();
-    let launch = bench.harness.launch(&id, FOREVER).await;
+    let mut launch = bench.harness.launch(&id, FOREVER).await;
+    // Without a root section, nothing says that the root is read-only.
+    launch.oci.set_root(None);
     let spec = FilesSpec::new(launch.rootfs.clone(), Vec::new());
     let files = bench.runtime.files(&id, &spec);
     let options = UnpackFiles::default();
@@ -59,7 +61,9 @@ pub async fn files_go_in_and_come_out(bench: Bench<'_>) {
 /// Promise: paths that lead to nothing are not found, only directories are unpacked into, and kinds are kept on demand.
 pub async fn files_are_looked_up_safely(bench: Bench<'_>) {
     let id = ContainerId::random();
-    let launch = bench.harness.launch(&id, FOREVER).await;
+    let mut launch = bench.harness.launch(&id, FOREVER).await;
+    // Without a root section, nothing says that the root is read-only.
+    launch.oci.set_root(None);
     let files = bench.runtime.files(&id, &FilesSpec::new(launch.rootfs.clone(), Vec::new()));
     bench.runtime.create(&id, &launch).await.expect("create");
     let (root, options) = (Path::new("/"), UnpackFiles::default());
