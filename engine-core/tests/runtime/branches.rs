@@ -139,7 +139,7 @@ async fn a_commit_has_its_changes_and_history_and_the_same_bytes_each_time() {
 async fn forks_share_the_past_and_go_their_own_ways() {
     require!(root, overlayfs, "python3");
     let world = World::new().await;
-    let first = world.after("echo past > /f; rm /etc/group").await;
+    let first = world.after("echo past > /f; rm -f /etc/group").await;
     let second = first.fork(ForkOptions::default().with_name(Some(name("second")))).await.unwrap();
     let third = second.fork(ForkOptions::default()).await.unwrap();
     put(&first, "f", "one").await;

@@ -225,7 +225,7 @@ async fn volumes_are_seen_and_what_is_read_only_stays_so() {
         fs::remove_file(host.join("made")).unwrap();
         if running {
             // The kernel's own files are none.
-            for path in ["/proc/self/status", "/proc", "/sys/kernel"] {
+            for path in ["/proc/1/status", "/proc", "/sys/kernel"] {
                 assert_eq!(
                     container.copy_out(path).await.err().map(|e| e.kind()),
                     Some(ErrorKind::InvalidArgument),
@@ -389,8 +389,9 @@ async fn copies_from_and_to_the_host_follow_dockers_rules() {
     fs::create_dir_all(host.join("dir/sub")).unwrap();
     fs::write(host.join("dir/sub/f"), "1").unwrap();
     fs::write(host.join("file"), "22").unwrap();
-    fs::set_permissions(host.join("file"), fs::Permissions::from_mode(0o6755)).unwrap();
     std::os::unix::fs::chown(host.join("file"), Some(1000), Some(1000)).unwrap();
+    // After the owner, whose change would clear the set-ID bits.
+    fs::set_permissions(host.join("file"), fs::Permissions::from_mode(0o6755)).unwrap();
     symlink("file", host.join("link")).unwrap();
     let container = world.after("mkdir /in; ln -s /in /to; ln -s /in/none /dangling").await;
     let plain = CopyOptions::default();

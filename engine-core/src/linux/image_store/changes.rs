@@ -174,7 +174,7 @@ fn written_dirs(layers: &[OwnedFd], name: &CString) -> io::Result<Option<Vec<Own
         match rustix::fs::openat(layer, name, flags, Mode::empty()) {
             Ok(dir) => {
                 for mark in [c"trusted.overlay.opaque", c"trusted.overlay.redirect"] {
-                    match rustix::fs::fgetxattr(&dir, mark, &mut [0_u8; 0][..]) {
+                    match rustix::fs::fgetxattr(&dir, mark, &mut [0_u8; 1][..]) {
                         Ok(0) | Err(Errno::NODATA | Errno::NOTSUP) => {}
                         Ok(_) | Err(Errno::RANGE) => return Ok(None),
                         Err(errno) => return Err(errno.into()),
