@@ -188,7 +188,7 @@ impl Shim {
     pub(crate) fn write_state(&self) -> sys::Result<()> {
         let status = match self.phase {
             // Between two runs is one state to everybody else.
-            Phase::Creating | Phase::Created if self.restarts > 0 => "restarting",
+            Phase::Creating | Phase::Created | Phase::Starting if self.restarts > 0 => "restarting",
             Phase::Creating | Phase::Created => "created",
             Phase::Restarting => "restarting",
             Phase::Starting | Phase::Running => "running",
@@ -243,6 +243,9 @@ impl Shim {
         sys::write(self.report, b"g").map_err(wrong)?;
         self.phase = Phase::Starting;
         (self.started_ns, self.running_since) = (sys::now(), sys::monotonic());
+        if self.restarts > 0 {
+            return Ok(());
+        }
         self.write_state().map_err(fail(step::STATE, 0))
     }
 
@@ -332,6 +335,10 @@ impl Shim {
                     self.phase = Phase::Running;
                     self.events.start();
                     self.begin_health();
+                    if self.restarts > 0 {
+                        // Only now it can be asked for what a running one does.
+                        let _ = self.write_state();
+                    }
                     self.answer_starters(None);
                 }
             }

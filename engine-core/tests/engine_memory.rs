@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use engine_core::container_spec::NetworkMode;
 use engine_core::engine::{EngineBuilder, ImportOptions, PullOptions, RemoveOptions};
+use engine_core::health::{HealthCheck, HealthProbe, HealthStatus};
 use engine_core::io::AttachOptions;
 use engine_core::logs::LogQuery;
 use engine_core::memory::{
@@ -13,7 +14,8 @@ use engine_core::memory::{
 };
 use engine_core::testing::content::SampleImage;
 use engine_core::{
-    ContainerSpec, ContainerStatus, Engine, ErrorKind, ExecSpec, ImageStore as _, Reference, Runtime as _,
+    ContainerSpec, ContainerStatus, Engine, ErrorKind, ExecSpec, ImageStore as _, Reference, RestartPolicy,
+    Runtime as _,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::io::AsyncReadExt as _;
@@ -346,4 +348,53 @@ async fn import_makes_the_same_image_each_time() {
     let one = engine.import(&name, archive.clone(), ImportOptions::default()).await.unwrap();
     let two = engine.import(&name, archive, ImportOptions::default()).await.unwrap();
     assert_eq!(one.target, two.target);
+}
+
+#[tokio::test]
+async fn restart_policies_are_checked_changed_and_carried_out_after_a_boot() {
+    let (_parts, engine, image) = with_image().await;
+    let spec = || ContainerSpec::command(["sleep", "1000"]);
+    let both = spec().with_auto_remove(true).with_restart(RestartPolicy::Always);
+    let error = engine.create(&image, both).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.report().contains("can't create 'AutoRemove' container with restart policy"), "{error:?}");
+    let brief = engine.create(&image, spec().with_auto_remove(true)).await.unwrap();
+    let error = brief.update_restart_policy(RestartPolicy::Always).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let mut made = Vec::new();
+    for policy in [RestartPolicy::No, RestartPolicy::Always, RestartPolicy::UnlessStopped] {
+        let container = engine.create(&image, spec()).await.unwrap();
+        container.start().await.unwrap();
+        container.update_restart_policy(policy).await.unwrap();
+        assert_eq!(container.inspect().await.unwrap().spec.restart, policy);
+        container.kill(9).await.unwrap();
+        container.wait().await.unwrap();
+        made.push(container);
+    }
+    let started = engine.start_all().await.unwrap();
+    assert_eq!(started.len(), 1, "{started:?}");
+    assert!(started[0].result.is_ok() && started[0].container.id() == made[1].id());
+    // A signal that is not the stop signal is no stop: its policy applies.
+    made[1].kill(10).await.unwrap();
+    assert!(!made[1].inspect().await.unwrap().state.stopped);
+}
+
+#[tokio::test]
+async fn a_health_check_is_carried_out_and_an_impossible_one_refused() {
+    let (_parts, engine, image) = with_image().await;
+    let mut check = HealthCheck::new(HealthProbe::Command(vec!["true".to_owned()]));
+    check.interval = Some(Duration::from_millis(20));
+    let container =
+        engine.create(&image, ContainerSpec::command(["sleep", "1000"]).with_health(check)).await.unwrap();
+    assert_eq!(container.health().await.unwrap(), None);
+    container.start().await.unwrap();
+    let healthy = async {
+        while container.health().await.unwrap().unwrap().status != HealthStatus::Healthy {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), healthy).await.unwrap();
+    let empty = HealthCheck::new(HealthProbe::Command(Vec::new()));
+    let error = engine.create(&image, ContainerSpec::command(["x"]).with_health(empty)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
