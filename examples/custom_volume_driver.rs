@@ -34,6 +34,13 @@ impl ProjectVolumes {
         Ok(Self { dir })
     }
 
+    fn require(&self, operation: &'static str, name: &Name) -> Result<()> {
+        match self.read(name)? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::NotFound, operation).with("volume", name)),
+        }
+    }
+
     /// Makes the volume under another name first: it appears whole, by one rename, or not at all.
     fn make(&self, name: &Name, options: &VolumeOptions) -> io::Result<()> {
         // A volume's name begins with a letter or digit, so this is none.
@@ -135,6 +142,15 @@ impl VolumeDriver for ProjectVolumes {
             source.ok_or_else(|| Error::new(ErrorKind::NotFound, "mount volume").with("volume", name))?;
         Ok(Mount::bind(source, target))
     }
+
+    /// People fill these volumes themselves.
+    async fn fill(&self, name: &Name, _rootfs: &[Mount], _path: &Path) -> Result<bool> {
+        self.require("fill volume", name).map(|()| false)
+    }
+
+    async fn usage(&self, name: &Name) -> Result<Option<u64>> {
+        self.require("measure volume", name).map(|()| None)
+    }
 }
 
 /// Keeps a label on its line, and its key apart from its value.
@@ -174,12 +190,7 @@ async fn main() -> anyhow::Result<()> {
     let archive = content::tar(&[("hello", b"hello")]).into();
     engine.import(&"localhost/tiny:latest".parse()?, archive, ImportOptions::default()).await?;
     let mut spec = ContainerSpec::command(["echo", "hello from a container"]);
-    spec.mounts.push(MountSpec::Volume {
-        name: Some("notes".parse()?),
-        target: "/notes".into(),
-        options: engine_core::mount::MountOptions::default(),
-        no_copy: false,
-    });
+    spec.mounts.push(MountSpec::volume(Some("notes".parse()?), "/notes"));
     let container = engine.create("localhost/tiny:latest", spec).await?;
     println!("the container ended with code {}", container.run().await?);
     let launched = runtime.launch_spec(container.id());

@@ -1,6 +1,7 @@
 //! A container as `docker inspect` shows it.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use bollard_stubs::models::{
@@ -8,11 +9,11 @@ use bollard_stubs::models::{
     DeviceMapping, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, MountPoint, NetworkSettings,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum as PolicyName,
 };
-use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode};
+use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode, VolumesFrom};
 use engine_core::launch::{LogDriver, SeccompPolicy};
 use engine_core::mount::{MountKind, MountOptions, Propagation};
 use engine_core::time::rfc3339;
-use engine_core::{ContainerInfo, ContainerSpec, ContainerStatus};
+use engine_core::{ContainerInfo, ContainerSpec, ContainerStatus, Mount};
 
 use crate::health;
 
@@ -144,6 +145,8 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         init: Some(spec.init),
         pids_limit: limits.pids_limit,
         ulimits: Some(ulimits.collect()),
+        volumes_from: Some(spec.volumes_from.iter().map(volumes_from).collect()),
+        volume_driver: Some(String::new()),
         binds: Some(spec.mounts.iter().filter_map(bind).collect()),
         log_config: Some(HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(log) }),
         network_mode: Some(network_mode(&spec.network)),
@@ -221,6 +224,14 @@ fn security_options(spec: &ContainerSpec) -> Vec<String> {
     list
 }
 
+/// Returns Docker's notation: `name`, `name:ro`.
+fn volumes_from(from: &VolumesFrom) -> String {
+    match from.read_only {
+        None => from.container.clone(),
+        Some(read_only) => format!("{}:{}", from.container, if read_only { "ro" } else { "rw" }),
+    }
+}
+
 fn flags(options: &MountOptions) -> String {
     if options.read_only { "ro".to_owned() } else { String::new() }
 }
@@ -252,6 +263,7 @@ fn tmpfs(mount: &MountSpec) -> Option<(String, String)> {
 }
 
 fn mount_point(mount: &MountSpec) -> MountPoint {
+    static IMAGE: LazyLock<MountOptions> = LazyLock::new(|| Mount::tmpfs("/").read_only().options);
     let (typ, name, source, target, options) = match mount {
         MountSpec::Mount(mount) => {
             let (typ, source) = match &mount.kind {
@@ -263,6 +275,7 @@ fn mount_point(mount: &MountSpec) -> MountPoint {
         MountSpec::Volume { name, target, options, .. } => {
             ("volume", name.as_ref().map(ToString::to_string), String::new(), target, options)
         }
+        MountSpec::Image { image, target, .. } => ("image", None, image.clone(), target, &*IMAGE),
         _ => return MountPoint::default(),
     };
     MountPoint {
@@ -290,8 +303,6 @@ fn propagation(mode: Propagation) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use engine_core::Mount;
-
     use super::*;
 
     #[test]

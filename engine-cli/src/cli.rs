@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    archive, artifact, attach, branch, events, exec, files, history, image, inspect, lifecycle, login, logs,
-    ps, run, system, transfer, update, volume,
+    archive, artifact, attach, branch, df, events, exec, files, history, image, inspect, lifecycle, login,
+    logs, prune, ps, run, system, transfer, update, volume,
 };
 
 /// Containers without a daemon.
@@ -213,6 +213,8 @@ pub(crate) enum ContainerCommand {
     Snapshot(branch::SnapshotCommand),
     /// Show containers as JSON
     Inspect(inspect::OneKindArgs),
+    /// Remove stopped containers
+    Prune(prune::PruneArgs),
 }
 
 impl From<ContainerCommand> for Command {
@@ -238,7 +240,9 @@ impl From<ContainerCommand> for Command {
             ContainerCommand::Export(args) => Self::Export(args),
             ContainerCommand::Commit(args) => Self::Commit(args),
             // These have no short form.
-            command @ (ContainerCommand::Fork(_) | ContainerCommand::Snapshot(_)) => Self::Container(command),
+            command @ (ContainerCommand::Fork(_)
+            | ContainerCommand::Snapshot(_)
+            | ContainerCommand::Prune(_)) => Self::Container(command),
             ContainerCommand::Inspect(args) => Self::Inspect(args.of(inspect::Kind::Container)),
         }
     }
@@ -282,8 +286,10 @@ pub(crate) enum SystemCommand {
     StartAll,
     /// Show what happens to containers, images and volumes
     Events(events::EventsArgs),
-    /// Remove content that nothing needs
-    Prune,
+    /// Show what images, containers and volumes take on disk
+    Df(df::DfArgs),
+    /// Remove stopped containers, and images and volumes that nothing needs
+    Prune(prune::SystemPruneArgs),
 }
 
 impl Command {

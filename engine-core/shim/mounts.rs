@@ -21,13 +21,15 @@ const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) struct Mounts {
     slots: [Fd; MAX_MOUNTS],
     files: Fd,
+    /// File systems attached only to take a part of them: as many unmounts after the pivot.
+    stacked: usize,
     /// The container's devpts, -1 without one. The shim keeps it for the terminals of execs.
     pub(crate) devpts: Fd,
 }
 
 impl Mounts {
     pub(crate) const fn new() -> Self {
-        Mounts { slots: [-1; MAX_MOUNTS], files: -1, devpts: -1 }
+        Mounts { slots: [-1; MAX_MOUNTS], files: -1, stacked: 0, devpts: -1 }
     }
 
     /// Makes every mount that the host's side makes, and fills our tmpfs mounts.
@@ -144,6 +146,11 @@ impl Mounts {
             // Attached (and lost under the root that comes next), because open_tree clones only what is attached.
             sys::move_mount_root(self.files).map_err(fail(step::MOUNT_ATTACH, 0))?;
         }
+        for (index, wanted) in plan.mounts().enumerate() {
+            if wanted.kind == mount::FILESYSTEM && !wanted.subpath.is_empty() {
+                self.take_part(index, &wanted).map_err(fail(step::MOUNT_SOURCE, index))?;
+            }
+        }
         let mut root = -1;
         for (index, wanted) in plan.mounts().enumerate() {
             let attach = fail(step::MOUNT_ATTACH, index);
@@ -178,11 +185,23 @@ impl Mounts {
         sys::pivot_root_here().map_err(pivot)?;
         // On top of the new root now lies the old one, and on that one what was attached there: the files' filesystem.
         // An unmount takes only the topmost (SECURITY A3: a process that enters the namespace begins at the topmost).
-        if self.files >= 0 {
+        for _ in 0..self.stacked + usize::from(self.files >= 0) {
             sys::detach(c".").map_err(pivot)?;
         }
         sys::detach(c".").map_err(pivot)?;
         sys::chdir(c"/").map_err(pivot)
+    }
+
+    /// Replaces file system `index` by the part of it that is wanted. Before Linux 6.15, open_tree(2) clones only what
+    /// is attached: so it is, where the files are, and goes with them.
+    fn take_part(&mut self, index: usize, wanted: &MountStep<'_>) -> sys::Result<()> {
+        let slot = self.slots.get_mut(index).ok_or(sys::EINVAL)?;
+        sys::move_mount_root(*slot)?;
+        self.stacked += 1;
+        let part = part(*slot, wanted.subpath, 0)?;
+        sys::close(*slot);
+        *slot = part;
+        Ok(())
     }
 
     /// The descriptor to attach for mount `index`: prepared, or made now inside the container's namespaces.
@@ -243,10 +262,26 @@ fn bind(wanted: &MountStep<'_>, userns: Fd) -> sys::Result<Fd> {
     let recursive = if wanted.flags & mount::RECURSIVE != 0 { sys::AT_RECURSIVE } else { 0 };
     let fd = match of_another(wanted.source) {
         Some((pid, path)) => clone_of_another(pid, path, recursive)?,
-        None => sys::open_tree(sys::AT_FDCWD, wanted.source, recursive)?,
+        None if wanted.subpath.is_empty() => sys::open_tree(sys::AT_FDCWD, wanted.source, recursive)?,
+        None => {
+            let whole = sys::openat(sys::AT_FDCWD, wanted.source, sys::O_PATH | sys::O_DIRECTORY, 0)?;
+            let part = part(whole, wanted.subpath, recursive);
+            sys::close(whole);
+            part?
+        }
     };
     attributes(fd, wanted, userns)?;
     Ok(fd)
+}
+
+/// Clones the part `subpath` of `whole`. Links on the way lead nowhere but beneath it, and whoever swaps them
+/// meanwhile gets an error: the descriptor that is looked up is the one that is cloned (SECURITY A1, A9).
+fn part(whole: Fd, subpath: &CStr, recursive: usize) -> sys::Result<Fd> {
+    let resolve = sys::RESOLVE_BENEATH | sys::RESOLVE_NO_MAGICLINKS;
+    let fd = sys::openat2(whole, subpath, sys::O_PATH, resolve)?;
+    let clone = sys::open_tree(fd, c"", sys::AT_EMPTY_PATH | recursive);
+    sys::close(fd);
+    clone
 }
 
 /// Splits `/proc/PID/root/path`, which is in another mount namespace, into `PID` and `/path`.

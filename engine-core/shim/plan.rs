@@ -49,7 +49,8 @@ pub mod tag {
     pub const CGROUP_PATH: u16 = 17;
     /// `text path, text key`: a file of counters; a non-zero `key` line means an out-of-memory kill.
     pub const OOM_COUNTER: u16 = 8;
-    /// `kind: u32, flags: u32, attributes: u64, propagation: u64, fstype, source, target, count: u32, (key, value)*`.
+    /// `kind: u32, flags: u32, attributes: u64, propagation: u64, fstype, source, target, subpath, count: u32,
+    /// (key, value)*`.
     pub const MOUNT: u16 = 9;
     /// `mount: u32, mode: u32, uid: u32, gid: u32, device: u64, text path, bytes`.
     pub const ENTRY: u16 = 10;
@@ -287,6 +288,8 @@ pub struct MountStep<'a> {
     pub source: &'a CStr,
     /// Where, inside the root. `/` is the root itself and comes first.
     pub target: &'a CStr,
+    /// The part of the source that is shown, resolved beneath it; empty for all of it.
+    pub subpath: &'a CStr,
     options: Reader<'a>,
     count: u32,
 }
@@ -450,6 +453,7 @@ impl<'a> Record<'a> {
             fstype: body.text()?,
             source: body.text()?,
             target: body.text()?,
+            subpath: body.text()?,
             count: body.u32()?,
             options: body,
         };

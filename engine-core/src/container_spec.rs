@@ -1,7 +1,7 @@
 //! What a user asks of a container, before an image fills the gaps.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use crate::network::EndpointOptions;
 use crate::platform::Platform;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
+use crate::volume_driver::VolumeOptions;
 
 /// What a user asks of a container. Everything is optional; the image and the engine's secure defaults fill
 /// the rest. It is kept with the container, so that each start sees the same wishes.
@@ -85,8 +86,10 @@ pub struct ContainerSpec {
     pub unmask_system_paths: bool,
     /// Makes the root file system read-only.
     pub read_only_rootfs: bool,
-    /// Binds, volumes and tmpfs.
+    /// Binds, volumes, tmpfs and images.
     pub mounts: Vec<MountSpec>,
+    /// Containers whose volumes and binds this one has too. At creation they become a part of `mounts`.
+    pub volumes_from: Vec<VolumesFrom>,
     /// The size of `/dev/shm` in bytes; 64 MiB without it.
     pub shm_size: Option<u64>,
     /// Devices of the host.
@@ -171,7 +174,79 @@ pub enum MountSpec {
         options: MountOptions,
         /// Leaves a new volume empty instead of filling it with the image's files at the target.
         no_copy: bool,
+        /// Shows only this directory or file of it, which must be there.
+        #[serde(default)]
+        subpath: Option<PathBuf>,
+        /// What the volume is made with, if it is not there.
+        #[serde(default)]
+        create: VolumeOptions,
     },
+    /// The file system of an image, read-only. The image stays while the container does.
+    Image {
+        /// A reference or an id of an image in the store.
+        image: String,
+        /// The path in the container.
+        target: PathBuf,
+        /// Shows only this directory or file of it, which must be there.
+        #[serde(default)]
+        subpath: Option<PathBuf>,
+    },
+}
+
+impl MountSpec {
+    /// Creates the mount of a named volume, or of a new anonymous one.
+    pub fn volume(name: Option<Name>, target: impl Into<PathBuf>) -> Self {
+        Self::Volume {
+            name,
+            target: target.into(),
+            options: MountOptions::default(),
+            no_copy: false,
+            subpath: None,
+            create: VolumeOptions::default(),
+        }
+    }
+
+    /// Returns the path in the container.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        match self {
+            Self::Mount(mount) => &mount.target,
+            Self::Volume { target, .. } | Self::Image { target, .. } => target,
+        }
+    }
+
+    /// Returns the name of the volume, if it is one and has one.
+    #[must_use]
+    pub fn volume_name(&self) -> Option<&Name> {
+        match self {
+            Self::Volume { name, .. } => name.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// A container whose volumes and binds another one has too.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct VolumesFrom {
+    /// Its name or id.
+    pub container: String,
+    /// Whether they can be written; as there without it.
+    pub read_only: Option<bool>,
+}
+
+impl VolumesFrom {
+    /// Takes the volumes of `container` as they are there.
+    pub fn new(container: impl Into<String>) -> Self {
+        Self { container: container.into(), read_only: None }
+    }
+
+    /// Makes them read-only or writable, whatever they are there.
+    #[must_use]
+    pub fn with_read_only(mut self, read_only: bool) -> Self {
+        self.read_only = Some(read_only);
+        self
+    }
 }
 
 /// A namespace's owner.
@@ -292,6 +367,13 @@ impl ContainerSpec {
     #[must_use]
     pub fn with_mount(mut self, mount: Mount) -> Self {
         self.mounts.push(MountSpec::Mount(mount));
+        self
+    }
+
+    /// Mounts the volume `name` at `target`; it is made if it is not there.
+    #[must_use]
+    pub fn with_volume(mut self, name: Name, target: impl Into<PathBuf>) -> Self {
+        self.mounts.push(MountSpec::volume(Some(name), target));
         self
     }
 

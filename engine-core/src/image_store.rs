@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -95,6 +96,23 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::ErrorKind::NotFound) if a layer is not unpacked.
     async fn prepare_rootfs(&self, id: &ContainerId, image: &Digest, layers: &[Digest])
     -> Result<Vec<Mount>>;
+
+    /// Describes the file system of `layers` (diff IDs, lowest first) as a read-only mount at `target`. Until
+    /// `remove_rootfs(id)`, the image is kept as a root file system of container `id` would keep it.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if a layer is not unpacked;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the store cannot show layers without copying them.
+    async fn mount_image(
+        &self,
+        id: &ContainerId,
+        image: &Digest,
+        layers: &[Digest],
+        target: &Path,
+    ) -> Result<Mount>;
+
+    /// Returns how many bytes container `id` has written to its root file system: 0 if it has none.
+    async fn rootfs_usage(&self, id: &ContainerId) -> Result<u64>;
 
     /// Removes the root file system of container `id` with all that was written to it. Idempotent.
     async fn remove_rootfs(&self, id: &ContainerId) -> Result<()>;

@@ -16,6 +16,10 @@ pub struct Mount {
     pub target: PathBuf,
     /// What is mounted.
     pub kind: MountKind,
+    /// Shows only this part of it: a relative path, resolved when it is mounted and never out of what `kind`
+    /// describes, whatever links are on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<PathBuf>,
     /// Flags of the mount.
     pub options: MountOptions,
 }
@@ -48,6 +52,15 @@ pub enum MountKind {
         uid: u32,
         /// The group of its root directory.
         gid: u32,
+    },
+    /// A file system of a device or of another machine, made anew for the container.
+    Filesystem {
+        /// Its type, as mount(8) has it: `nfs`, `ext4`.
+        kind: String,
+        /// Its source: a device, `HOST:/PATH`.
+        source: String,
+        /// Its options in order; an empty value is a flag.
+        options: Vec<(String, String)>,
     },
 }
 
@@ -106,6 +119,7 @@ impl Mount {
         Self {
             target: target.into(),
             kind: MountKind::Bind { source: source.into(), recursive: true },
+            subpath: None,
             options: MountOptions::default(),
         }
     }
@@ -116,6 +130,7 @@ impl Mount {
         Self {
             target: "/".into(),
             kind: MountKind::Overlay { lower, upper },
+            subpath: None,
             options: MountOptions::default(),
         }
     }
@@ -125,8 +140,16 @@ impl Mount {
         Self {
             target: target.into(),
             kind: MountKind::Tmpfs { size: None, mode: 0o1777, uid: 0, gid: 0 },
+            subpath: None,
             options: MountOptions { nosuid: true, nodev: true, noexec: true, ..MountOptions::default() },
         }
+    }
+
+    /// Shows only the part `subpath`.
+    #[must_use]
+    pub fn with_subpath(mut self, subpath: impl Into<PathBuf>) -> Self {
+        self.subpath = Some(subpath.into());
+        self
     }
 
     /// Makes the mount read-only.

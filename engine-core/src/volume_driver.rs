@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::id::Name;
@@ -15,6 +16,7 @@ use crate::mount::Mount;
 /// # Contract
 /// - A volume exists whole or not at all, and survives a crash once acknowledged.
 /// - `create` with the name of an existing volume returns that volume if its options are the same.
+/// - `fill` puts into a volume only what was asked for, whatever is in it and whoever changes it meanwhile.
 /// - `remove` is idempotent. The *engine* knows which containers use a volume and protects it; a driver does not.
 ///
 /// # Implementing
@@ -45,10 +47,28 @@ pub trait VolumeDriver: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such volume.
     async fn mount(&self, name: &Name, target: &std::path::Path) -> Result<Mount>;
+
+    /// Copies what a root file system has at `path` into the volume, with owners, modes and extended attributes, and
+    /// returns whether it did. Links in the root file system lead nowhere but into it.
+    ///
+    /// Nothing happens unless the volume is the driver's own storage and empty, and `path` is a directory there.
+    /// A fill that a crash cut short goes on when it is asked for again with the same root file system and `path`.
+    /// A driver whose volumes cannot be filled returns `false`.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such volume.
+    async fn fill(&self, name: &Name, rootfs: &[Mount], path: &std::path::Path) -> Result<bool>;
+
+    /// Returns the size of the volume's content in bytes, or `None` where the driver does not know.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such volume.
+    async fn usage(&self, name: &Name) -> Result<Option<u64>>;
 }
 
 /// What a volume is made with.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct VolumeOptions {
     /// Labels.
@@ -75,7 +95,16 @@ pub struct Volume {
     pub driver_options: BTreeMap<String, String>,
 }
 
+/// The label of volumes that nobody named, as Docker has it. Its value is empty.
+pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
+
 impl Volume {
+    /// Returns whether nobody named it: such a volume goes with its container, and by pruning.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.labels.contains_key(ANONYMOUS_LABEL)
+    }
+
     /// Creates a volume's description.
     #[must_use]
     pub fn new(name: Name, driver: impl Into<String>, options: &VolumeOptions) -> Self {

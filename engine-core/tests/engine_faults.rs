@@ -6,7 +6,6 @@ use engine_core::container_spec::MountSpec;
 use engine_core::engine::{ImportOptions, PullOptions, RemoveOptions};
 use engine_core::io::AttachOptions;
 use engine_core::memory::{Faults, MemoryImageStore, MemoryRegistry, MemoryRuntime, MemoryVolumes, Process};
-use engine_core::mount::MountOptions;
 use engine_core::testing::content::{SampleImage, tar};
 use engine_core::testing::registry_client::push;
 use engine_core::{
@@ -61,12 +60,7 @@ fn reference(text: &str) -> Reference {
 
 fn with_volume(command: &[&str]) -> ContainerSpec {
     let mut spec = ContainerSpec::command(command.iter().copied());
-    spec.mounts.push(MountSpec::Volume {
-        name: None,
-        target: "/data".into(),
-        options: MountOptions::default(),
-        no_copy: false,
-    });
+    spec.mounts.push(MountSpec::volume(None, "/data"));
     spec
 }
 

@@ -18,7 +18,6 @@ use engine_core::io::{AttachOptions, Streams, TerminalSize};
 use engine_core::linux::LinuxRuntime;
 use engine_core::logs::{LogQuery, LogStream};
 use engine_core::memory::MemoryRegistry;
-use engine_core::mount::MountOptions;
 use engine_core::resources::Resources;
 use engine_core::restart::RestartPolicy;
 use engine_core::runtime::{ExecProcess, RuntimeCapabilities, Sandbox, Stats};
@@ -172,12 +171,7 @@ async fn b9_no_state_of_the_engine_is_open_to_other_users() {
     let world = World::new().await;
     let passwd = base().file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n");
     world.import("localhost/b9:1", passwd.file("bin/setuid", 0o4755, b"#!/bin/sh\n")).await;
-    let volume = MountSpec::Volume {
-        name: None,
-        target: "/data".into(),
-        options: MountOptions::default(),
-        no_copy: false,
-    };
+    let volume = MountSpec::volume(None, "/data");
     let mut ended =
         ContainerSpec::command(["/bin/sh", "-c", "echo secret; echo secret > /data/x; echo s > /x"]);
     ended.mounts.push(volume);

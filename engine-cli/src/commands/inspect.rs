@@ -9,6 +9,8 @@ use crate::failure::{Failure, Result, Several};
 use crate::output::template::Template;
 use crate::output::{self, docker_json};
 
+use super::ps;
+
 /// What a name may mean.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Kind {
@@ -39,6 +41,9 @@ pub(crate) struct OneKindArgs {
     /// A Go template, or json
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
+    /// Measure containers and volumes
+    #[arg(short, long)]
+    size: bool,
     /// Names or ids
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -95,11 +100,20 @@ pub(crate) async fn inspect(context: &Context, args: &InspectArgs) -> Result<u8>
 }
 
 async fn one(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Value> {
-    let kind = args.kind;
+    let (kind, size) = (args.kind, args.rest.size);
     let wants = |one: Kind| kind.is_none_or(|kind| kind == one);
     if wants(Kind::Container) {
         match engine.container(name).await {
-            Ok(container) => return docker_json::container(engine, &container.inspect().await?).await,
+            Ok(container) => {
+                let info = container.inspect().await?;
+                let mut document = docker_json::container(engine, &info).await?;
+                if size {
+                    let written = engine.container_usage(&info.id).await?;
+                    document["SizeRw"] = written.into();
+                    document["SizeRootFs"] = (written + ps::image_size(engine, &info).await).into();
+                }
+                return Ok(document);
+            }
             Err(error) if kind.is_none() && error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
@@ -122,7 +136,16 @@ async fn one(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Value> {
     }
     let volumes = engine.volumes().await?;
     match volumes.iter().find(|volume| volume.name.as_str() == name) {
-        Some(volume) => Ok(docker_json::volume(volume)),
+        Some(volume) => {
+            let usage = match size {
+                true => {
+                    let users = engine.volume_users().await?.get(&volume.name).copied().unwrap_or(0);
+                    Some((engine.volume_usage(&volume.name).await?, users))
+                }
+                false => None,
+            };
+            docker_json::volume(volume, usage)
+        }
         None if kind == Some(Kind::Volume) => Err(Failure::usage(format!("no such volume: {name}"))),
         None => Err(Failure::usage(format!(
             "no such object: {name} (\"ps -a\", \"images\" and \"volume ls\" list what there is)"

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod artifact;
 pub(crate) mod attach;
 pub(crate) mod branch;
+pub(crate) mod df;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod files;
@@ -13,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod system;
@@ -29,6 +31,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
     let context = Context { global: cli.global };
     let context = &context;
     let command = match cli.command {
+        Command::Container(ContainerCommand::Prune(args)) => return prune::containers(context, &args).await,
         Command::Container(command) => command.into(),
         other => other,
     };
@@ -85,7 +88,8 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
             system::info(context, &args).await
         }
         Command::System(SystemCommand::StartAll) => system::start_all(context).await,
-        Command::System(SystemCommand::Prune) => system::prune(context).await,
+        Command::System(SystemCommand::Prune(args)) => prune::system(context, &args).await,
+        Command::System(SystemCommand::Df(args)) => df::df(context, &args).await,
         Command::Version(args) => system::version(&args),
         Command::Completion(args) => system::completion(&args),
         // Translated above.

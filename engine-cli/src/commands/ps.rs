@@ -38,6 +38,9 @@ pub(crate) struct PsArgs {
     /// Show only ids
     #[arg(short, long)]
     quiet: bool,
+    /// Show what each has written, and with its image
+    #[arg(short, long)]
+    size: bool,
 }
 
 const LISTING: Listing<'_> = Listing {
@@ -63,6 +66,17 @@ const LISTING: Listing<'_> = Listing {
     quiet: "ID",
 };
 
+const LISTING_WITH_SIZE: Listing<'_> = Listing {
+    columns: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}",
+    ..LISTING
+};
+
+/// Returns the size of a container's image, 0 if it has no name any more.
+pub(crate) async fn image_size(engine: &Engine, info: &ContainerInfo) -> u64 {
+    let platform = info.spec.platform.clone().unwrap_or_else(engine_core::Platform::host);
+    engine.image_for(&info.image_id.to_string(), &platform).await.map_or(0, |image| image.size())
+}
+
 /// Runs `ps`.
 pub(crate) async fn ps(context: &Context, args: &PsArgs) -> Result<u8> {
     let engine = context.engine().await?;
@@ -75,12 +89,20 @@ pub(crate) async fn ps(context: &Context, args: &PsArgs) -> Result<u8> {
     if let Ok(last) = usize::try_from(last) {
         list.truncate(last);
     }
-    let rows: Vec<Value> = list.iter().map(|info| row(info, args.no_trunc)).collect();
-    output::print(&LISTING.show(&rows, args.format.as_deref(), args.quiet)?)?;
+    let mut rows: Vec<Value> = list.iter().map(|info| row(info, args.no_trunc)).collect();
+    let wanted = args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"));
+    for (row, info) in rows.iter_mut().zip(&list).filter(|_| wanted) {
+        let written = engine.container_usage(&info.id).await?;
+        let whole = human::size(written + image_size(&engine, info).await);
+        row["Size"] = format!("{} (virtual {whole})", human::size(written)).into();
+    }
+    let listing = if args.size { LISTING_WITH_SIZE } else { LISTING };
+    output::print(&listing.show(&rows, args.format.as_deref(), args.quiet)?)?;
     Ok(0)
 }
 
-fn row(info: &ContainerInfo, full: bool) -> Value {
+/// Returns a container's fields. What must be measured is not.
+pub(crate) fn row(info: &ContainerInfo, full: bool) -> Value {
     let command = info.command.join(" ");
     let command = match command.char_indices().nth(19) {
         Some((at, _)) if !full && command.chars().count() > 20 => format!("{}…", &command[..at]),
@@ -102,7 +124,7 @@ fn row(info: &ContainerInfo, full: bool) -> Value {
         "Labels": labels.join(","),
         "LabelMap": info.spec.labels,
         "Mounts": mounts.join(","),
-        "LocalVolumes": mounts.iter().filter(|m| !m.starts_with('/')).count().to_string(),
+        "LocalVolumes": info.spec.mounts.iter().filter(|m| m.volume_name().is_some()).count().to_string(),
         "Networks": network(&info.spec.network),
     })
 }
@@ -149,6 +171,7 @@ fn mounts(info: &ContainerInfo) -> Vec<String> {
             MountKind::Bind { source, .. } => Some(source.display().to_string()),
             _ => None,
         },
+        MountSpec::Image { image, .. } => Some(image.clone()),
         _ => None,
     };
     info.spec.mounts.iter().filter_map(name).collect()
@@ -239,11 +262,7 @@ impl Filters {
 }
 
 fn targets(info: &ContainerInfo) -> impl Iterator<Item = String> {
-    info.spec.mounts.iter().filter_map(|mount| match mount {
-        MountSpec::Mount(mount) => Some(mount.target.display().to_string()),
-        MountSpec::Volume { target, .. } => Some(target.display().to_string()),
-        _ => None,
-    })
+    info.spec.mounts.iter().map(|mount| mount.target().display().to_string())
 }
 
 fn is_ancestor(info: &ContainerInfo, value: &str) -> bool {

@@ -1,4 +1,4 @@
-//! `info`, `version`, `completion`, `system start-all`, `system prune`.
+//! `info`, `version`, `completion`, `system start-all`.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -152,11 +152,4 @@ pub(crate) async fn start_all(context: &Context) -> Result<u8> {
         several.note(shown.await);
     }
     several.finish()
-}
-
-/// Runs `system prune`.
-pub(crate) async fn prune(context: &Context) -> Result<u8> {
-    let freed = context.engine().await?.collect_garbage().await?;
-    output::line(format!("Total reclaimed space: {}", human::size(freed)))?;
-    Ok(0)
 }

@@ -100,12 +100,18 @@ pub(crate) struct ContainerArgs {
     /// Bind a directory or mount a volume
     #[arg(short, long, value_name = "SOURCE:TARGET[:OPTIONS]")]
     volume: Vec<String>,
-    /// Mount by keys: type=bind|volume|tmpfs,source=,target=,readonly
+    /// Mount by keys: type=bind|volume|tmpfs|image,source=,target=,readonly
     #[arg(long, value_name = "KEY=VALUE,...")]
     mount: Vec<String>,
     /// Mount a memory file system
     #[arg(long, value_name = "TARGET[:OPTIONS]")]
     tmpfs: Vec<String>,
+    /// Mount the volumes and binds of another container
+    #[arg(long, value_name = "CONTAINER[:ro|rw]")]
+    volumes_from: Vec<String>,
+    /// Driver of the volumes: local
+    #[arg(long, value_name = "DRIVER", default_value = "local", hide_default_value = true)]
+    volume_driver: String,
     /// Signal that asks it to stop
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -188,6 +194,10 @@ impl ContainerArgs {
         for text in &self.tmpfs {
             spec.mounts.push(mounts::tmpfs(text)?);
         }
+        for text in &self.volumes_from {
+            spec.volumes_from.push(mounts::volumes_from(text)?);
+        }
+        mounts::driver(&self.volume_driver).map_err(Failure::usage)?;
         if let Some(signal) = &self.stop_signal {
             engine_core::signal::parse(signal)?;
         }

@@ -1,9 +1,10 @@
-//! `--volume`, `--mount` and `--tmpfs`.
+//! `--volume`, `--mount`, `--tmpfs` and `--volumes-from`.
 
 use std::path::PathBuf;
 
-use engine_core::container_spec::MountSpec;
+use engine_core::container_spec::{MountSpec, VolumesFrom};
 use engine_core::mount::{MountKind, MountOptions, Propagation};
+use engine_core::volume_driver::VolumeOptions;
 use engine_core::{Mount, Name};
 
 use crate::failure::{Failure, Result};
@@ -22,21 +23,37 @@ pub(crate) fn volume(text: &str) -> Result<MountSpec> {
     if target.is_empty() || source.is_some_and(str::is_empty) {
         return Err(wrong("a part is empty"));
     }
+    let is_bind = source.is_some_and(|path| path.starts_with(['/', '.']));
     let mut options = MountOptions::default();
-    let mut no_copy = false;
+    let (mut no_copy, mut recursive) = (false, true);
     for flag in flags.split(',').filter(|f| !f.is_empty()) {
         match flag {
             "rw" => options.read_only = false,
             "ro" => options.read_only = true,
+            // SELinux labels; there is nothing to label where it is off. The others tune Docker Desktop.
+            "z" | "Z" | "consistent" | "cached" | "delegated" => {}
+            "nocopy" | "copy" if is_bind => return Err(wrong("a bind copies nothing")),
             "nocopy" => no_copy = true,
-            // SELinux labels; there is nothing to label where it is off.
-            "z" | "Z" => {}
-            other => options.propagation = propagation(other).ok_or_else(|| wrong("unknown option"))?,
+            "copy" => no_copy = false,
+            "rbind" | "bind" if !is_bind => return Err(wrong("it is no bind")),
+            "rbind" => recursive = true,
+            "bind" => recursive = false,
+            "U" | "O" => {
+                return Err(wrong("the option is not supported: owners are changed and overlaid by nobody"));
+            }
+            other if mount_flag(&mut options, other) => {}
+            other => {
+                options.propagation = propagation(other).ok_or_else(|| wrong("unknown option"))?;
+                if !is_bind {
+                    return Err(wrong("only a bind has a propagation"));
+                }
+            }
         }
     }
     match source {
-        Some(path) if path.starts_with(['/', '.']) => {
+        Some(path) if is_bind => {
             let mut mount = Mount::bind(absolute(path)?, target);
+            mount.kind = MountKind::Bind { source: absolute(path)?, recursive };
             options.create_source = true;
             options.recursive_read_only = options.read_only;
             mount.options = options;
@@ -47,30 +64,66 @@ pub(crate) fn volume(text: &str) -> Result<MountSpec> {
             target: target.into(),
             options,
             no_copy,
+            subpath: None,
+            create: VolumeOptions::default(),
         }),
     }
 }
 
-/// Parses `--mount type=bind,source=/a,target=/b,readonly`.
+/// Parses `--volumes-from CONTAINER[:ro|rw]`.
+pub(crate) fn volumes_from(text: &str) -> Result<VolumesFrom> {
+    let (name, flags) = text.split_once(':').unwrap_or((text, ""));
+    let mut from = VolumesFrom::new(name);
+    for flag in flags.split(',').filter(|f| !f.is_empty()) {
+        match flag {
+            "ro" => from = from.with_read_only(true),
+            "rw" => from = from.with_read_only(false),
+            "z" | "Z" => {}
+            _ => {
+                return Err(Failure::usage(format!(
+                    "invalid --volumes-from {text:?}: it ends with ro or rw"
+                )));
+            }
+        }
+    }
+    if name.is_empty() {
+        return Err(Failure::usage(format!("invalid --volumes-from {text:?}: it names no container")));
+    }
+    Ok(from)
+}
+
+/// Parses `--mount type=bind,source=/a,target=/b,readonly`. Fields may be quoted, as in CSV: `"volume-opt=o=a,b"`.
 pub(crate) fn mount(text: &str) -> Result<MountSpec> {
     let wrong = |why: String| Failure::usage(format!("invalid mount {text:?}: {why}"));
-    let (mut kind, mut source, mut target) = ("volume", None, None);
+    let (mut kind, mut source, mut target) = ("volume".to_owned(), None, None);
     let mut options = MountOptions::default();
-    let (mut recursive, mut no_copy, mut recursive_writable) = (true, false, false);
-    let (mut size, mut mode) = (None, None);
-    for part in text.split(',') {
-        let (key, value) = part.split_once('=').map_or((part, None), |(k, v)| (k, Some(v)));
+    let (mut recursive, mut no_copy, mut recursion) = (true, false, "enabled".to_owned());
+    let (mut size, mut mode, mut subpath) = (None, None, None);
+    let mut create = VolumeOptions::default();
+    // Keys of one type, to be refused for the others.
+    let mut special: Vec<String> = Vec::new();
+    for part in fields(text).map_err(|why| wrong(why.to_owned()))? {
+        let (key, value) = part.split_once('=').map_or((&*part, None), |(k, v)| (k, Some(v)));
         let needed = || value.filter(|v| !v.is_empty()).ok_or_else(|| wrong(format!("{key} needs a value")));
+        let pair = || -> Result<(String, String)> {
+            let (k, v) = needed()?.split_once('=').unwrap_or((needed()?, ""));
+            Ok((k.to_owned(), v.to_owned()))
+        };
         let flag = || match value {
             None | Some("true" | "1") => Ok(true),
             Some("false" | "0") => Ok(false),
             Some(other) => Err(wrong(format!("{key} is true or false, not {other:?}"))),
         };
+        if ["bind-", "volume-", "tmpfs-", "image-"].iter().any(|start| key.starts_with(start)) {
+            special.push(key.to_owned());
+        }
         match key {
-            "type" => kind = needed()?,
-            "source" | "src" => source = Some(needed()?),
-            "target" | "destination" | "dst" => target = Some(needed()?),
+            "type" => kind = needed()?.to_owned(),
+            "source" | "src" => source = Some(needed()?.to_owned()),
+            "target" | "destination" | "dst" => target = Some(needed()?.to_owned()),
             "readonly" | "ro" => options.read_only = flag()?,
+            // It tunes Docker Desktop.
+            "consistency" => drop(needed()?),
             "bind-propagation" => {
                 options.propagation =
                     propagation(needed()?).ok_or_else(|| wrong("unknown bind-propagation".to_owned()))?;
@@ -78,12 +131,15 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
             "bind-nonrecursive" => recursive = !flag()?,
             "bind-create-src" => options.create_source = flag()?,
             "bind-recursive" => match needed()? {
-                "enabled" | "readonly" => {}
+                wish @ ("enabled" | "writable" | "readonly") => recursion = wish.to_owned(),
                 "disabled" => recursive = false,
-                "writable" => recursive_writable = true,
                 other => return Err(wrong(format!("unknown bind-recursive {other:?}"))),
             },
             "volume-nocopy" => no_copy = flag()?,
+            "volume-subpath" | "image-subpath" => subpath = Some(PathBuf::from(needed()?)),
+            "volume-label" => create.labels.extend([pair()?]),
+            "volume-opt" => create.driver_options.extend([pair()?]),
+            "volume-driver" => driver(needed()?).map_err(wrong)?,
             "tmpfs-size" => size = Some(human::parse_size(needed()?).map_err(wrong)?),
             "tmpfs-mode" => {
                 mode = Some(octal(needed()?).ok_or_else(|| wrong("tmpfs-mode is not octal".into()))?)
@@ -92,29 +148,86 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
         }
     }
     let target = target.ok_or_else(|| wrong("it has no target".to_owned()))?;
-    match kind {
+    if let Some(key) = special.iter().find(|key| !key.starts_with(&format!("{kind}-"))) {
+        return Err(wrong(format!("{key} is no key of type {kind}")));
+    }
+    if matches!(&*recursion, "writable" | "readonly") && !options.read_only {
+        return Err(wrong(format!("bind-recursive={recursion} needs readonly")));
+    }
+    match &*kind {
         "bind" => {
             let source = source.ok_or_else(|| wrong("a bind has a source".to_owned()))?;
-            let mut mount = Mount::bind(absolute(source)?, target);
-            mount.kind = MountKind::Bind { source: absolute(source)?, recursive };
-            options.recursive_read_only = options.read_only && !recursive_writable;
+            let mut mount = Mount::bind(absolute(&source)?, target);
+            mount.kind = MountKind::Bind { source: absolute(&source)?, recursive };
+            options.recursive_read_only = options.read_only && recursion != "writable";
             mount.options = options;
             Ok(MountSpec::Mount(mount))
         }
         "volume" => Ok(MountSpec::Volume {
-            name: source.map(str::parse::<Name>).transpose()?,
+            name: source.map(|name| name.parse::<Name>()).transpose()?,
             target: target.into(),
             options,
             no_copy,
+            subpath,
+            create,
         }),
         "tmpfs" => {
+            if source.is_some() {
+                return Err(wrong("a tmpfs has no source".to_owned()));
+            }
             let mut mount = Mount::tmpfs(target);
             mount.options.read_only = options.read_only;
             mount.kind = MountKind::Tmpfs { size, mode: mode.unwrap_or(0o1777), uid: 0, gid: 0 };
             Ok(MountSpec::Mount(mount))
         }
-        other => Err(wrong(format!("type is bind, volume or tmpfs, not {other:?}"))),
+        "image" => {
+            let image = source.ok_or_else(|| wrong("an image mount has a source: the image".to_owned()))?;
+            Ok(MountSpec::Image { image, target: target.into(), subpath })
+        }
+        other => Err(wrong(format!("type is bind, volume, tmpfs or image, not {other:?}"))),
     }
+}
+
+/// Splits at commas, but not within quotes, as CSV (RFC 4180).
+fn fields(text: &str) -> std::result::Result<Vec<String>, &'static str> {
+    let (mut all, mut field, mut quoted) = (Vec::new(), String::new(), false);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => {
+                rest.next();
+                field.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if field.is_empty() => quoted = true,
+            ',' if !quoted => all.push(std::mem::take(&mut field)),
+            c => field.push(c),
+        }
+    }
+    all.push(field);
+    if quoted { Err("a quote is not closed") } else { Ok(all) }
+}
+
+/// Checks the name of a volume driver: there is one.
+pub(crate) fn driver(name: &str) -> std::result::Result<(), String> {
+    if name == "local" {
+        return Ok(());
+    }
+    Err(format!("there is no volume driver {name:?} (the driver is local)"))
+}
+
+/// Takes a flag of mount(8) that every mount has; returns whether it is one.
+fn mount_flag(options: &mut MountOptions, flag: &str) -> bool {
+    match flag {
+        "exec" => options.noexec = false,
+        "noexec" => options.noexec = true,
+        "suid" => options.nosuid = false,
+        "nosuid" => options.nosuid = true,
+        "dev" => options.nodev = false,
+        "nodev" => options.nodev = true,
+        _ => return false,
+    }
+    true
 }
 
 /// Parses `--tmpfs /path[:options]`.
@@ -137,12 +250,8 @@ pub(crate) fn tmpfs(text: &str) -> Result<MountSpec> {
             None => match flag {
                 "rw" => options.read_only = false,
                 "ro" => options.read_only = true,
-                "exec" => options.noexec = false,
-                "noexec" => options.noexec = true,
-                "suid" => options.nosuid = false,
-                "nosuid" => options.nosuid = true,
-                "dev" => options.nodev = false,
-                "nodev" => options.nodev = true,
+                "defaults" => {}
+                other if mount_flag(options, other) => {}
                 _ => return Err(wrong(format!("unknown option {flag:?}"))),
             },
         }
@@ -195,7 +304,7 @@ mod tests {
         assert!(
             matches!(as_mount(volume("./x:/b").unwrap()).kind, MountKind::Bind { source, .. } if source.is_absolute())
         );
-        for bad in ["", ":/b", "/a:", "/a:/b:bogus", "a:b:c:d"] {
+        for bad in ["", ":/b", "/a:", "/a:/b:bogus", "a:b:c:d", "/a:/b:nocopy", "a:/b:rslave", "a:/b:U"] {
             assert!(volume(bad).is_err(), "{bad:?}");
         }
     }
@@ -207,9 +316,41 @@ mod tests {
         assert!(matches!(bind.kind, MountKind::Bind { recursive: false, .. }));
         let memory = as_mount(mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700").unwrap());
         assert_eq!(memory.kind, MountKind::Tmpfs { size: Some(1 << 20), mode: 0o700, uid: 0, gid: 0 });
-        for bad in ["", "type=bind,target=/b", "type=x,target=/b", "type=bind,src=/a", "target=/a,bogus=1"] {
+        for bad in [
+            "",
+            "type=bind,target=/b",
+            "type=x,target=/b",
+            "type=bind,src=/a",
+            "target=/a,bogus=1",
+            "type=bind,src=/a,dst=/b,volume-nocopy",
+            "type=image,dst=/b",
+            "type=image,src=a,dst=/b,volume-subpath=x",
+            "type=tmpfs,dst=/b,src=/a",
+            "src=a,dst=/b,volume-driver=nfs-plugin",
+            "src=a,dst=/b,volume-subpath=",
+            "type=bind,src=/a,dst=/b,bind-recursive=readonly",
+            "src=a,\"dst=/b",
+        ] {
             assert!(mount(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn volumes_and_images_by_key_and_value() {
+        let text = "type=volume,src=data,dst=/d,ro,volume-nocopy,volume-label=a=b,volume-driver=local,\
+                    volume-opt=type=nfs,\"volume-opt=o=addr=10.0.0.1,rw\",volume-subpath=x/y,consistency=cached";
+        let MountSpec::Volume { name, options, no_copy: true, subpath, create, .. } = mount(text).unwrap()
+        else {
+            panic!("{text}")
+        };
+        assert_eq!((name.unwrap().as_str(), options.read_only), ("data", true));
+        assert_eq!(subpath, Some(PathBuf::from("x/y")));
+        assert_eq!((&*create.labels["a"], &*create.driver_options["o"]), ("b", "addr=10.0.0.1,rw"));
+        let image = mount("type=image,source=busybox,target=/i,image-subpath=bin").unwrap();
+        assert!(matches!(image, MountSpec::Image { image, subpath: Some(_), .. } if image == "busybox"));
+        assert_eq!(volumes_from("a:ro").unwrap(), VolumesFrom::new("a").with_read_only(true));
+        assert_eq!(volumes_from("a").unwrap().read_only, None);
+        assert!(volumes_from(":ro").is_err() && volumes_from("a:bogus").is_err());
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! What `inspect` shows: `engine-api`'s documents of Docker's API, with what only the engine at hand knows.
 
 use engine_core::engine::Image;
-use engine_core::time::rfc3339;
 use engine_core::volume_driver::Volume;
 use engine_core::{ContainerInfo, Engine};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 
@@ -29,15 +28,7 @@ pub(crate) fn image(image: &Image) -> Result<Value> {
     serde_json::to_value(engine_api::image_inspect(image)).map_err(|e| Failure::usage(e.to_string()))
 }
 
-/// Returns a volume as Docker shows it.
-pub(crate) fn volume(volume: &Volume) -> Value {
-    json!({
-        "CreatedAt": rfc3339(volume.created_at),
-        "Driver": volume.driver,
-        "Labels": volume.labels,
-        "Mountpoint": volume.mountpoint,
-        "Name": volume.name.as_str(),
-        "Options": volume.driver_options,
-        "Scope": "local",
-    })
+/// Returns a volume as Docker shows it, with what it takes if that was measured.
+pub(crate) fn volume(volume: &Volume, usage: Option<(Option<u64>, usize)>) -> Result<Value> {
+    serde_json::to_value(engine_api::volume_inspect(volume, usage)).map_err(|e| Failure::usage(e.to_string()))
 }

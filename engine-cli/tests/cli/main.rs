@@ -18,3 +18,4 @@ mod run;
 mod streams;
 mod support;
 mod terminal;
+mod volumes;

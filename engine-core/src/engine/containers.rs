@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::container_spec::{MountSpec, NamespaceMode, NetworkMode};
+use crate::container_spec::{NamespaceMode, NetworkMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Name;
-use crate::mount::Mount;
 use crate::network::EndpointOptions;
 use crate::state::{ContainerStatus, RuntimeState};
 
@@ -79,7 +78,11 @@ impl Engine {
         let data = &record.data;
         let joined = self.joined(record).await?;
         let rootfs = self.rootfs(record).await?;
-        let volumes = self.mounts(&data.spec.mounts).await?;
+        if self.state_of(record).await?.status == ContainerStatus::Created {
+            // Its creation was cut short, or its volumes are as empty as they were then.
+            self.fill_volumes(record, &rootfs).await?;
+        }
+        let volumes = self.mounts(record).await?;
         let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
         spec.events = Some(self.life_events(record));
         let sandbox = self.inner.runtime.create(&record.id, &spec).await?;
@@ -169,30 +172,6 @@ impl Engine {
         Ok(Peer { pid, hostname })
     }
 
-    /// Returns the mounts of a container's volumes, binds and tmpfs.
-    pub(super) async fn mounts(&self, wishes: &[MountSpec]) -> Result<Vec<Mount>> {
-        let mut mounts = Vec::with_capacity(wishes.len());
-        for wish in wishes {
-            mounts.push(match wish {
-                MountSpec::Mount(mount) => mount.clone(),
-                MountSpec::Volume { name: Some(name), target, options, .. } => {
-                    let mut mount = self.inner.volumes.mount(name, target).await?;
-                    mount.options.read_only |= options.read_only;
-                    mount.options.nosuid |= options.nosuid;
-                    mount.options.nodev |= options.nodev;
-                    mount.options.noexec |= options.noexec;
-                    mount
-                }
-                MountSpec::Volume { name: None, target, .. } => {
-                    return Err(Error::new(ErrorKind::Other, "mount volume")
-                        .with("target", target.display())
-                        .with_message("an anonymous volume has no name"));
-                }
-            });
-        }
-        Ok(mounts)
-    }
-
     /// Removes a container: its processes, its record, then what it left.
     ///
     /// The record goes before the files, so that a crash in between leaves only what `repair` removes.
@@ -210,9 +189,7 @@ impl Engine {
             runtime.stop(&record.id, crate::signal::SIGKILL).await?;
         }
         if volumes {
-            for name in &record.data.anonymous_volumes {
-                self.destroy_volume(name).await?;
-            }
+            self.remove_anonymous_volumes(record).await?;
         }
         self.inner.records.delete(record).await?;
         runtime.delete(&record.id).await?;

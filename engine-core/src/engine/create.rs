@@ -2,10 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::container_spec::{ContainerSpec, MountSpec};
+use crate::container_spec::ContainerSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
-use crate::mount::MountKind;
 use crate::platform::Platform;
 
 use super::container::{Container, RemoveOptions};
@@ -79,6 +78,7 @@ impl Engine {
             self.unpack_missing(&found).await?;
         }
         let id = ContainerId::random();
+        let mounted_images = self.resolve_mounts(&mut spec, &found.config.config).await?;
         let anonymous_volumes = self.make_volumes(&mut spec).await?;
         let wished_name = spec.name.clone();
         let mut record = Record {
@@ -96,6 +96,7 @@ impl Engine {
                 anonymous_volumes,
                 base: None,
                 snapshots: Vec::new(),
+                mounted_images,
                 owner,
             },
         };
@@ -127,7 +128,12 @@ impl Engine {
             record.name = names::random_name(tries);
         }
         let store = &self.inner.images;
-        if let Err(mut error) = self.rootfs(record).await {
+        let prepared = async {
+            let rootfs = self.rootfs(record).await?;
+            self.hold_images(record).await?;
+            self.fill_volumes(record, &rootfs).await
+        };
+        if let Err(mut error) = prepared.await {
             for result in
                 [store.remove_rootfs(&record.id).await, self.inner.records.delete(record).await.map(drop)]
             {
@@ -138,63 +144,5 @@ impl Engine {
             return Err(error);
         }
         Ok(())
-    }
-
-    /// Checks the mounts asked for and makes the volumes they need; returns the anonymous ones among them.
-    pub(super) async fn make_volumes(&self, spec: &mut ContainerSpec) -> Result<Vec<crate::id::Name>> {
-        for mount in &spec.mounts {
-            let target = match mount {
-                MountSpec::Mount(mount) => &mount.target,
-                MountSpec::Volume { target, .. } => target,
-            };
-            if !target.is_absolute() || target.parent().is_none() {
-                return Err(Error::new(ErrorKind::InvalidArgument, "create container")
-                    .with("mount target", target.display())
-                    .with_message("it must be an absolute path other than /"));
-            }
-            if let MountSpec::Mount(mount) = mount
-                && let MountKind::Bind { source, .. } = &mount.kind
-            {
-                check_bind_source(source, mount.options.create_source)?;
-            }
-        }
-        let mut anonymous = Vec::new();
-        for mount in &mut spec.mounts {
-            if let MountSpec::Volume { name, .. } = mount {
-                let options = crate::volume_driver::VolumeOptions::default();
-                match name {
-                    // One that is there is used as it is, whatever it was made with.
-                    Some(name) if self.inner.volumes.inspect(name).await?.is_some() => {}
-                    Some(name) => drop(self.create_volume(name, &options).await?),
-                    None => {
-                        let fresh = crate::id::Name::random_hex();
-                        self.create_volume(&fresh, &options).await?;
-                        anonymous.push(fresh.clone());
-                        *name = Some(fresh);
-                    }
-                }
-            }
-        }
-        Ok(anonymous)
-    }
-}
-
-fn check_bind_source(source: &std::path::Path, create: bool) -> Result<()> {
-    let wrong = |why: &str| {
-        Error::new(ErrorKind::InvalidArgument, "create container")
-            .with("bind source", source.display())
-            .with_message(why.to_owned())
-    };
-    if !source.is_absolute() {
-        return Err(wrong("it must be an absolute path"));
-    }
-    match std::fs::metadata(source) {
-        Ok(_) => Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => std::fs::create_dir_all(source)
-            .map_err(|e| Error::from_io("make bind source", e).with("path", source.display())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            Err(wrong("bind source path does not exist").with_hint("create it on the host first"))
-        }
-        Err(e) => Err(wrong("it cannot be used").with_source(e)),
     }
 }

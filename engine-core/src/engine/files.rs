@@ -83,7 +83,7 @@ impl Container {
         let record = self.record().await?;
         let engine = self.engine();
         let rootfs = engine.rootfs(&record).await?;
-        let mounts = engine.mounts(&record.data.spec.mounts).await?;
+        let mounts = engine.mounts(&record).await?;
         let spec = FilesSpec::new(rootfs, sorted(mounts)).read_only(record.data.spec.read_only_rootfs);
         Ok(engine.inner.runtime.files(self.id(), &spec))
     }

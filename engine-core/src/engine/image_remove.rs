@@ -133,9 +133,9 @@ impl Engine {
     /// What the store says.
     pub async fn prune_images(&self, options: &ImagePruneOptions) -> Result<PrunedImages> {
         let mut pruned = PrunedImages::default();
-        let in_use: HashSet<Digest> =
-            self.inner.records.all().await?.into_iter().map(|record| record.data.manifest).collect();
         let (mut spared, mut ids) = (HashSet::new(), HashSet::new());
+        let records = self.inner.records.all().await?;
+        let in_use: HashSet<&Digest> = records.iter().flat_map(|record| record.manifests()).collect();
         for (name, target) in self.image_names().await? {
             if !(options.all || name.is_dangling()) || spared.contains(&target.digest) {
                 continue;
@@ -196,9 +196,10 @@ impl Engine {
         let closure = self.closure(target).await.ok();
         let mut users = self.inner.records.all().await?;
         users.retain(|record| {
-            let manifest = &record.data.manifest;
-            *manifest == target.digest
-                || closure.as_ref().is_some_and(|closure| closure.has_manifest(manifest))
+            record.manifests().any(|manifest| {
+                *manifest == target.digest
+                    || closure.as_ref().is_some_and(|closure| closure.has_manifest(manifest))
+            })
         });
         Ok(users)
     }

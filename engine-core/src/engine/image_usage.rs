@@ -77,7 +77,8 @@ impl Engine {
             let mut containers = 0;
             match self.closure(&target).await {
                 Ok(closure) => {
-                    containers = records.iter().filter(|r| closure.has_manifest(&r.data.manifest)).count();
+                    containers =
+                        records.iter().filter(|r| r.manifests().any(|m| closure.has_manifest(m))).count();
                     objects.extend(closure.documents.iter().map(|(d, _)| Object::Blob(d.digest.clone())));
                     objects.extend(closure.blobs().iter().map(|b| Object::Blob(b.digest.clone())));
                     for (_, image) in &closure.images {
@@ -98,7 +99,7 @@ impl Engine {
             contents.push((target, names, objects, containers));
         }
         // A container whose image lost its name still needs its layers.
-        needed.extend(records.iter().flat_map(|r| r.data.layers.iter().cloned().map(Object::Layer)));
+        needed.extend(records.iter().flat_map(|r| r.layers().cloned().map(Object::Layer)));
         let mut images = Vec::with_capacity(contents.len());
         for (target, names, objects, containers) in contents {
             let image = self.load_image(&target, &Platform::host(), &[]).await.ok();

@@ -62,9 +62,20 @@ pub(crate) struct RecordData {
     /// States of its root file system, oldest first.
     #[serde(default)]
     pub(crate) snapshots: Vec<Snapshot>,
+    /// The images it mounts beside its own, in the order of its mounts.
+    #[serde(default)]
+    pub(crate) mounted_images: Vec<MountedImage>,
     /// The program a scoped container ends with.
     #[serde(default)]
     pub(crate) owner: Option<ProcessIdentity>,
+}
+
+/// An image whose file system a container mounts.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MountedImage {
+    pub(crate) manifest: Digest,
+    /// The layers by diff ID, lowest first.
+    pub(crate) layers: Vec<Digest>,
 }
 
 impl RecordData {
@@ -315,6 +326,7 @@ mod tests {
                 anonymous_volumes: Vec::new(),
                 base: None,
                 snapshots: Vec::new(),
+                mounted_images: Vec::new(),
                 owner: ProcessIdentity::current(),
             },
         }

@@ -1,6 +1,7 @@
 //! Volumes of an engine: the driver's, protected while containers use them.
 
-use crate::container_spec::MountSpec;
+use std::collections::BTreeMap;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::id::Name;
@@ -24,6 +25,14 @@ impl Engine {
         self.change(event, async move { volumes.create(&name, &options).await }).await
     }
 
+    /// Returns the volume `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none.
+    pub async fn volume(&self, name: &Name) -> Result<Volume> {
+        self.inner.volumes.inspect(name).await?.ok_or_else(|| no_such_volume("find volume", name))
+    }
+
     /// Returns all volumes, by name.
     ///
     /// # Errors
@@ -32,24 +41,50 @@ impl Engine {
         self.inner.volumes.list().await
     }
 
+    /// Returns how many containers, running or not, use each volume that is used.
+    ///
+    /// # Errors
+    /// What the records say.
+    pub async fn volume_users(&self) -> Result<BTreeMap<Name, usize>> {
+        let mut users = BTreeMap::new();
+        for record in self.inner.records.all().await? {
+            let mut names: Vec<&Name> =
+                record.data.spec.mounts.iter().filter_map(|mount| mount.volume_name()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                *users.entry(name.clone()).or_insert(0) += 1;
+            }
+        }
+        Ok(users)
+    }
+
+    /// Returns the size of a volume's content in bytes, or `None` where the driver does not know.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such volume.
+    pub async fn volume_usage(&self, name: &Name) -> Result<Option<u64>> {
+        self.inner.volumes.usage(name).await
+    }
+
     /// Removes a volume and its content. Removing one that is gone is `Ok`.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] while a container, running or not, uses it.
     pub async fn remove_volume(&self, name: &Name) -> Result<()> {
+        let mut users = Vec::new();
         for record in self.inner.records.all().await? {
-            let uses = record
-                .data
-                .spec
-                .mounts
-                .iter()
-                .any(|mount| matches!(mount, MountSpec::Volume { name: Some(used), .. } if used == name));
-            if uses {
-                return Err(Error::new(ErrorKind::Conflict, "remove volume")
-                    .with("volume", name)
-                    .with_message(format!("container {} uses it", record.id.short()))
-                    .with_hint("remove the container first"));
+            if record.uses_volume(name) {
+                let state = self.state_of(&record).await?.status;
+                users.push(format!("{} ({}, {state})", record.name, record.id.short()));
             }
+        }
+        if !users.is_empty() {
+            let (noun, verb) = if users.len() == 1 { ("container", "uses") } else { ("containers", "use") };
+            return Err(Error::new(ErrorKind::Conflict, "remove volume")
+                .with("volume", name)
+                .with_message(format!("{noun} {} {verb} it", users.join(", ")))
+                .with_hint("remove the container first"));
         }
         self.destroy_volume(name).await
     }
@@ -57,11 +92,16 @@ impl Engine {
     /// Removes a volume that nothing uses.
     pub(super) async fn destroy_volume(&self, name: &Name) -> Result<()> {
         let volumes = &self.inner.volumes;
-        if volumes.inspect(name).await?.is_none() {
+        // One that cannot be read is removed too.
+        if let Ok(None) = volumes.inspect(name).await {
             return volumes.remove(name).await;
         }
         let event = of_volume(Action::Destroy, name, volumes.name());
         let (volumes, name) = (std::sync::Arc::clone(volumes), name.clone());
         self.change(event, async move { volumes.remove(&name).await }).await
     }
+}
+
+fn no_such_volume(operation: &'static str, name: &Name) -> Error {
+    Error::new(ErrorKind::NotFound, operation).with("volume", name).with_message("no such volume")
 }

@@ -4,6 +4,7 @@
 //! move of files.
 
 pub mod cgroup;
+mod detached;
 pub mod files;
 pub mod image_store;
 mod plan;
@@ -13,6 +14,7 @@ pub mod seccomp;
 mod shim;
 pub mod users;
 pub mod volumes;
+mod walk;
 
 mod host;
 pub use host::{check_host, diagnose};

@@ -1,6 +1,7 @@
 //! [`MemoryImageStore`]: content in maps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -42,6 +43,8 @@ struct Content {
     names: BTreeMap<Reference, Descriptor>,
     rootfs: BTreeMap<ContainerId, RootFs>,
     snapshots: BTreeMap<SnapshotId, RootFs>,
+    /// Images that containers mount beside their own.
+    mounts: BTreeMap<ContainerId, Vec<RootFs>>,
     leases: usize,
 }
 
@@ -191,9 +194,33 @@ impl ImageStore for MemoryImageStore {
         Ok(vec![Mount::tmpfs("/")])
     }
 
+    async fn mount_image(
+        &self,
+        id: &ContainerId,
+        image: &Digest,
+        layers: &[Digest],
+        target: &Path,
+    ) -> Result<Mount> {
+        self.faults.check("image_store.mount_image", id).await?;
+        let mut content = lock(&self.content);
+        if let Some(layer) = layers.iter().find(|layer| !content.layers.contains_key(*layer)) {
+            return Err(missing("mount image", "layer", layer).with("container", id));
+        }
+        let held = RootFs { image: image.clone(), layers: layers.to_vec() };
+        content.mounts.entry(id.clone()).or_default().push(held);
+        Ok(Mount::tmpfs(target).read_only())
+    }
+
+    async fn rootfs_usage(&self, id: &ContainerId) -> Result<u64> {
+        self.faults.check("image_store.rootfs_usage", id).await?;
+        Ok(0)
+    }
+
     async fn remove_rootfs(&self, id: &ContainerId) -> Result<()> {
         self.faults.check("image_store.remove_rootfs", id).await?;
-        lock(&self.content).rootfs.remove(id);
+        let mut content = lock(&self.content);
+        content.rootfs.remove(id);
+        content.mounts.remove(id);
         Ok(())
     }
 
@@ -294,7 +321,8 @@ impl Content {
         for target in self.names.values() {
             self.mark(&target.digest, Some(&target.media_type), &mut blobs, &mut layers);
         }
-        for rootfs in self.rootfs.values().chain(self.snapshots.values()) {
+        let mounted = self.mounts.values().flatten();
+        for rootfs in self.rootfs.values().chain(self.snapshots.values()).chain(mounted) {
             self.mark(&rootfs.image, None, &mut blobs, &mut layers);
             layers.extend(rootfs.layers.iter().cloned());
         }

@@ -12,7 +12,8 @@ use crate::id::Name;
 use crate::mount::Mount;
 use crate::volume_driver::{Volume, VolumeDriver, VolumeOptions};
 
-/// A [`VolumeDriver`] without storage: a volume is mounted as an empty tmpfs.
+/// A [`VolumeDriver`] without storage: a volume is mounted as an empty tmpfs, and never filled from
+/// an image.
 ///
 /// Clones share their volumes. Methods in [`Faults`]: `volume.create`, `volume.inspect`, and so on.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,13 @@ impl MemoryVolumes {
     pub fn with_known_options(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.known_options.extend(names.into_iter().map(Into::into));
         self
+    }
+
+    fn require(&self, operation: &'static str, name: &Name) -> Result<()> {
+        if lock(&self.volumes).contains_key(name) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, operation).with("volume", name))
     }
 
     /// Returns the handle for faults.
@@ -94,9 +102,19 @@ impl VolumeDriver for MemoryVolumes {
 
     async fn mount(&self, name: &Name, target: &Path) -> Result<Mount> {
         self.faults.check("volume.mount", name).await?;
-        if !lock(&self.volumes).contains_key(name) {
-            return Err(Error::new(ErrorKind::NotFound, "mount volume").with("volume", name));
-        }
+        self.require("mount volume", name)?;
         Ok(Mount::tmpfs(target))
+    }
+
+    async fn fill(&self, name: &Name, _rootfs: &[Mount], _path: &Path) -> Result<bool> {
+        self.faults.check("volume.fill", name).await?;
+        self.require("fill volume", name)?;
+        Ok(false)
+    }
+
+    async fn usage(&self, name: &Name) -> Result<Option<u64>> {
+        self.faults.check("volume.usage", name).await?;
+        self.require("measure volume", name)?;
+        Ok(Some(0))
     }
 }

@@ -1,5 +1,7 @@
 //! What an [`ImageStore`] promises. What unpacked layers look like is left to the implementation's own tests.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
@@ -48,6 +50,8 @@ where
         rootfs_of_missing_layers_is_refused(&*subject.first);
         garbage_is_what_nothing_reaches(&*subject.first);
         rootfs_keeps_its_image(&*subject.first);
+        mounted_image_is_kept(&*subject.first);
+        new_rootfs_holds_nothing(&*subject.first);
         lease_keeps_everything(&*subject.first, &*subject.second);
         other_instances_see_content(&*subject.first, &*subject.second);
     );
@@ -475,6 +479,45 @@ pub async fn rootfs_keeps_its_image(store: &dyn ImageStore) {
     store.remove_rootfs(&id).await.expect("remove");
     store.collect_garbage().await.expect("collect");
     assert!(is_gone(store, &image).await);
+}
+
+/// Promise: an image that a container mounts is kept until its root file system is removed. A store that cannot show
+/// layers says so.
+pub async fn mounted_image_is_kept(store: &dyn ImageStore) {
+    let (own, other, id) = (SampleImage::new("own"), SampleImage::new("mounted"), ContainerId::random());
+    write_image(store, &own).await;
+    write_image(store, &other).await;
+    store.prepare_rootfs(&id, &own.manifest.digest, &own.diff_ids()).await.expect("prepare");
+    let target = Path::new("/image");
+    let mount = async || store.mount_image(&id, &other.manifest.digest, &other.diff_ids(), target).await;
+    match mount().await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            return store.remove_rootfs(&id).await.expect("remove");
+        }
+        made => {
+            let made = made.expect("mount");
+            assert_eq!((&*made.target, made.options.read_only), (target, true));
+            assert_eq!(mount().await.expect("mount again"), made);
+        }
+    }
+    store.collect_garbage().await.expect("collect");
+    assert!(is_whole(store, &own).await && is_whole(store, &other).await);
+    store.remove_rootfs(&id).await.expect("remove");
+    store.collect_garbage().await.expect("collect");
+    assert!(is_gone(store, &own).await && is_gone(store, &other).await);
+    assert_kind(mount().await, &[ErrorKind::NotFound], "mount an image that is gone");
+}
+
+/// Promise: nothing is written to a root file system that is new, or that is not there.
+pub async fn new_rootfs_holds_nothing(store: &dyn ImageStore) {
+    let (image, id) = (SampleImage::new("measured"), ContainerId::random());
+    assert_eq!(store.rootfs_usage(&id).await.expect("measure nothing"), 0);
+    write_image(store, &image).await;
+    store.prepare_rootfs(&id, &image.manifest.digest, &image.diff_ids()).await.expect("prepare");
+    if store.capabilities().shares_layers {
+        assert_eq!(store.rootfs_usage(&id).await.expect("measure"), 0);
+    }
+    store.remove_rootfs(&id).await.expect("remove");
 }
 
 /// Promise: while any program holds a lease, no content that was there or came after is collected.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Subject, Suite, assert_kind, fresh_name, run_promises};
 use crate::error::ErrorKind;
+use crate::mount::Mount;
 use crate::volume_driver::{VolumeDriver, VolumeOptions};
 
 /// Runs every promise, each on what `factory` makes anew.
@@ -29,6 +30,8 @@ where
         removed_volume_is_gone(&*subject.first);
         content_goes_with_the_volume(&*subject.first);
         mount_has_the_target(&*subject.first);
+        content_is_measured(&*subject.first);
+        only_an_empty_volume_is_filled(&*subject.first);
         other_instances_see_volumes(&*subject.first, &*subject.second);
     );
     suite.finish();
@@ -147,6 +150,36 @@ pub async fn mount_has_the_target(driver: &dyn VolumeDriver) {
     let target = Path::new("/var/lib/data");
     assert_eq!(driver.mount(&name, target).await.expect("mount").target, target);
     assert_kind(driver.mount(&fresh_name("no"), target).await, &[ErrorKind::NotFound], "mount of nothing");
+}
+
+/// Promise: the size of a volume is that of its content, where the driver tells it.
+pub async fn content_is_measured(driver: &dyn VolumeDriver) {
+    let name = fresh_name("vol");
+    assert_kind(driver.usage(&name).await, &[ErrorKind::NotFound], "measure nothing");
+    let volume = driver.create(&name, &VolumeOptions::default()).await.expect("create");
+    let Some(empty) = driver.usage(&name).await.expect("measure") else { return };
+    assert_eq!(empty, 0, "an empty volume has no content");
+    let Some(dir) = volume.mountpoint else { return };
+    std::fs::create_dir(dir.join("sub")).expect("write into the volume");
+    std::fs::write(dir.join("sub/file"), [0; 4321]).expect("write into the volume");
+    std::fs::hard_link(dir.join("sub/file"), dir.join("again")).expect("link in the volume");
+    assert_eq!(driver.usage(&name).await.expect("measure"), Some(4321));
+}
+
+/// Promise: a fill of nothing is an error, and one of a volume with content changes nothing.
+pub async fn only_an_empty_volume_is_filled(driver: &dyn VolumeDriver) {
+    let name = fresh_name("vol");
+    let source = std::env::temp_dir();
+    let rootfs = [Mount::bind(&source, "/")];
+    let path = Path::new("/");
+    assert_kind(driver.fill(&name, &rootfs, path).await, &[ErrorKind::NotFound], "fill nothing");
+    let volume = driver.create(&name, &VolumeOptions::default()).await.expect("create");
+    let nowhere = Path::new("/no/such/directory");
+    assert!(!driver.fill(&name, &rootfs, nowhere).await.expect("fill from nowhere"));
+    let Some(dir) = volume.mountpoint else { return };
+    std::fs::write(dir.join("kept"), "x").expect("write into the volume");
+    assert!(!driver.fill(&name, &rootfs, path).await.expect("fill a volume with content"));
+    assert_eq!(std::fs::read_dir(&dir).expect("read the volume").count(), 1);
 }
 
 /// Promise: what one instance acknowledged, another over the same state sees.

@@ -6,7 +6,6 @@ use engine_core::container_spec::MountSpec;
 use engine_core::engine::RemoveOptions;
 use engine_core::events::{Action, EventFilters, EventQuery, ObjectKind};
 use engine_core::io::AttachOptions;
-use engine_core::mount::MountOptions;
 use engine_core::volume_driver::VolumeOptions;
 use engine_core::{ContainerSpec, Engine, ErrorKind, ExecSpec, Resources, signal};
 use engine_testkit::require;
@@ -24,12 +23,7 @@ async fn tell_a_life(engine: &Engine) {
     let mut spec = ContainerSpec::command(["sh", "-c", "sleep 600"])
         .with_name("one".parse().unwrap())
         .with_label("tier", "front \"row\"\n");
-    spec.mounts.push(MountSpec::Volume {
-        name: Some(data.clone()),
-        target: "/data".into(),
-        options: MountOptions::default(),
-        no_copy: false,
-    });
+    spec.mounts.push(MountSpec::volume(Some(data.clone()), "/data"));
     let container = engine.create("busybox", spec).await.unwrap();
     container.start().await.unwrap();
     container.pause().await.unwrap();

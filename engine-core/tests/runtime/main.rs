@@ -17,3 +17,4 @@ mod restart;
 mod streams;
 mod support;
 mod users;
+mod volumes;

@@ -207,11 +207,18 @@ fn detached(mount: &Mount, read_only: bool) -> io::Result<Option<OwnedFd>> {
         MountKind::Bind { source, recursive } => {
             // A bind mount without its source cannot be started either; its target is looked at all the same.
             let flags = if *recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags };
-            match rustix::mount::open_tree(CWD, source, flags) {
+            let cloned = match &mount.subpath {
+                None => rustix::mount::open_tree(CWD, source, flags),
+                Some(subpath) => part(source, subpath)
+                    .and_then(|fd| rustix::mount::open_tree(&fd, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)),
+            };
+            match cloned {
                 Err(rustix::io::Errno::NOENT) if mount.target != Path::new("/") => None,
                 fd => Some(fd?),
             }
         }
+        // A part of an image can be cloned only once the image is attached, as a start does.
+        MountKind::Overlay { .. } if mount.subpath.is_some() => None,
         MountKind::Overlay { lower, upper } => {
             let mut layers: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
             let mut writable = None;
@@ -222,8 +229,15 @@ fn detached(mount: &Mount, read_only: bool) -> io::Result<Option<OwnedFd>> {
             }
             Some(overlay(&layers, writable.map(|upper| (&*upper.upper, &*upper.work)))?)
         }
-        MountKind::Tmpfs { .. } => None,
+        MountKind::Tmpfs { .. } | MountKind::Filesystem { .. } => None,
     })
+}
+
+/// A handle of a part of a directory. No link leads out of it (SECURITY A9).
+fn part(source: &Path, subpath: &Path) -> rustix::io::Result<OwnedFd> {
+    let whole = rustix::fs::open(source, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(&whole, subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
 /// Mounts an overlay of `layers`, topmost first, attached nowhere.

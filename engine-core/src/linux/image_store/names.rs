@@ -1,4 +1,4 @@
-//! Rows of the store: names of images, and which images root file systems hold.
+//! Rows of the store: names of images, and which images root file systems and mounts hold.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::reference::Reference;
 
 /// Released steps are never edited.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE image_names (name TEXT PRIMARY KEY, target TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE image_rootfs (container TEXT PRIMARY KEY, image TEXT NOT NULL, layers TEXT NOT NULL)
         STRICT, WITHOUT ROWID;
@@ -21,7 +22,12 @@ const STEPS: &[&str] = &["
     CREATE TABLE image_snapshot (id TEXT PRIMARY KEY, image TEXT NOT NULL, layers TEXT NOT NULL, frozen TEXT NOT NULL)
         STRICT, WITHOUT ROWID;
     CREATE TABLE image_frozen (id TEXT PRIMARY KEY, origin TEXT) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE image_mounts (container TEXT NOT NULL, image TEXT NOT NULL, layers TEXT NOT NULL,
+        PRIMARY KEY (container, image)) STRICT, WITHOUT ROWID;
+",
+];
 
 pub(super) fn migrate(database: &Database) -> Result<()> {
     database.migrate("images", STEPS)
@@ -104,7 +110,8 @@ impl Shared {
             images.push(from_json::<Descriptor>(&row.get::<_, String>(0)?).map_err(bad)?.digest);
         }
         let mut query = tx.prepare(
-            "SELECT image, layers FROM image_rootfs UNION ALL SELECT image, layers FROM image_snapshot",
+            "SELECT image, layers FROM image_rootfs UNION ALL SELECT image, layers FROM image_snapshot
+                UNION ALL SELECT image, layers FROM image_mounts",
         )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {

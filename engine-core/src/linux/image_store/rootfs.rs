@@ -24,6 +24,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
+use crate::linux::walk;
 use crate::manifest::MAX_LAYERS;
 use crate::mount::{Mount, OverlayUpper};
 
@@ -45,15 +46,7 @@ impl Shared {
         // is missing, or after it, and then the row keeps them.
         self.settle(id)?;
         let (infos, frozen) = self.database.write(Durability::Crash, |tx| {
-            let mut infos = Vec::with_capacity(layers.len());
-            for diff_id in layers {
-                let info = self.layer_info(diff_id)?.ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, "prepare root file system")
-                        .with("container", id)
-                        .with_message(format!("the layer {diff_id} is not unpacked"))
-                })?;
-                infos.push(info);
-            }
+            let infos = self.infos(id, layers)?;
             tx.prepare_cached(
                 "INSERT INTO image_rootfs (container, image, layers) VALUES (?1, ?2, ?3)
                     ON CONFLICT (container) DO UPDATE SET image = ?2, layers = ?3",
@@ -80,6 +73,69 @@ impl Shared {
             }
             error
         })
+    }
+
+    fn infos(&self, id: &ContainerId, layers: &[Digest]) -> Result<Vec<LayerInfo>> {
+        let info = |diff_id: &Digest| {
+            self.layer_info(diff_id)?.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "prepare root file system")
+                    .with("container", id)
+                    .with_message(format!("the layer {diff_id} is not unpacked"))
+            })
+        };
+        layers.iter().map(info).collect()
+    }
+
+    /// Describes the layers of an image without a writable one, and holds the image for the container.
+    pub(super) fn mount_image(
+        &self,
+        id: &ContainerId,
+        image: &Digest,
+        layers: &[Digest],
+        target: &Path,
+    ) -> Result<Mount> {
+        let unsupported = |why: &str| {
+            Error::new(ErrorKind::Unsupported, "mount image").with("image", image).with_message(why)
+        };
+        if layers.is_empty() || layers.len() > MAX_LAYERS {
+            return Err(unsupported("it has no layers, or too many"));
+        }
+        if let Driver::Copy(_) = self.driver()? {
+            return Err(unsupported("overlayfs does not work here, so there are no layers to be shown"));
+        }
+        self.sync_renames()?;
+        let json = to_json(&layers)?;
+        let infos = self.database.write(Durability::Crash, |tx| {
+            let infos = self.infos(id, layers)?;
+            tx.prepare_cached("INSERT OR REPLACE INTO image_mounts VALUES (?1, ?2, ?3)")?.execute((
+                id.as_str(),
+                image.to_string(),
+                &json,
+            ))?;
+            Ok(infos)
+        })?;
+        infos.iter().try_for_each(|info| self.check_layer_blob(info))?;
+        let lower = layers.iter().rev().map(|diff_id| self.layout.layer(diff_id).join("fs")).collect();
+        let mut mount = Mount::overlay(lower, None).read_only();
+        target.clone_into(&mut mount.target);
+        // Nothing of an image beside the container's own is to act (SECURITY C5).
+        (mount.options.nosuid, mount.options.nodev) = (true, true);
+        Ok(mount)
+    }
+
+    /// Returns the bytes in a container's writable layer, or in its copy.
+    pub(super) fn rootfs_usage(&self, id: &ContainerId) -> Result<u64> {
+        let fail = |e: io::Error| Error::from_io("measure root file system", e).with("container", id);
+        let dir = self.layout.container(id);
+        let mut bytes = 0;
+        for name in ["upper", "rootfs"] {
+            match File::open(dir.join(name)) {
+                Ok(root) => bytes += walk::disk_usage(&root.into()).map_err(fail)?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(fail(e)),
+            }
+        }
+        Ok(bytes)
     }
 
     fn overlay_mounts(
@@ -205,7 +261,10 @@ impl Shared {
             Err(e) => return Err(fail(e)),
         }
         self.database.write(Durability::Crash, |tx| {
-            tx.prepare_cached("DELETE FROM image_rootfs WHERE container = ?1")?.execute([id.as_str()])?;
+            for table in ["image_rootfs", "image_mounts"] {
+                tx.prepare_cached(&format!("DELETE FROM {table} WHERE container = ?1"))?
+                    .execute([id.as_str()])?;
+            }
             Ok(())
         })?;
         self.sweep_frozen()

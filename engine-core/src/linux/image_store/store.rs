@@ -234,6 +234,22 @@ impl ImageStore for LocalImageStore {
             .await
     }
 
+    async fn mount_image(
+        &self,
+        id: &ContainerId,
+        image: &Digest,
+        layers: &[Digest],
+        target: &Path,
+    ) -> Result<Mount> {
+        let (id, image, layers, target) = (id.clone(), image.clone(), layers.to_vec(), target.to_owned());
+        self.blocking("mount image", move |shared| shared.mount_image(&id, &image, &layers, &target)).await
+    }
+
+    async fn rootfs_usage(&self, id: &ContainerId) -> Result<u64> {
+        let id = id.clone();
+        self.blocking("measure root file system", move |shared| shared.rootfs_usage(&id)).await
+    }
+
     async fn remove_rootfs(&self, id: &ContainerId) -> Result<()> {
         let id = id.clone();
         self.blocking("remove root file system", move |shared| shared.remove_rootfs(&id)).await

@@ -92,6 +92,8 @@ pub(crate) struct MountStep {
     pub(crate) fstype: String,
     pub(crate) source: Vec<u8>,
     pub(crate) target: Vec<u8>,
+    /// The part of the source that is shown; empty for all of it.
+    pub(crate) subpath: Vec<u8>,
     /// Options; an empty value makes a flag.
     pub(crate) options: Vec<(String, Vec<u8>)>,
 }
@@ -319,7 +321,11 @@ impl ProcessPlan {
 impl MountStep {
     fn encode<'a>(&self, body: &'a mut Body) -> &'a mut Body {
         body.u32(self.kind).u32(self.flags).u64(self.attributes).u64(self.propagation);
-        body.text(&self.fstype).text(&self.source).text(&self.target).count(self.options.len());
+        body.text(&self.fstype)
+            .text(&self.source)
+            .text(&self.target)
+            .text(&self.subpath)
+            .count(self.options.len());
         self.options.iter().fold(body, |body, (key, value)| body.text(key).text(value))
     }
 }

@@ -139,6 +139,7 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
     let mut step = MountStep {
         attributes: attributes(options),
         target: target(&wanted.target)?,
+        subpath: subpath(wanted)?,
         ..MountStep::default()
     };
     match &wanted.kind {
@@ -188,8 +189,24 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
                 option("size", size.to_string());
             }
         }
+        MountKind::Filesystem { kind, source, options } => {
+            step.kind = mount::FILESYSTEM;
+            step.fstype.clone_from(kind);
+            step.source = source.as_bytes().to_vec();
+            step.options.extend(options.iter().map(|(key, value)| (key.clone(), value.as_bytes().to_vec())));
+        }
     }
     Ok(step)
+}
+
+/// The part of a mount that is shown: a plain path, beneath what is mounted.
+fn subpath(wanted: &Mount) -> Result<Vec<u8>> {
+    let Some(path) = &wanted.subpath else { return Ok(Vec::new()) };
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !plain || path.as_os_str().is_empty() {
+        return Err(invalid("a subpath is a relative path without \"..\"").with("subpath", path.display()));
+    }
+    Ok(path.as_os_str().as_bytes().to_vec())
 }
 
 fn bind(step: &mut MountStep, source: &Path, recursive: bool) {

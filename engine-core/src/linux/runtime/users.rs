@@ -65,6 +65,7 @@ impl Cache {
                 resolve(&opened, &launch.user, &launch.group_add)
             }
             MountKind::Tmpfs { .. } => Err(invalid("a root file system on a tmpfs has no program to run")),
+            MountKind::Filesystem { .. } => Err(invalid("a root file system is one of an image store")),
         }
     }
 }

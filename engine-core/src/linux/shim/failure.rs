@@ -26,13 +26,22 @@ impl From<Reply> for Failure {
 pub(crate) struct Names {
     program: String,
     cwd: String,
-    mounts: Vec<(String, String)>,
+    mounts: Vec<Mounted>,
     entries: Vec<String>,
     cgroups: Vec<String>,
     joins: Vec<String>,
     masked: Vec<String>,
     read_only: Vec<String>,
     sysctls: Vec<String>,
+}
+
+/// What a mount is called.
+#[derive(Clone, Debug, Default)]
+struct Mounted {
+    target: String,
+    source: String,
+    subpath: String,
+    kind: String,
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -43,7 +52,16 @@ impl Names {
     /// Takes the names of a container's plan.
     pub(crate) fn of(plan: &LaunchPlan) -> Self {
         Self {
-            mounts: plan.mounts.iter().map(|mount| (lossy(&mount.target), lossy(&mount.source))).collect(),
+            mounts: plan
+                .mounts
+                .iter()
+                .map(|mount| Mounted {
+                    target: lossy(&mount.target),
+                    source: lossy(&mount.source),
+                    subpath: lossy(&mount.subpath),
+                    kind: mount.fstype.clone(),
+                })
+                .collect(),
             entries: plan.entries.iter().map(|entry| entry.path.clone()).collect(),
             cgroups: plan.cgroups.iter().map(|cgroup| lossy(&cgroup.path)).collect(),
             joins: plan.joins.iter().map(|(_, path)| path.clone()).collect(),
@@ -79,8 +97,8 @@ impl Names {
                 .with("working directory", &self.cwd)
                 .with_message("the working directory cannot be made"),
             step::MOUNT_SOURCE | step::MOUNT_TARGET | step::MOUNT_ATTACH => {
-                let (target, source) = self.mounts.get(at).cloned().unwrap_or_default();
-                self.mount(error, failure, &target, &source)
+                let mount = self.mounts.get(at).cloned().unwrap_or_default();
+                self.mount(error, failure, &mount)
             }
             step::ENTRY => error.with("entry", named(&self.entries, at)).with_message("cannot be made"),
             step::CGROUP_OPEN | step::CGROUP_JOIN => {
@@ -138,13 +156,31 @@ impl Names {
         Error::from_io(operation, cause).with_message(message)
     }
 
-    fn mount(&self, error: Error, failure: Failure, target: &str, source: &str) -> Error {
-        let error = error.with("mount", target).with("source", source);
+    fn mount(&self, error: Error, failure: Failure, mount: &Mounted) -> Error {
+        let mut error = error.with("mount", &mount.target).with("source", &mount.source);
+        if !mount.subpath.is_empty() {
+            error = error.with("subpath", &mount.subpath);
+        }
         let errno = rustix::io::Errno::from_raw_os_error(failure.errno);
         match (failure.step, errno) {
             (step::MOUNT_SOURCE, rustix::io::Errno::NOENT) => error
                 .with_kind(ErrorKind::InvalidArgument)
                 .with_message("the source of the mount does not exist"),
+            (step::MOUNT_SOURCE, rustix::io::Errno::XDEV | rustix::io::Errno::LOOP)
+                if !mount.subpath.is_empty() =>
+            {
+                error
+                    .with_kind(ErrorKind::InvalidArgument)
+                    .with_message("the subpath leads out of what is mounted")
+            }
+            (step::MOUNT_SOURCE, rustix::io::Errno::NODEV) if !mount.kind.is_empty() => error
+                .with_kind(ErrorKind::Unsupported)
+                .with("type", &mount.kind)
+                .with_message("this kernel does not know the type of file system"),
+            (step::MOUNT_SOURCE, rustix::io::Errno::INVAL) if !mount.kind.is_empty() => error
+                .with_kind(ErrorKind::InvalidArgument)
+                .with("type", &mount.kind)
+                .with_message("the kernel refuses the options or the source of the file system"),
             (step::MOUNT_SOURCE, _) => error.with_message("the source of the mount cannot be prepared"),
             (
                 step::MOUNT_TARGET,

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::copy_up;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Name;
+use crate::linux::detached;
 use crate::linux::image_store::remove::remove_tree;
+use crate::linux::walk;
+use crate::mount::{Mount, MountKind};
 use crate::time::{parse_rfc3339, rfc3339};
 use crate::volume_driver::{Volume, VolumeOptions};
 
@@ -146,6 +151,53 @@ impl Files {
         Ok(())
     }
 
+    /// Copies what `rootfs` has at `path` into the volume, if that is empty or such a copy was cut short before.
+    ///
+    /// `volumes/<name>/filling` is there, and on the disk, from before the first entry until the last one is on the disk
+    /// too. It names the source: another one does not go on with the copy.
+    pub(super) fn fill(&self, name: &Name, rootfs: &[Mount], path: &Path) -> Result<bool> {
+        let fail = |e: io::Error| Error::from_io("fill volume", e).with("volume", name);
+        let dir = open_dir(&self.dir.join(name.as_str())).map_err(fail)?;
+        let data = open_dir_at(&dir, "_data").map_err(fail)?;
+        // One at a time, also of other programs.
+        flock(&dir, FlockOperation::LockExclusive).map_err(fail)?;
+        let identity = identity(rootfs, path);
+        let mark = read_mark(&dir).map_err(fail)?;
+        match &mark {
+            Some(other) if *other != identity => return Ok(false),
+            None if !is_empty(&data).map_err(fail)? => return Ok(false),
+            _ => {}
+        }
+        let Some(root) = detached::open_rootfs(rootfs).map_err(fail)? else { return Ok(false) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let source = match root.open_at(path, flags, Mode::empty()) {
+            Ok(source) => source,
+            // The image has nothing there, or no directory, or a link that leads nowhere.
+            Err(e) if is_no_directory(&e) => return Ok(false),
+            Err(e) => return Err(fail(e).with("path", path.display())),
+        };
+        let fail = |e: io::Error| fail(e).with("path", path.display());
+        if mark.is_none() && is_empty(&source).map_err(fail)? {
+            copy_up::same_attributes(&source, &data).map_err(fail)?;
+            return Ok(true);
+        }
+        if mark.is_none() {
+            write_mark(&dir, &identity).map_err(fail)?;
+        }
+        copy_up::clean(&dir).map_err(fail)?;
+        copy_up::copy(&source, &data, &dir).map_err(fail)?;
+        // Thousands of small files: one sync of all instead of one for each.
+        rustix::fs::syncfs(&data).map_err(|e| fail(e.into()))?;
+        rustix::fs::unlinkat(&dir, FILLING, rustix::fs::AtFlags::empty()).map_err(|e| fail(e.into()))?;
+        Ok(true)
+    }
+
+    /// Returns the bytes in a volume's directory.
+    pub(super) fn usage(&self, name: &Name) -> Result<u64> {
+        let fail = |e: io::Error| Error::from_io("measure volume", e).with("volume", name);
+        walk::disk_usage(&open_dir(&self.data(name)).map_err(fail)?).map_err(fail)
+    }
+
     /// Removes what crashed programs left, unless another program is at work: then it is left to a later sweep.
     fn sweep(&self) -> Result<()> {
         let fail = |e| Error::from_io("sweep volumes", e).with("path", self.dir.display());
@@ -191,14 +243,89 @@ impl Files {
     fn lock(&self, operation: FlockOperation) -> io::Result<File> {
         let path = self.dir.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        loop {
-            match rustix::fs::flock(&file, operation) {
-                Ok(()) => return Ok(file),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+        flock(&file, operation)?;
+        Ok(file)
+    }
+}
+
+/// The mark of a volume that is being filled.
+const FILLING: &str = "filling";
+
+/// Takes a lock; closing the file gives it back.
+fn flock(file: impl std::os::fd::AsFd, operation: FlockOperation) -> io::Result<()> {
+    loop {
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn open_dir_at(dir: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_no_directory(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG))
+}
+
+/// Says which files of which image a volume is filled with. A container's writable layer is new, and none of it.
+pub(super) fn identity(rootfs: &[Mount], path: &Path) -> String {
+    let mut text = path.display().to_string();
+    for mount in rootfs {
+        match &mount.kind {
+            MountKind::Overlay { lower, .. } => {
+                for layer in lower {
+                    text.push('\n');
+                    text.push_str(&layer.to_string_lossy());
+                }
+            }
+            other => text.push_str(&format!("\n{other:?}")),
+        }
+    }
+    Digest::sha256(text.as_bytes()).to_string()
+}
+
+fn read_mark(dir: &OwnedFd) -> io::Result<Option<String>> {
+    use io::Read as _;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, FILLING, flags, Mode::empty()) {
+        Ok(fd) => {
+            let mut text = String::new();
+            File::from(fd).take(1024).read_to_string(&mut text)?;
+            Ok(Some(text))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The mark appears whole: half a mark would name no source, and nobody would go on.
+fn write_mark(dir: &OwnedFd, identity: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fresh = "filling.new";
+    let mut file = File::from(rustix::fs::openat(dir, fresh, flags, Mode::from_raw_mode(0o600))?);
+    file.write_all(identity.as_bytes())?;
+    file.sync_all()?;
+    rustix::fs::renameat(dir, fresh, dir, FILLING)?;
+    Ok(rustix::fs::fsync(dir)?)
 }
 
 /// Fills a new volume's directory and brings it to the disk.

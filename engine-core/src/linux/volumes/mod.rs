@@ -3,6 +3,7 @@
 //! ```text
 //! volumes/lock                            held shared by who creates or removes, exclusively by who sweeps
 //! volumes/<name>/{volume.json,_data/}     a volume
+//! volumes/<name>/filling                  while it gets its first content, and after a crash meanwhile
 //! volumes/.new/<random>/                  a volume on its way in
 //! volumes/.trash/<random>/                a volume on its way out
 //! ```
@@ -10,6 +11,7 @@
 //! digit, so none is one of ours.
 //! Invariant: `volumes/<name>` came there by one rename with its content synced, and goes by one rename.
 
+mod copy_up;
 mod files;
 mod options;
 
@@ -28,9 +30,10 @@ use options::Kind;
 
 /// The [`VolumeDriver`] `local`.
 ///
-/// It knows the driver options `type`, `device` and `o` with Docker's meaning for `tmpfs` and bind mounts; each
-/// container gets a tmpfs of its own. Volumes on NFS or CIFS are kept, but not mounted yet. Everything lies in
-/// directories that only their owner may enter (SECURITY B9).
+/// It knows the driver options `type`, `device` and `o` with Docker's meaning: `tmpfs`, bind mounts, and the file systems
+/// that the kernel can mount by itself, such as `nfs`, `cifs`, `ext4`. These are mounted inside each container's own mount
+/// namespace and never in the host's: so each container gets a tmpfs of its own, and a network file system without the help
+/// of programs such as mount.nfs(8). Everything lies in directories that only their owner may enter (SECURITY B9).
 #[derive(Clone, Debug)]
 pub struct LocalVolumes {
     files: Arc<Files>,
@@ -109,14 +112,39 @@ impl VolumeDriver for LocalVolumes {
     async fn mount(&self, name: &Name, target: &Path) -> Result<Mount> {
         let (name, target) = (name.clone(), PathBuf::from(target));
         self.with_files(move |files| {
-            let Some(volume) = files.read(&name)? else {
-                return Err(Error::new(ErrorKind::NotFound, "mount volume").with("volume", &name));
-            };
-            let kind = Kind::parse(&volume.driver_options).map_err(|e| e.with("volume", &name))?;
-            kind.mount(&files.data(&name), &target).map_err(|e| e.with("volume", &name))
+            kind_of(files, &name, "mount volume")?
+                .mount(&files.data(&name), &target)
+                .map_err(|e| e.with("volume", &name))
         })
         .await
     }
+
+    async fn fill(&self, name: &Name, rootfs: &[Mount], path: &Path) -> Result<bool> {
+        let (name, rootfs, path) = (name.clone(), rootfs.to_vec(), PathBuf::from(path));
+        self.with_files(move |files| match kind_of(files, &name, "fill volume")? {
+            Kind::Directory => files.fill(&name, &rootfs, &path),
+            _ => Ok(false),
+        })
+        .await
+    }
+
+    async fn usage(&self, name: &Name) -> Result<Option<u64>> {
+        let name = name.clone();
+        self.with_files(move |files| match kind_of(files, &name, "measure volume")? {
+            Kind::Directory => files.usage(&name).map(Some),
+            // What is the host's is not counted as the engine's.
+            _ => Ok(None),
+        })
+        .await
+    }
+}
+
+/// Returns what a volume is.
+fn kind_of(files: &Files, name: &Name, operation: &'static str) -> Result<Kind> {
+    let Some(volume) = files.read(name)? else {
+        return Err(Error::new(ErrorKind::NotFound, operation).with("volume", name));
+    };
+    Kind::parse(&volume.driver_options).map_err(|e| e.with("volume", name))
 }
 
 /// Runs `work` off the async workers. Once begun it goes on to its end, also when nobody waits for it any more.
@@ -129,3 +157,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fill;

@@ -15,9 +15,29 @@ pub(super) enum Kind {
     Tmpfs { size: Option<u64>, mode: u32, uid: u32, gid: u32, flags: Flags },
     /// A directory of the host's.
     Bind { source: PathBuf, recursive: bool, flags: Flags },
-    /// A directory of another machine's.
-    Remote { kind: String },
+    /// A file system of a device or of another machine, mounted anew in each container.
+    Filesystem { kind: String, source: String, options: Vec<(String, String)>, flags: Flags },
 }
+
+/// File systems that show the kernel of whoever mounts them, or that containers get by other means. As a volume, one
+/// would be a hole that `o=` does not show.
+const NEVER: [&str; 13] = [
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "mqueue",
+    "proc",
+    "securityfs",
+    "sysfs",
+    "tracefs",
+];
+/// The longest value that fsconfig(2) takes.
+const MAX_VALUE: usize = 255;
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Flags {
@@ -44,16 +64,13 @@ impl Kind {
             "none" | "bind" => bind(device, &words),
             "" if words.iter().any(|word| matches!(*word, "bind" | "rbind")) => bind(device, &words),
             "" => Err(wrong("option", "type", "it is missing beside device and o")),
-            kind @ ("nfs" | "nfs4" | "cifs") if !device.is_empty() => {
-                Ok(Self::Remote { kind: kind.to_owned() })
-            }
-            "nfs" | "nfs4" | "cifs" => Err(wrong("option", "device", "it is missing")),
-            other => Err(wrong("type", other, "it is none of tmpfs, none (with o=bind), nfs and cifs")
-                .with_kind(ErrorKind::Unsupported)),
+            other => filesystem(other, device, &words),
         }
     }
 
     /// Describes the mount at `target` of a volume with the directory `data`.
+    ///
+    /// May ask the host's resolver for the address of another machine.
     pub(super) fn mount(self, data: &Path, target: &Path) -> Result<Mount> {
         let (kind, flags) = match self {
             // Devices in a volume are of no use to honest containers (SECURITY C5).
@@ -63,11 +80,11 @@ impl Kind {
             }
             Self::Tmpfs { size, mode, uid, gid, flags } => (MountKind::Tmpfs { size, mode, uid, gid }, flags),
             Self::Bind { source, recursive, flags } => (MountKind::Bind { source, recursive }, flags),
-            Self::Remote { kind } => {
-                return Err(Error::new(ErrorKind::Unsupported, "mount volume")
-                    .with("type", kind)
-                    .with_message("volumes of other machines cannot be mounted yet")
-                    .with_hint("mount it on the host, and that directory into the container"));
+            Self::Filesystem { kind, source, mut options, flags } => {
+                for (key, value) in options.iter_mut().filter(|(key, _)| key == "addr") {
+                    *value = address(value).map_err(|e| e.with("option", format!("{key}={value}")))?;
+                }
+                (MountKind::Filesystem { kind, source, options }, flags)
             }
         };
         let mut mount = Mount::bind("", target);
@@ -139,6 +156,66 @@ fn bind(device: &str, words: &[&str]) -> Result<Kind> {
         return Err(wrong("option", "o", "type none needs o=bind"));
     }
     Ok(Kind::Bind { source: source.to_owned(), recursive, flags })
+}
+
+fn filesystem(kind: &str, device: &str, words: &[&str]) -> Result<Kind> {
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if kind.len() > 64 || !kind.bytes().all(name) {
+        return Err(wrong("type", kind, "it is no type of file system"));
+    }
+    if NEVER.contains(&kind) {
+        return Err(wrong("type", kind, "a file system that shows the kernel is no volume"));
+    }
+    if device.is_empty() {
+        return Err(wrong("option", "device", "it is missing"));
+    }
+    let too_long = |text: &str| text.len() > MAX_VALUE || text.contains('\0');
+    if too_long(device) {
+        return Err(wrong("device", device, "it is longer than the kernel takes"));
+    }
+    let (mut options, mut flags) = (Vec::new(), Flags::default());
+    for word in words {
+        if flags.take(word) || matches!(*word, "defaults" | "relatime") {
+            continue;
+        }
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        if key.is_empty() || too_long(key) || too_long(value) || (value.is_empty() && word.contains('=')) {
+            return Err(wrong("o", word, "it is no option of a file system"));
+        }
+        options.push((key.to_owned(), value.to_owned()));
+    }
+    let remote = matches!(kind, "nfs" | "nfs4" | "cifs" | "smb3");
+    if remote && kind.starts_with("nfs") {
+        if !device.contains(":/") {
+            return Err(wrong("device", device, "for NFS it is \":/path\" or \"host:/path\""));
+        }
+        if !options.iter().any(|(key, _)| key == "addr") {
+            let host = device.split(":/").next().unwrap_or_default();
+            if host.is_empty() {
+                return Err(wrong("option", "o", "for NFS, o=addr=ADDRESS is missing"));
+            }
+            options.push(("addr".to_owned(), host.trim_matches(['[', ']']).to_owned()));
+        }
+    } else if remote && !device.starts_with("//") {
+        return Err(wrong("device", device, "for CIFS it is \"//host/share\""));
+    }
+    Ok(Kind::Filesystem { kind: kind.to_owned(), source: device.to_owned(), options, flags })
+}
+
+/// The kernel wants a number where people write a name, and resolves nothing itself.
+fn address(text: &str) -> Result<String> {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let fail = |why: &str| {
+        Error::new(ErrorKind::InvalidArgument, "mount volume").with_message(format!("the address {why}"))
+    };
+    let found = std::net::ToSocketAddrs::to_socket_addrs(&(text, 0));
+    match found.map(|mut all| all.next()) {
+        Ok(Some(address)) => Ok(address.ip().to_string()),
+        Ok(None) => Err(fail("has no number")),
+        Err(error) => Err(fail("cannot be resolved").with_source(error)),
+    }
 }
 
 /// Reads `100`, `64k`, `1m`, `2g`, as tmpfs(5) does.

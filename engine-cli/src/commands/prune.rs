@@ -1,0 +1,173 @@
+//! `container prune`, `volume prune`, `system prune`: the question, the filters, the sum.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use clap::Args;
+use engine_core::engine::{ImagePruneOptions, LabelFilter, PruneOptions};
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output::{self, human};
+
+/// What every prune takes.
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Remove only what matches: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// `volume prune`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct VolumePruneArgs {
+    /// Remove named volumes too
+    #[arg(short, long)]
+    all: bool,
+    #[command(flatten)]
+    rest: PruneArgs,
+}
+
+/// `system prune`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct SystemPruneArgs {
+    /// Remove all images that no container uses, not only those without a name
+    #[arg(short, long)]
+    all: bool,
+    /// Remove anonymous volumes too
+    #[arg(long)]
+    volumes: bool,
+    #[command(flatten)]
+    rest: PruneArgs,
+}
+
+impl PruneArgs {
+    /// Reads the filters. `all` is one of volumes, `until` one of everything else, as in Docker.
+    fn options(&self, of_volumes: bool) -> Result<PruneOptions> {
+        let mut options = PruneOptions::default();
+        for text in &self.filter {
+            let wrong = |why: &str| Failure::usage(format!("invalid filter {text:?}: {why}"));
+            let (key, value) = text.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+            options = match key {
+                "label" => options.with_label(LabelFilter::parse(value, true)),
+                "label!" => options.with_label(LabelFilter::parse(value, false)),
+                "until" if !of_volumes => options.with_until(human::parse_time(value)?),
+                "all" if of_volumes => match value {
+                    "true" | "1" => options.with_all(true),
+                    "false" | "0" => options.with_all(false),
+                    _ => return Err(wrong("it is true or false")),
+                },
+                _ if of_volumes => return Err(wrong("the keys are label, label! and all")),
+                _ => return Err(wrong("the keys are until, label and label!")),
+            };
+        }
+        Ok(options)
+    }
+
+    /// Asks whether to go on. Whoever cannot or does not say `y` is taken for a no.
+    fn confirmed(&self, warning: &str) -> Result<bool> {
+        if self.force {
+            return Ok(true);
+        }
+        output::print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        if !std::io::stdin().is_terminal() {
+            // The reader of a pipe's output gets the next line as one of its own.
+            output::print("\n")?;
+        }
+        Ok(read.is_ok() && answer.trim().eq_ignore_ascii_case("y"))
+    }
+}
+
+/// Runs `container prune`.
+pub(crate) async fn containers(context: &Context, args: &PruneArgs) -> Result<u8> {
+    let options = args.options(false)?;
+    if !args.confirmed("WARNING! This will remove all stopped containers.")? {
+        return Ok(0);
+    }
+    let pruned = context.engine().await?.prune_containers(&options).await?;
+    list("Deleted Containers:", &pruned.removed)?;
+    total(pruned.bytes)
+}
+
+/// Runs `volume prune`.
+pub(crate) async fn volumes(context: &Context, args: &VolumePruneArgs) -> Result<u8> {
+    let mut options = args.rest.options(true)?;
+    options.all |= args.all;
+    let which = if options.all { "all" } else { "anonymous" };
+    let warning =
+        format!("WARNING! This will remove {which} local volumes not used by at least one container.");
+    if !args.rest.confirmed(&warning)? {
+        return Ok(0);
+    }
+    let pruned = context.engine().await?.prune_volumes(&options).await?;
+    list("Deleted Volumes:", &pruned.removed)?;
+    total(pruned.bytes)
+}
+
+/// Runs `system prune`.
+pub(crate) async fn system(context: &Context, args: &SystemPruneArgs) -> Result<u8> {
+    let options = args.rest.options(false)?;
+    if args.volumes && options.until.is_some() {
+        return Err(Failure::usage(
+            "the filter \"until\" does not go with --volumes: volumes have no such filter",
+        ));
+    }
+    let mut warning = "WARNING! This will remove:\n  - all stopped containers\n".to_owned();
+    if args.volumes {
+        warning.push_str("  - all anonymous volumes not used by at least one container\n");
+    }
+    warning.push_str(match args.all {
+        true => "  - all images without at least one container associated to them\n",
+        false => "  - all dangling images\n",
+    });
+    if !args.rest.confirmed(&warning)? {
+        return Ok(0);
+    }
+    let engine = context.engine().await?;
+    // Containers first: what only they used goes with them.
+    let containers = engine.prune_containers(&options).await?;
+    list("Deleted Containers:", &containers.removed)?;
+    let mut bytes = containers.bytes;
+    if args.volumes {
+        let volumes = engine.prune_volumes(&options).await?;
+        list("Deleted Volumes:", &volumes.removed)?;
+        bytes += volumes.bytes;
+    }
+    let images = engine.prune_images(&of_images(&options, args.all)).await?;
+    if !images.untagged.is_empty() || !images.deleted.is_empty() {
+        output::line("Deleted Images:")?;
+        images.untagged.iter().try_for_each(|name| output::line(format!("untagged: {}", name.familiar())))?;
+        images.deleted.iter().try_for_each(|digest| output::line(format!("deleted: {digest}")))?;
+        output::print("\n")?;
+    }
+    bytes += images.bytes;
+    total(bytes)
+}
+
+fn of_images(options: &PruneOptions, all: bool) -> ImagePruneOptions {
+    let mut images = ImagePruneOptions::default().with_all(all);
+    images.until = options.until;
+    for label in &options.labels {
+        let side = if label.present { &mut images.labels } else { &mut images.without_labels };
+        side.insert(label.key.clone(), label.value.clone());
+    }
+    images
+}
+
+fn list<T: std::fmt::Display>(heading: &str, removed: &[T]) -> Result<()> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    output::line(heading)?;
+    removed.iter().try_for_each(output::line)?;
+    output::print("\n")
+}
+
+fn total(bytes: u64) -> Result<u8> {
+    output::line(format!("Total reclaimed space: {}", human::size(bytes)))?;
+    Ok(0)
+}
