@@ -206,12 +206,46 @@ async fn many(engine: &Engine, count: usize) -> Result<()> {
     println!("| private memory of each payload | {} KiB |", payload / count);
     println!("| threads of each shim | {:.1} |", threads as f64 / count as f64);
     println!("| memory of the host program | {} KiB |", status("VmRSS")?);
+    stats(&containers).await?;
     let start = Instant::now();
     for container in containers {
         container.close().await?;
     }
     println!("| kill and remove of each | {:.2} ms |", start.elapsed().as_secs_f64() * 1e3 / count as f64);
     Ok(())
+}
+
+/// Reads what each container uses, all at once, as a live table does.
+async fn stats(containers: &[engine_core::ScopedContainer]) -> Result<()> {
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        let used = cpu_time()?;
+        let reads: Vec<_> = containers
+            .iter()
+            .map(|container| {
+                let container = engine_core::Container::clone(container);
+                tokio::spawn(async move { container.stats().await })
+            })
+            .collect();
+        for read in reads {
+            ensure!(read.await??.pids >= 1, "a running container has a process");
+        }
+        times.push((start.elapsed(), cpu_time()?.saturating_sub(used)));
+    }
+    let (wall, cpu) = times.into_iter().min().unwrap_or_default();
+    let each = wall.as_secs_f64() * 1e6 / containers.len() as f64;
+    println!("| stats of all, at once | {:.0} ms ({each:.0} µs each) |", wall.as_secs_f64() * 1e3);
+    println!("| CPU time of that | {:.0} ms |", cpu.as_secs_f64() * 1e3);
+    Ok(())
+}
+
+/// CPU time of this process, from /proc/self/stat (proc_pid_stat(5)) in hundredths of a second.
+fn cpu_time() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit_once(") ").context("a name in parentheses")?.1.split(' ').skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Pulls into a fresh root each time; prints nanoseconds and peak memory above idle in KiB.

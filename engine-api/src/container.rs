@@ -6,12 +6,14 @@ use std::time::SystemTime;
 
 use bollard_stubs::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status,
-    DeviceMapping, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, MountPoint, NetworkSettings,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum as PolicyName,
+    DeviceMapping, DeviceRequest, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, MountPoint,
+    NetworkSettings, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum as PolicyName, ThrottleDevice,
 };
-use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode, VolumesFrom};
+use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode, UserNamespace, VolumesFrom};
 use engine_core::launch::{LogDriver, SeccompPolicy};
 use engine_core::mount::{MountKind, MountOptions, Propagation};
+use engine_core::resources::DeviceLimit;
 use engine_core::time::rfc3339;
 use engine_core::{ContainerInfo, ContainerSpec, ContainerStatus, Mount};
 
@@ -176,8 +178,57 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         uts_mode: Some(namespace_mode(&spec.uts_mode)),
         shm_size: signed(Some(spec.shm_size.unwrap_or(engine_core::policy::defaults::SHM_SIZE))),
         sysctls: Some(spec.sysctls.clone().into_iter().collect()),
+        userns_mode: Some(spec.user_namespace.as_ref().map(user_namespace).unwrap_or_default()),
+        device_cgroup_rules: Some(spec.device_cgroup_rules.clone()),
+        device_requests: Some(device_requests(spec)),
+        oom_kill_disable: limits.oom_kill_disable,
+        cpu_realtime_period: signed(limits.cpu_rt_period),
+        cpu_realtime_runtime: Some(limits.cpu_rt_runtime.unwrap_or(0)),
+        blkio_weight_device: Some(weights(spec)),
+        blkio_device_read_bps: Some(throttles(spec, |limit| limit.read_bps)),
+        blkio_device_write_bps: Some(throttles(spec, |limit| limit.write_bps)),
+        blkio_device_read_iops: Some(throttles(spec, |limit| limit.read_iops)),
+        blkio_device_write_iops: Some(throttles(spec, |limit| limit.write_iops)),
         ..HostConfig::default()
     }
+}
+
+/// The mode in the words of `--userns`.
+fn user_namespace(mode: &UserNamespace) -> String {
+    match mode {
+        UserNamespace::Auto { size: None } => "auto".to_owned(),
+        UserNamespace::Auto { size: Some(size) } => format!("auto:size={size}"),
+        UserNamespace::Container(other) => format!("container:{other}"),
+        _ => "private".to_owned(),
+    }
+}
+
+fn device_requests(spec: &ContainerSpec) -> Vec<DeviceRequest> {
+    if spec.cdi_devices.is_empty() {
+        return Vec::new();
+    }
+    vec![DeviceRequest {
+        driver: Some("cdi".to_owned()),
+        device_ids: Some(spec.cdi_devices.clone()),
+        ..DeviceRequest::default()
+    }]
+}
+
+fn weights(spec: &ContainerSpec) -> Vec<ResourcesBlkioWeightDevice> {
+    let weighted = spec.resources.blkio_devices.iter().filter(|limit| limit.weight > 0);
+    weighted
+        .map(|limit| ResourcesBlkioWeightDevice {
+            path: Some(limit.path.clone()),
+            weight: Some(limit.weight.into()),
+        })
+        .collect()
+}
+
+fn throttles(spec: &ContainerSpec, rate: fn(&DeviceLimit) -> u64) -> Vec<ThrottleDevice> {
+    let limited = spec.resources.blkio_devices.iter().filter(|limit| rate(limit) > 0);
+    limited
+        .map(|limit| ThrottleDevice { path: Some(limit.path.clone()), rate: i64::try_from(rate(limit)).ok() })
+        .collect()
 }
 
 fn restart_policy(policy: engine_core::RestartPolicy) -> RestartPolicy {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     archive, artifact, attach, branch, df, events, exec, files, history, image, inspect, lifecycle, login,
-    logs, prune, ps, run, system, transfer, update, volume,
+    logs, prune, ps, rename, run, stats, system, top, transfer, update, volume,
 };
 
 /// Containers without a daemon.
@@ -97,6 +97,12 @@ pub(crate) enum Command {
     /// List containers
     #[command(visible_alias = "list")]
     Ps(ps::PsArgs),
+    /// Give a container another name
+    Rename(rename::RenameArgs),
+    /// Show the processes of a container
+    Top(top::TopArgs),
+    /// Show what containers use, live
+    Stats(stats::StatsArgs),
     /// Show the output of a container
     Logs(logs::LogsArgs),
     /// Show what happens to containers, images and volumes
@@ -191,6 +197,12 @@ pub(crate) enum ContainerCommand {
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
     Ls(ps::PsArgs),
+    /// Give a container another name
+    Rename(rename::RenameArgs),
+    /// Show the processes of a container
+    Top(top::TopArgs),
+    /// Show what containers use, live
+    Stats(stats::StatsArgs),
     /// Show the output of a container
     Logs(logs::LogsArgs),
     /// Run a command in a running container
@@ -232,6 +244,9 @@ impl From<ContainerCommand> for Command {
             ContainerCommand::Update(args) => Self::Update(args),
             ContainerCommand::Wait(args) => Self::Wait(args),
             ContainerCommand::Ls(args) => Self::Ps(args),
+            ContainerCommand::Rename(args) => Self::Rename(args),
+            ContainerCommand::Top(args) => Self::Top(args),
+            ContainerCommand::Stats(args) => Self::Stats(args),
             ContainerCommand::Logs(args) => Self::Logs(args),
             ContainerCommand::Exec(args) => Self::Exec(args),
             ContainerCommand::Attach(args) => Self::Attach(args),

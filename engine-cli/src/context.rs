@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use engine_core::Engine;
+use engine_core::engine::IdPool;
 use engine_registry::{DockerConfig, OciRegistry};
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -35,6 +36,9 @@ impl Context {
             (None, Some(_)) => {}
             (None, None) => builder = builder.run_root(DEFAULT_RUN_ROOT),
         }
+        if let Some(pool) = id_pool() {
+            builder = builder.id_pool(pool);
+        }
         Ok(builder.registry(self.registry()?).open().await?)
     }
 
@@ -63,6 +67,15 @@ impl Context {
         }
         Ok(builder.build()?)
     }
+}
+
+/// Returns the ids that the host's administrator set aside for the engine, or for containers as Podman calls them.
+fn id_pool() -> Option<IdPool> {
+    let of = |file: &str| {
+        let text = std::fs::read_to_string(file).ok()?;
+        ["engine-cli", "containers"].iter().find_map(|owner| IdPool::from_subid(&text, owner))
+    };
+    of("/etc/subuid")?.intersection(of("/etc/subgid")?)
 }
 
 /// A relative directory is relative to where the user is.

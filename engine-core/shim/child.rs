@@ -48,7 +48,7 @@ fn set_up(plan: &Plan<'_>, mounts: &mut Mounts, inherited: &Inherited<'_>) -> Re
         sys::write(cgroup, b"0").map_err(fail(step::CGROUP_JOIN, index))?;
     }
     for (index, &(fd, kind)) in inherited.joins.iter().enumerate() {
-        if kind != sys::CLONE_NEWPID {
+        if kind != sys::CLONE_NEWPID && kind != sys::CLONE_NEWUSER {
             sys::setns(fd, kind).map_err(fail(step::JOIN, index))?;
         }
     }
@@ -69,8 +69,16 @@ fn set_up(plan: &Plan<'_>, mounts: &mut Mounts, inherited: &Inherited<'_>) -> Re
         sys::unshare(sys::CLONE_NEWCGROUP).map_err(fail(step::CGROUP_NAMESPACE, 0))?;
     }
     let mut procfs = -1;
-    if process::needs_procfs(plan) || plan.first(tag::SYSCTL).is_some() {
+    let offsets = plan.first(tag::TIME_OFFSETS).and_then(|record| record.text());
+    if process::needs_procfs(plan) || plan.first(tag::SYSCTL).is_some() || offsets.is_some() {
         procfs = mounts::procfs().map_err(fail(step::PROCFS, 0))?;
+    }
+    if namespaces & sys::CLONE_NEWTIME != 0 {
+        // Entered by execve, so that the offsets can still be set (time_namespaces(7)).
+        sys::unshare(sys::CLONE_NEWTIME).map_err(fail(step::TIME_NAMESPACE, 0))?;
+        if let Some(offsets) = offsets {
+            write_proc(procfs, c"self/timens_offsets", offsets.to_bytes()).map_err(fail(step::TIME_NAMESPACE, 1))?;
+        }
     }
     for (index, record) in plan.all(tag::SYSCTL).enumerate() {
         if let Some((path, value)) = record.pair() {

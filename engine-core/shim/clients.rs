@@ -461,7 +461,7 @@ impl Shim {
             let opened = open_pty(self.mounts.devpts).map_err(fail(step::TTY, 0));
             (master, peer) = opened?;
             stdio = [peer; 3];
-            if let Some((rows, columns)) = plan.first(tag::TTY_SIZE).and_then(|record| record.tty_size()) {
+            if let Some((rows, columns)) = plan.first(tag::TTY_SIZE).and_then(|record| record.two_numbers()) {
                 let _ = sys::set_window(master, rows as u16, columns as u16);
             }
         } else {
@@ -472,6 +472,7 @@ impl Shim {
                 }
             }
         }
+        process::give(&self.plan, &stdio);
         let target = Target {
             init: self.init,
             namespaces: self.joinable(),

@@ -58,7 +58,7 @@ pub(crate) fn start(plan: &Plan<'_>, target: &Target<'_>) -> Result<Entering, Fa
 
 fn helper(plan: &Plan<'_>, target: &Target<'_>, report: Fd) -> Result<(), Failure> {
     let (_, options) = plan.config();
-    let joined = join(target);
+    let joined = join(plan, target);
     let placed = crate::child::set_stdio(target.stdio, false);
     // From here on: 0, 1, 2 and the report socket as 3.
     if report != 3 {
@@ -83,10 +83,12 @@ fn helper(plan: &Plan<'_>, target: &Target<'_>, report: Fd) -> Result<(), Failur
     sys::exit(0)
 }
 
-fn join(target: &Target<'_>) -> Result<(), Failure> {
+fn join(plan: &Plan<'_>, target: &Target<'_>) -> Result<(), Failure> {
+    process::exec_affinity(plan, 0)?;
     for (index, &cgroup) in target.cgroups.iter().enumerate() {
         sys::write(cgroup, b"0").map_err(fail(step::CGROUP_JOIN, index))?;
     }
+    process::exec_affinity(plan, 1)?;
     if target.namespaces != 0 {
         sys::setns(target.init, target.namespaces).map_err(fail(step::ENTER, 0))?;
     }

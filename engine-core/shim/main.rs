@@ -162,26 +162,30 @@ pub(crate) fn make_init(shim: &mut Shim) -> Result<(), Failure> {
     } else {
         open_joins(&plan, &mut joins)?
     };
+    let user_join = joins[..joined].iter().find(|(_, kind)| *kind == sys::CLONE_NEWUSER).map_or(-1, |(fd, _)| *fd);
     let has_users = namespaces & sys::CLONE_NEWUSER != 0;
     let mut userns = shim.held.user;
     if !again && has_users && plan.mounts().any(|wanted| wanted.flags & plan::mount::IDMAP != 0) {
         userns = id_map_namespace(&plan)?;
     }
-    shim.mounts.prepare(&plan, userns)?;
+    shim.mounts.prepare(&plan, userns.max(user_join))?;
     let stdio = open_stdio(shim, options)?;
+    process::give(&plan, &stdio);
     // The null device and the pipes' ends must not take the numbers of the standard streams.
     for fd in 0..2 {
         sys::dup3(2, fd, 0).map_err(fail(step::STDIO, 0))?;
     }
     let (ours, theirs) = sys::socketpair().map_err(fail(step::CLONE, 0))?;
-    let own_pid_namespace = enter_pid_namespace(&joins[..joined])?;
-    let mut flags = namespaces & !sys::CLONE_NEWCGROUP;
+    let mut flags = namespaces & !(sys::CLONE_NEWCGROUP | sys::CLONE_NEWTIME);
     if again {
         flags &= !(sys::CLONE_NEWNET | sys::CLONE_NEWUSER);
     }
+    let below = if again && has_users { shim.held.user } else { user_join };
     let mut pidfd = -1;
-    let pid = if again && has_users {
-        fork_below(shim.held.user, flags, shim.cgroups.unified, &mut pidfd)?
+    // A helper that was in another pid namespace itself would tell us a number of that one.
+    let own_pid_namespace = if below >= 0 { -1 } else { enter_pid_namespace(&joins[..joined])? };
+    let pid = if below >= 0 {
+        fork_below(below, &joins[..joined], flags, shim.cgroups.unified, &mut pidfd)?
     } else {
         sys::fork(flags | sys::CLONE_PIDFD, &mut pidfd, shim.cgroups.unified).map_err(fail(step::CLONE, 0))?
     };
@@ -219,15 +223,25 @@ pub(crate) fn make_init(shim: &mut Shim) -> Result<(), Failure> {
 
 /// Forks a child whose namespaces belong to the user namespace `user`: a helper enters that one, and makes it as a
 /// sibling. Returns 0 in the child.
-fn fork_below(user: Fd, flags: u64, unified: Fd, pidfd: &mut Fd) -> Result<i32, Failure> {
+fn fork_below(user: Fd, joins: &[(Fd, u64)], flags: u64, unified: Fd, pidfd: &mut Fd) -> Result<i32, Failure> {
     let wrong = fail(step::CLONE, 0);
     let (from_helper, to_us) = sys::pipe().map_err(wrong)?;
     let helper = sys::fork(0, pidfd, unified).map_err(wrong)?;
     if helper == 0 {
-        match sys::setns(user, sys::CLONE_NEWUSER).and_then(|()| sys::fork_filtered(flags | sys::CLONE_PARENT)) {
+        // Its root, and untraceable again after the change (SECURITY A6).
+        let entered = sys::setns(user, sys::CLONE_NEWUSER)
+            .and_then(|()| sys::setresgid(0))
+            .and_then(|()| sys::setresuid(0))
+            .and_then(|()| sys::prctl(PR_SET_DUMPABLE, 0, 0))
+            .and_then(|_| match joins.iter().find(|(_, kind)| *kind == sys::CLONE_NEWPID) {
+                Some(&(fd, kind)) => sys::setns(fd, kind),
+                None => Ok(()),
+            });
+        match entered.and_then(|()| sys::fork_filtered(flags | sys::CLONE_PARENT)) {
             Ok(0) => return Ok(0),
             made => {
-                let _ = sys::write(to_us, &made.unwrap_or(0).to_le_bytes());
+                let answer = made.unwrap_or_else(|errno| -errno.0);
+                let _ = sys::write(to_us, &answer.to_le_bytes());
                 sys::exit(0)
             }
         }
@@ -242,6 +256,7 @@ fn fork_below(user: Fd, flags: u64, unified: Fd, pidfd: &mut Fd) -> Result<i32, 
             *pidfd = sys::pidfd_open(pid).map_err(wrong)?;
             Ok(pid)
         }
+        (Ok(4), errno) => Err(wrong(Errno(-errno))),
         _ => Err(wrong(sys::EPERM)),
     }
 }
@@ -293,7 +308,7 @@ fn open_stdio(shim: &mut Shim, options: u32) -> Result<[Fd; 3], Failure> {
     let wrong = fail(step::TTY, 0);
     if options & option::TTY != 0 {
         let (master, slave) = open_pty(shim.mounts.devpts).map_err(wrong)?;
-        if let Some((rows, columns)) = shim.plan.first(tag::TTY_SIZE).and_then(|record| record.tty_size()) {
+        if let Some((rows, columns)) = shim.plan.first(tag::TTY_SIZE).and_then(|record| record.two_numbers()) {
             let _ = sys::set_window(master, rows as u16, columns as u16);
         }
         sys::nonblocking(master).map_err(wrong)?;

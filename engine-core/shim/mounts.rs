@@ -15,6 +15,7 @@ const ATTR_RDONLY: u64 = 1;
 const ATTR_NOSUID: u64 = 2;
 const ATTR_NODEV: u64 = 4;
 const ATTR_NOEXEC: u64 = 8;
+const ATTR_IDMAP: u64 = 0x10_0000;
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// The descriptors of prepared mounts.
@@ -40,6 +41,7 @@ impl Mounts {
                 continue;
             }
             let made = match wanted.kind {
+                mount::FILESYSTEM if wanted.flags & mount::IDMAP != 0 => mapped_overlay(plan, &wanted, userns),
                 mount::FILESYSTEM if wanted.flags & mount::IN_CONTAINER == 0 => filesystem(&wanted),
                 mount::BIND => bind(&wanted, userns),
                 _ => continue,
@@ -47,6 +49,9 @@ impl Mounts {
             self.slots[index] = made.map_err(fail(step::MOUNT_SOURCE, index))?;
             if wanted.flags & mount::DEVPTS != 0 {
                 self.devpts = self.slots[index];
+                if let Some((uid, gid)) = plan.first(tag::OWNER).and_then(|record| record.two_numbers()) {
+                    sys::fchownat(self.devpts, c"ptmx", uid, gid).map_err(fail(step::MOUNT_SOURCE, index))?;
+                }
             }
         }
         for (index, record) in plan.all(tag::ENTRY).enumerate() {
@@ -257,6 +262,83 @@ fn configure(context: Fd, wanted: &MountStep<'_>) -> sys::Result<()> {
     sys::fscreate(context)
 }
 
+/// Most layers of an overlay, as the kernel has it (OVL_MAX_STACK).
+const MAX_LAYERS: usize = 500;
+/// PR_GET_SECUREBITS, PR_SET_SECUREBITS and SECBIT_NO_SETUID_FIXUP, see capabilities(7).
+const SECUREBITS: (usize, usize, usize) = (27, 28, 4);
+
+/// Makes an overlay of layers that are seen through the container's id maps, its writable one too: on disk, ids stay what
+/// they are in the image. `base` is the directory that `upperdir` and `workdir` are names in, since overlayfs wants both
+/// on one mount.
+fn mapped_overlay(plan: &Plan<'_>, wanted: &MountStep<'_>, userns: Fd) -> sys::Result<Fd> {
+    let context = sys::fsopen(wanted.fstype)?;
+    // A detached mount goes with its descriptor: all stay open until the overlay has clones of its own.
+    let mut open = [-1; MAX_LAYERS + 4];
+    let made = mapped_layers(context, wanted, userns, &mut open)
+        .and_then(|()| as_owner(plan, || sys::fscreate(context)))
+        .and_then(|()| sys::fsmount(context, wanted.attributes));
+    for fd in open {
+        sys::close(fd);
+    }
+    sys::close(context);
+    made
+}
+
+fn mapped_layers(context: Fd, wanted: &MountStep<'_>, userns: Fd, open: &mut [Fd; MAX_LAYERS + 4]) -> sys::Result<()> {
+    sys::fsconfig(context, c"source", wanted.source)?;
+    let mut slots = open.iter_mut();
+    let mut base = -1;
+    for (key, value) in wanted.options() {
+        let mut slot = || slots.next().ok_or(sys::EINVAL);
+        match key.to_bytes() {
+            b"base" => {
+                base = mapped_clone(value, userns)?;
+                *slot()? = base;
+            }
+            b"lowerdir+" => {
+                let layer = mapped_clone(value, userns)?;
+                *slot()? = layer;
+                sys::fsconfig_fd(context, key, layer)?;
+            }
+            b"upperdir" | b"workdir" => {
+                let layer = sys::openat(base, value, sys::O_RDONLY | sys::O_DIRECTORY | sys::O_NOFOLLOW, 0)?;
+                *slot()? = layer;
+                sys::fsconfig_fd(context, key, layer)?;
+            }
+            _ => sys::fsconfig(context, key, value)?,
+        }
+    }
+    Ok(())
+}
+
+/// A detached clone of a directory, seen through the id maps of `userns`.
+fn mapped_clone(path: &CStr, userns: Fd) -> sys::Result<Fd> {
+    let clone = sys::open_tree(sys::AT_FDCWD, path, 0)?;
+    match sys::mount_setattr(clone, false, ATTR_IDMAP, 0, userns) {
+        Ok(()) => Ok(clone),
+        Err(error) => {
+            sys::close(clone);
+            Err(error)
+        }
+    }
+}
+
+/// Does `work` with the file system ids of the container's root and the capabilities of ours. What an overlay makes for
+/// itself (whiteouts, its work directory) belongs to whoever mounted it, and the id maps know nobody else.
+fn as_owner<T>(plan: &Plan<'_>, work: impl FnOnce() -> sys::Result<T>) -> sys::Result<T> {
+    let Some((uid, gid)) = plan.first(tag::OWNER).and_then(|record| record.two_numbers()) else { return work() };
+    let (get, set, keep) = SECUREBITS;
+    let bits = sys::prctl(get, 0, 0)?;
+    sys::prctl(set, bits | keep, 0)?;
+    sys::set_filesystem_ids(uid, gid);
+    let done = work();
+    sys::set_filesystem_ids(0, 0);
+    sys::prctl(set, bits, 0)?;
+    // A change of these ids makes a process as dumpable as fs.suid_dumpable says.
+    sys::prctl(crate::PR_SET_DUMPABLE, 0, 0)?;
+    done
+}
+
 /// Clones a host path as a detached mount.
 fn bind(wanted: &MountStep<'_>, userns: Fd) -> sys::Result<Fd> {
     let recursive = if wanted.flags & mount::RECURSIVE != 0 { sys::AT_RECURSIVE } else { 0 };
@@ -328,7 +410,7 @@ fn attributes(fd: Fd, wanted: &MountStep<'_>, userns: Fd) -> sys::Result<()> {
         // Propagation goes for the whole clone, as mount(8) does for r-prefixed kinds.
         sys::mount_setattr(fd, wanted.flags & mount::RECURSIVE != 0, 0, wanted.propagation, -1)?;
     }
-    let idmap = if wanted.flags & mount::IDMAP != 0 { 0x10_0000 } else { 0 };
+    let idmap = if wanted.flags & mount::IDMAP != 0 { ATTR_IDMAP } else { 0 };
     if wanted.attributes | idmap != 0 {
         let recursive = wanted.flags & mount::RECURSIVE_ATTRIBUTES != 0;
         sys::mount_setattr(fd, recursive, wanted.attributes | idmap, 0, userns)?;

@@ -66,6 +66,10 @@ pub mod tag {
     pub const DOMAINNAME: u16 = 15;
     /// `text path below /proc, text value`: the LSM label the next execve takes.
     pub const LSM_EXEC: u16 = 16;
+    /// `uid: u32, gid: u32`: root of the container's user namespace, as the host numbers it.
+    pub const OWNER: u16 = 18;
+    /// `text`: the lines for `timens_offsets` of a time namespace (time_namespaces(7)).
+    pub const TIME_OFFSETS: u16 = 19;
     /// `resource: u32, zero: u32, soft: u64, hard: u64`.
     pub const RLIMIT: u16 = 20;
     /// `value: i32`.
@@ -84,6 +88,16 @@ pub mod tag {
     pub const CWD: u16 = 27;
     /// `rows: u32, columns: u32`.
     pub const TTY_SIZE: u16 = 28;
+    /// `priority: u32` as ioprio_set(2) takes it.
+    pub const IO_PRIORITY: u16 = 50;
+    /// `zero: u32, zero: u32, struct sched_attr` as sched_setattr(2) takes it.
+    pub const SCHEDULER: u16 = 51;
+    /// `mode: u32, zero: u32, node mask` as set_mempolicy(2) takes it.
+    pub const MEMORY_POLICY: u16 = 52;
+    /// `persona: u32`, see personality(2).
+    pub const PERSONALITY: u16 = 53;
+    /// `when: u32, zero: u32, cpu mask` of execs: before (0) and after (1) they joined the container's cgroup.
+    pub const EXEC_AFFINITY: u16 = 54;
     /// `max_size: u64, max_files: u32, text name`.
     pub const LOG: u16 = 30;
     /// `kind: u32, max_retries: u32, shortest_ms: u32, longest_ms: u32, steady_ms: u32`.
@@ -542,12 +556,21 @@ impl<'a> Record<'a> {
         Some(texts)
     }
 
-    /// Reads a [`tag::TTY_SIZE`] body: rows and columns.
-    pub fn tty_size(&self) -> Option<(u32, u32)> {
+    /// Reads a body of two `u32`: rows and columns of a [`tag::TTY_SIZE`], ids of an [`tag::OWNER`].
+    pub fn two_numbers(&self) -> Option<(u32, u32)> {
         let mut body = self.body;
-        let size = (body.u32()?, body.u32()?);
+        let numbers = (body.u32()?, body.u32()?);
         body.done()?;
-        Some(size)
+        Some(numbers)
+    }
+
+    /// Reads a body of a `u32` and what the kernel takes as it is: 1 to 1,024 words of 8 bytes.
+    pub fn number_and_words(&self) -> Option<(u32, &'a [u8])> {
+        let mut body = self.body;
+        let number = body.u32()?;
+        body.u32()?;
+        let words = body.rest();
+        (!words.is_empty() && words.len().is_multiple_of(8) && words.len() <= 8192).then_some((number, words))
     }
 
     /// Reads a [`tag::LOG`] body: largest size, number of files, file name.
@@ -616,20 +639,25 @@ impl<'a> Record<'a> {
             tag::ID | tag::BOOT_ID | tag::UID_MAP | tag::GID_MAP | tag::MASK | tag::READONLY => {
                 self.text().is_some()
             }
-            tag::HOSTNAME | tag::DOMAINNAME | tag::CWD | tag::CGROUP_PATH => self.text().is_some(),
+            tag::HOSTNAME | tag::DOMAINNAME | tag::CWD | tag::CGROUP_PATH | tag::TIME_OFFSETS => {
+                self.text().is_some()
+            }
             tag::EVENT_ACTOR => self.text().is_some_and(|text| !text.is_empty()),
             tag::JOIN | tag::CGROUP | tag::EVENT => self.number_and_text().is_some(),
             tag::OOM_COUNTER | tag::SYSCTL | tag::LSM_EXEC | tag::EXEC_EVENT => self.pair().is_some(),
             tag::MOUNT => self.mount().is_some(),
             tag::ENTRY => self.entry().is_some(),
             tag::RLIMIT => self.rlimit().is_some(),
-            tag::OOM_SCORE_ADJ => self.number().is_some(),
+            tag::OOM_SCORE_ADJ | tag::IO_PRIORITY | tag::PERSONALITY => self.number().is_some(),
+            // SCHED_ATTR_SIZE_VER0, see sched_setattr(2).
+            tag::SCHEDULER => self.number_and_words().is_some_and(|(_, words)| words.len() == 48),
+            tag::MEMORY_POLICY | tag::EXEC_AFFINITY => self.number_and_words().is_some(),
             tag::USER => self.user().is_some(),
             tag::CAPABILITIES => self.capabilities().is_some(),
             tag::SECCOMP => self.seccomp().is_some(),
             tag::ARGV => self.texts().is_some_and(|texts| texts.count > 0),
             tag::ENV => self.texts().is_some(),
-            tag::TTY_SIZE => self.tty_size().is_some(),
+            tag::TTY_SIZE | tag::OWNER => self.two_numbers().is_some(),
             tag::LOG => self.log().is_some(),
             tag::RESTART => self.restart().is_some(),
             tag::HEALTH => self.health().is_some(),

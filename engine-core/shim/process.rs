@@ -41,6 +41,7 @@ pub(crate) fn prepare(plan: &Plan<'_>, procfs: Fd) -> Result<(), Failure> {
     if let Some((path, label)) = plan.first(tag::LSM_EXEC).and_then(|record| record.pair()) {
         write_proc(procfs, path, label.to_bytes()).map_err(fail(step::LSM, 0))?;
     }
+    scheduling(plan)?;
     enter_cwd(plan).map_err(fail(step::CWD, 0))?;
     let no_new_privs = options & option::NO_NEW_PRIVS != 0;
     if !no_new_privs {
@@ -73,6 +74,33 @@ pub(crate) fn finish(plan: &Plan<'_>) -> Failure {
         Ok(never) => never,
         Err(errno) => fail(step::EXECVE, 0)(errno),
     }
+}
+
+/// What the kernel schedules and places by: I/O priority, scheduler, memory policy, personality.
+fn scheduling(plan: &Plan<'_>) -> Result<(), Failure> {
+    let number = |tag| plan.first(tag).and_then(|record| record.number());
+    let words = |tag| plan.first(tag).and_then(|record| record.number_and_words());
+    if let Some(priority) = number(tag::IO_PRIORITY) {
+        sys::set_io_priority(priority).map_err(fail(step::SCHEDULING, 0))?;
+    }
+    if let Some((_, attributes)) = words(tag::SCHEDULER) {
+        sys::set_scheduler(attributes).map_err(fail(step::SCHEDULING, 1))?;
+    }
+    if let Some((mode, nodes)) = words(tag::MEMORY_POLICY) {
+        sys::set_memory_policy(mode, nodes).map_err(fail(step::SCHEDULING, 2))?;
+    }
+    if let Some(persona) = number(tag::PERSONALITY) {
+        sys::set_personality(persona).map_err(fail(step::SCHEDULING, 3))?;
+    }
+    Ok(())
+}
+
+/// The CPUs of an exec: before (`when` is 0) and after (1) it joined the container's cgroup.
+pub(crate) fn exec_affinity(plan: &Plan<'_>, when: u32) -> Result<(), Failure> {
+    for (_, mask) in plan.all(tag::EXEC_AFFINITY).filter_map(|record| record.number_and_words()).filter(|mask| mask.0 == when) {
+        sys::set_affinity(mask).map_err(fail(step::SCHEDULING, 4))?;
+    }
+    Ok(())
 }
 
 fn load_filter(plan: &Plan<'_>) -> Result<(), Failure> {
@@ -137,12 +165,26 @@ fn identity(plan: &Plan<'_>) -> Result<(), Failure> {
 /// Gives the pipes and terminal of the standard streams to the user, so that `/dev/stdout` can be opened by it.
 fn own_stdio(uid: u32) {
     for fd in 0..3 {
-        if let Ok(stat) = sys::fstat(fd) {
-            let kind = u32::from(stat.mode) & sys::S_IFMT;
-            let terminal = kind == sys::S_IFCHR && stat.rdev.0 == 136;
-            if (kind == sys::S_IFIFO || terminal) && stat.uid == 0 {
-                let _ = sys::fchown(fd, uid, stat.gid);
-            }
+        own(fd, uid, None);
+    }
+}
+
+/// Gives pipes and terminals to root of the container's user namespace, in which the host's root is nobody.
+pub(crate) fn give(plan: &Plan<'_>, stdio: &[Fd; 3]) {
+    if let Some((uid, gid)) = plan.first(tag::OWNER).and_then(|record| record.two_numbers()) {
+        for &fd in stdio {
+            own(fd, uid, Some(gid));
+        }
+    }
+}
+
+/// Gives a pipe or terminal of root's to `uid`; a pipe to `gid` as well, while a terminal keeps its group (devpts).
+fn own(fd: Fd, uid: u32, gid: Option<u32>) {
+    if let Ok(stat) = sys::fstat(fd) {
+        let kind = u32::from(stat.mode) & sys::S_IFMT;
+        let terminal = kind == sys::S_IFCHR && stat.rdev.0 == 136;
+        if (kind == sys::S_IFIFO || terminal) && stat.uid == 0 {
+            let _ = sys::fchown(fd, uid, gid.filter(|_| !terminal).unwrap_or(stat.gid));
         }
     }
 }

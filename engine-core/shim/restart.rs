@@ -15,7 +15,8 @@ use crate::{Failure, cgroups, fail, state, wire::step};
 const LAST_OUTPUT: u64 = 2000;
 
 /// Namespaces that can be joined, with their names below /proc/PID.
-const KINDS: [(u64, &[u8]); 5] = [
+const KINDS: [(u64, &[u8]); 6] = [
+    (sys::CLONE_NEWUSER, b"ns/user"),
     (sys::CLONE_NEWNET, b"ns/net"),
     (sys::CLONE_NEWIPC, b"ns/ipc"),
     (sys::CLONE_NEWUTS, b"ns/uts"),

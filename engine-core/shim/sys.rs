@@ -87,6 +87,7 @@ pub(crate) const S_IFDIR: u32 = 0o040_000;
 pub(crate) const S_IFLNK: u32 = 0o120_000;
 pub(crate) const S_IFCHR: u32 = 0o020_000;
 pub(crate) const S_IFIFO: u32 = 0o010_000;
+pub(crate) const CLONE_NEWTIME: u64 = 0x80;
 pub(crate) const CLONE_NEWCGROUP: u64 = 0x0200_0000;
 pub(crate) const CLONE_NEWUTS: u64 = 0x0400_0000;
 pub(crate) const CLONE_NEWIPC: u64 = 0x0800_0000;
@@ -419,6 +420,37 @@ pub(crate) fn setresgid(gid: u32) -> Result<()> {
     sys!(nr::SETRESGID, gid, gid, gid).map(drop)
 }
 
+/// Sets the ids that file systems go by, of this process. These calls report no failure (setfsuid(2)).
+pub(crate) fn set_filesystem_ids(uid: u32, gid: u32) {
+    let _ = sys!(nr::SETFSGID, gid);
+    let _ = sys!(nr::SETFSUID, uid);
+}
+
+pub(crate) fn set_io_priority(priority: u32) -> Result<()> {
+    // IOPRIO_WHO_PROCESS, this one.
+    sys!(nr::IOPRIO_SET, 1_usize, 0_usize, priority).map(drop)
+}
+
+/// Sets the scheduler; `attributes` is a struct sched_attr.
+pub(crate) fn set_scheduler(attributes: &[u8]) -> Result<()> {
+    sys!(nr::SCHED_SETATTR, 0_usize, attributes.as_ptr(), 0_usize).map(drop)
+}
+
+pub(crate) fn set_affinity(mask: &[u8]) -> Result<()> {
+    sys!(nr::SCHED_SETAFFINITY, 0_usize, mask.len(), mask.as_ptr()).map(drop)
+}
+
+pub(crate) fn set_memory_policy(mode: u32, nodes: &[u8]) -> Result<()> {
+    // The kernel counts one bit less than it is told, and takes a number of bits (set_mempolicy(2)).
+    let empty = nodes.iter().all(|byte| *byte == 0);
+    let (mask, bits) = if empty { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 8 + 1) };
+    sys!(nr::SET_MEMPOLICY, mode, mask, bits).map(drop)
+}
+
+pub(crate) fn set_personality(persona: u32) -> Result<()> {
+    sys!(nr::PERSONALITY, persona).map(drop)
+}
+
 pub(crate) fn prctl(option: usize, a: usize, b: usize) -> Result<usize> {
     sys!(nr::PRCTL, option, a, b, 0_usize, 0_usize)
 }
@@ -577,6 +609,11 @@ pub(crate) fn fsconfig(fd: Fd, key: &CStr, value: &CStr) -> Result<()> {
         sys!(new::FSCONFIG, fd, 1_usize, key, value, 0_usize)
     };
     done.map(drop)
+}
+
+/// Sets an option of a filesystem being configured to an open file.
+pub(crate) fn fsconfig_fd(fd: Fd, key: &CStr, value: Fd) -> Result<()> {
+    sys!(new::FSCONFIG, fd, 5_usize, key, 0_usize, value).map(drop)
 }
 
 pub(crate) fn fscreate(fd: Fd) -> Result<()> {

@@ -245,6 +245,10 @@ pub mod step {
     pub const REQUEST: u32 = 36;
     /// Opening procfs for our own use.
     pub const PROCFS: u32 = 37;
+    /// Making the time namespace, or setting its offsets.
+    pub const TIME_NAMESPACE: u32 = 41;
+    /// Setting I/O priority, scheduler, memory policy, personality or CPUs, by `index`.
+    pub const SCHEDULING: u32 = 42;
 
     /// Probing: a connection, an answer, the start of the command.
     pub const PROBE: u32 = 38;

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::{
+    ExecCPUAffinity, LinuxIOPriority, LinuxMemoryPolicy, LinuxPersonality, LinuxTimeOffset, Scheduler,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthCheck;
@@ -90,10 +93,14 @@ pub struct ContainerSpec {
     pub mounts: Vec<MountSpec>,
     /// Containers whose volumes and binds this one has too. At creation they become a part of `mounts`.
     pub volumes_from: Vec<VolumesFrom>,
-    /// The size of `/dev/shm` in bytes; 64 MiB without it.
+    /// The size of `/dev/shm` in bytes; 64 MiB without it, and 0 for no `/dev/shm` of its own.
     pub shm_size: Option<u64>,
-    /// Devices of the host.
+    /// Devices of the host; of a directory, all in it.
     pub devices: Vec<DeviceSpec>,
+    /// Devices by the name that a CDI file gives them: `vendor.com/class=name`.
+    pub cdi_devices: Vec<String>,
+    /// More devices that may be opened, without a node for them: `c 1:3 rwm`.
+    pub device_cgroup_rules: Vec<String>,
     /// Kernel settings of the container's own namespaces.
     pub sysctls: BTreeMap<String, String>,
     /// The network.
@@ -114,8 +121,21 @@ pub struct ContainerSpec {
     pub uts_mode: NamespaceMode,
     /// The cgroup namespace.
     pub cgroup_mode: NamespaceMode,
-    /// A user namespace with these id mappings; the host's without it.
+    /// A user namespace: ids inside are others outside; the host's without it. Files of the image and of volumes keep
+    /// the ids they have inside, whatever the range.
     pub user_namespace: Option<UserNamespace>,
+    /// The scheduler of its processes (sched_setattr(2)).
+    pub scheduler: Option<Scheduler>,
+    /// The I/O priority of its processes (ioprio_set(2)).
+    pub io_priority: Option<LinuxIOPriority>,
+    /// The CPUs of processes that join it later.
+    pub exec_cpu_affinity: Option<ExecCPUAffinity>,
+    /// The memory nodes it takes memory from (set_mempolicy(2)).
+    pub memory_policy: Option<LinuxMemoryPolicy>,
+    /// What kind of Linux it sees (personality(2)).
+    pub personality: Option<LinuxPersonality>,
+    /// Offsets of the clocks `monotonic` and `boottime`, in a time namespace of its own; without any, it has the host's.
+    pub time_offsets: BTreeMap<String, LinuxTimeOffset>,
     /// Where the output is kept.
     pub log: LogOptions,
 }
@@ -281,9 +301,26 @@ pub enum NetworkMode {
     Networks(Vec<(Name, EndpointOptions)>),
 }
 
-/// A user namespace: which ids inside are which outside. See user_namespaces(7).
+/// Where a container's user namespace comes from. See user_namespaces(7).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum UserNamespace {
+    /// Its own, with these maps.
+    Mapped(IdMappings),
+    /// Its own, with a range of ids that no other container of the engine has, chosen at its creation and free again at
+    /// its removal.
+    Auto {
+        /// How many ids; 65,536 without it.
+        size: Option<u32>,
+    },
+    /// Another container's, by name or id.
+    Container(String),
+}
+
+/// Which ids inside a user namespace are which outside.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub struct UserNamespace {
+pub struct IdMappings {
     /// User id ranges.
     pub uids: Vec<IdRange>,
     /// Group id ranges.

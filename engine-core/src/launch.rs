@@ -56,6 +56,9 @@ pub struct LaunchSpec {
     pub events: Option<LifeEvents>,
     /// How to look whether it is healthy.
     pub health: Option<HealthSpec>,
+    /// The image's architecture in Go's words (`amd64`, `386`), which decides what system call tables a filter allows; the
+    /// host's without it.
+    pub architecture: Option<String>,
 }
 
 impl LaunchSpec {
@@ -79,6 +82,7 @@ impl LaunchSpec {
             restart: RestartPolicy::No,
             events: None,
             health: None,
+            architecture: None,
         }
     }
 }

@@ -81,10 +81,12 @@ pub mod restart;
 pub mod runtime;
 pub mod signal;
 pub mod state;
+pub mod stats;
 mod tar;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+pub mod top;
 pub mod volume_driver;
 
 pub use container_spec::ContainerSpec;

@@ -91,6 +91,10 @@ pub struct MountOptions {
     pub propagation: Propagation,
     /// Creates the source directory on the host if it is missing (Docker's `-v`, unlike `--mount`).
     pub create_source: bool,
+    /// Shows a bind's owners through the id maps of the container's user namespace: what is user 0's on the host is
+    /// root's inside (mount_setattr(2)). Without it, they are who they are on the host.
+    #[serde(default)]
+    pub id_mapped: bool,
 }
 
 /// Mount propagation, see mount_namespaces(7). The `r` forms apply to the whole tree.

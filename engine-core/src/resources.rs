@@ -1,5 +1,7 @@
 //! Limits of a container, in Docker's terms.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The limits of a container. What is `None` is not limited, or keeps its value in an update.
@@ -33,6 +35,14 @@ pub struct Resources {
     pub blkio_weight: Option<u16>,
     /// Limits of single block devices.
     pub blkio_devices: Vec<DeviceLimit>,
+    /// The period in which `cpu_rt_runtime` counts, in microseconds (cgroup v1 with real-time groups).
+    pub cpu_rt_period: Option<u64>,
+    /// CPU time of real-time tasks in each period, in microseconds (cgroup v1 with real-time groups).
+    pub cpu_rt_runtime: Option<i64>,
+    /// Stops instead of kills when memory runs out (cgroup v1).
+    pub oom_kill_disable: Option<bool>,
+    /// Values for files of cgroup v2 by name: `memory.high`.
+    pub unified: BTreeMap<String, String>,
 }
 
 /// The limits of one block device. A limit of zero is none.
@@ -50,6 +60,8 @@ pub struct DeviceLimit {
     pub read_iops: u64,
     /// Writes in a second.
     pub write_iops: u64,
+    /// The relative weight of its I/O, 10 to 1,000; 0 is none of its own.
+    pub weight: u16,
 }
 
 impl DeviceLimit {

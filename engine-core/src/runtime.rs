@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -15,6 +14,8 @@ use crate::logs::{LogQuery, LogStream};
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
 use crate::state::{ExitStatus, RuntimeState};
+use crate::stats::ProcessInfo;
+pub use crate::stats::Stats;
 
 /// Runs containers' processes.
 ///
@@ -174,6 +175,9 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// start would make it otherwise. Nothing is opened yet.
     fn files(&self, id: &ContainerId, spec: &FilesSpec) -> Box<dyn ContainerFiles>;
 
+    /// Returns the processes of the container, its own first: none, once it has ended. Nothing is run in it for that.
+    async fn processes(&self, id: &ContainerId) -> Result<Vec<ProcessInfo>>;
+
     /// Ends the container if it runs (by SIGKILL) and removes all this runtime holds for it. Idempotent.
     async fn delete(&self, id: &ContainerId) -> Result<()>;
 }
@@ -230,30 +234,4 @@ impl ExecProcess {
     pub fn new(id: ExecId, pid: Option<u32>, streams: Streams) -> Self {
         Self { id, pid, streams }
     }
-}
-
-/// What a container uses.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// CPU time used since the start.
-    pub cpu_time: Duration,
-    /// CPU time in the kernel since the start.
-    pub cpu_kernel_time: Duration,
-    /// CPU time in user mode since the start.
-    pub cpu_user_time: Duration,
-    /// Memory in use, in bytes, without the page cache that can be dropped.
-    pub memory: u64,
-    /// The memory limit in bytes, if there is one.
-    pub memory_limit: Option<u64>,
-    /// The most memory ever in use, in bytes, where the kernel tells.
-    pub memory_peak: Option<u64>,
-    /// Bytes read from block devices.
-    pub io_read: u64,
-    /// Bytes written to block devices.
-    pub io_written: u64,
-    /// Processes and threads.
-    pub pids: u64,
-    /// How many they may be.
-    pub pids_limit: Option<u64>,
 }

@@ -398,3 +398,6 @@ async fn a_health_check_is_carried_out_and_an_impossible_one_refused() {
     let error = engine.create(&image, ContainerSpec::command(["x"]).with_health(empty)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
+
+#[path = "engine_memory/options.rs"]
+mod options;

@@ -409,6 +409,10 @@ impl Runtime for Recording {
     fn files(&self, id: &ContainerId, spec: &FilesSpec) -> Box<dyn ContainerFiles> {
         self.runtime.files(id, spec)
     }
+
+    async fn processes(&self, id: &ContainerId) -> Result<Vec<engine_core::stats::ProcessInfo>> {
+        self.runtime.processes(id).await
+    }
     async fn delete(&self, id: &ContainerId) -> Result<()> {
         self.runtime.delete(id).await
     }

@@ -16,8 +16,11 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod prune;
 pub(crate) mod ps;
+pub(crate) mod rename;
 pub(crate) mod run;
+pub(crate) mod stats;
 pub(crate) mod system;
+pub(crate) mod top;
 pub(crate) mod transfer;
 pub(crate) mod update;
 pub(crate) mod volume;
@@ -47,6 +50,9 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Rm(args) => lifecycle::rm(context, &args).await,
         Command::Update(args) => update::update(context, &args).await,
         Command::Wait(args) => lifecycle::wait(context, &args).await,
+        Command::Rename(args) => rename::rename(context, &args).await,
+        Command::Top(args) => top::top(context, &args).await,
+        Command::Stats(args) => stats::stats(context, &args).await,
         Command::Ps(args) => ps::ps(context, &args).await,
         Command::Logs(args) => logs::logs(context, &args).await,
         Command::Events(args) | Command::System(SystemCommand::Events(args)) => {

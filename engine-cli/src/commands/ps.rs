@@ -20,7 +20,8 @@ pub(crate) struct PsArgs {
     /// Show all containers, not only those running
     #[arg(short, long)]
     all: bool,
-    /// Show only those that match: id, name, label, status, health, ancestor, exited, before, since, volume, network
+    /// Show only those that match: id, name, label, status, health, ancestor, exited, before, since, volume, network, publish,
+    /// expose
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// A Go template, `table TEMPLATE`, or json
@@ -221,7 +222,10 @@ impl Filters {
                     }
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
-                "id" | "name" | "label" | "ancestor" | "exited" | "volume" | "network" => {
+                "exited" if value.parse::<u8>().is_err() => return Err(wrong("it is no exit code")),
+                "publish" | "expose" if !is_port(value) => return Err(wrong("give PORT[-PORT][/PROTOCOL]")),
+                "id" | "name" | "label" | "ancestor" | "exited" | "volume" | "network" | "publish"
+                | "expose" => {
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
                 _ => return Err(wrong("there is no such key")),
@@ -237,7 +241,7 @@ impl Filters {
     fn matches(&self, info: &ContainerInfo) -> bool {
         let one = |key: &str, value: &str| match key {
             "id" => info.id.as_str().starts_with(value),
-            "name" => info.name.as_str().contains(value.trim_start_matches(['^', '/']).trim_end_matches('$')),
+            "name" => is_named(info.name.as_str(), value),
             "label" => match value.split_once('=') {
                 Some((k, v)) => info.spec.labels.get(k).is_some_and(|known| known == v),
                 None => info.spec.labels.contains_key(value),
@@ -261,6 +265,27 @@ impl Filters {
     }
 }
 
+/// Whether `name` has `pattern` in it; `^` and `$` bind it to the ends, and a `/` before it is the one of Docker's API.
+fn is_named(name: &str, pattern: &str) -> bool {
+    let from_start = pattern.starts_with('^');
+    let text = pattern.trim_start_matches('^').trim_start_matches('/');
+    match (from_start, text.strip_suffix('$')) {
+        (true, Some(text)) => name == text,
+        (true, None) => name.starts_with(text),
+        (false, Some(text)) => name.ends_with(text),
+        (false, None) => name.contains(text),
+    }
+}
+
+/// Whether it is `80`, `80/tcp` or `8000-8080/udp`. No container has such a port yet, so none matches.
+fn is_port(text: &str) -> bool {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let port = |text: &str| text.parse::<u16>().ok();
+    matches!(protocol, "tcp" | "udp" | "sctp")
+        && matches!((port(first), port(last)), (Some(a), Some(b)) if a <= b)
+}
+
 fn targets(info: &ContainerInfo) -> impl Iterator<Item = String> {
     info.spec.mounts.iter().map(|mount| mount.target().display().to_string())
 }
@@ -273,4 +298,19 @@ fn is_ancestor(info: &ContainerInfo, value: &str) -> bool {
         .zip(info.image.parse::<engine_core::Reference>().ok())
         .is_some_and(|(a, b)| a == b);
     same_name || (hex.len() >= 4 && info.image_id.hex().starts_with(hex))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_as_docker_lets_them() {
+        assert!(is_named("web1", "web") && is_named("web1", "eb1") && is_named("web1", "^/web1$"));
+        assert!(is_named("web1", "^web") && is_named("web1", "1$"));
+        assert!(!is_named("web1", "^eb") && !is_named("web1", "web$") && !is_named("web1", "^web$"));
+        assert!(
+            is_port("80") && is_port("80-90/udp") && !is_port("90-80") && !is_port("x") && !is_port("80/x")
+        );
+    }
 }

@@ -34,6 +34,7 @@ pub(crate) fn volume(text: &str) -> Result<MountSpec> {
             "z" | "Z" | "consistent" | "cached" | "delegated" => {}
             "nocopy" | "copy" if is_bind => return Err(wrong("a bind copies nothing")),
             "nocopy" => no_copy = true,
+            "idmap" => options.id_mapped = true,
             "copy" => no_copy = false,
             "rbind" | "bind" if !is_bind => return Err(wrong("it is no bind")),
             "rbind" => recursive = true,
@@ -128,6 +129,7 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
                 options.propagation =
                     propagation(needed()?).ok_or_else(|| wrong("unknown bind-propagation".to_owned()))?;
             }
+            "idmap" => options.id_mapped = flag()?,
             "bind-nonrecursive" => recursive = !flag()?,
             "bind-create-src" => options.create_source = flag()?,
             "bind-recursive" => match needed()? {

@@ -8,10 +8,10 @@ use engine_core::resources::DeviceLimit;
 use crate::failure::{Failure, Result};
 use crate::output::human::{parse_size, parse_size_or_unlimited};
 
-/// Limits of a container.
+/// Limits that can be changed later.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Limits")]
-pub(crate) struct ResourceArgs {
+pub(crate) struct LimitArgs {
     /// Number of CPUs, such as 1.5
     #[arg(long, value_name = "DECIMAL", value_parser = parse_cpus)]
     cpus: Option<u64>,
@@ -24,6 +24,12 @@ pub(crate) struct ResourceArgs {
     /// CPU time in each period, in microseconds
     #[arg(long, value_name = "USEC", allow_hyphen_values = true)]
     cpu_quota: Option<i64>,
+    /// Period in which --cpu-rt-runtime counts, in microseconds (cgroup v1)
+    #[arg(long, value_name = "USEC")]
+    cpu_rt_period: Option<u64>,
+    /// CPU time of real-time tasks in each period, in microseconds (cgroup v1)
+    #[arg(long, value_name = "USEC", allow_hyphen_values = true)]
+    cpu_rt_runtime: Option<i64>,
     /// CPUs it may run on: 0-3, 0,1
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
@@ -39,15 +45,53 @@ pub(crate) struct ResourceArgs {
     /// Memory and swap together; -1 for unlimited swap
     #[arg(long, value_name = "BYTES", value_parser = parse_size_or_unlimited, allow_hyphen_values = true)]
     memory_swap: Option<i64>,
-    /// Readiness to swap its memory, 0 to 100
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    memory_swappiness: Option<i64>,
     /// Processes and threads; -1 for no limit (default 2048)
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
     /// Relative weight of block I/O, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
+}
+
+impl LimitArgs {
+    /// Returns the limits.
+    pub(crate) fn resources(&self) -> Resources {
+        let mut limits = Resources::default();
+        limits.nano_cpus = self.cpus;
+        limits.cpu_shares = self.cpu_shares;
+        limits.cpu_period = self.cpu_period;
+        limits.cpu_quota = self.cpu_quota;
+        limits.cpu_rt_period = self.cpu_rt_period;
+        limits.cpu_rt_runtime = self.cpu_rt_runtime;
+        limits.cpuset_cpus.clone_from(&self.cpuset_cpus);
+        limits.cpuset_mems.clone_from(&self.cpuset_mems);
+        limits.memory = self.memory;
+        limits.memory_reservation = self.memory_reservation;
+        limits.memory_swap = self.memory_swap;
+        limits.pids_limit = self.pids_limit.map(|n| if n == 0 { -1 } else { n });
+        limits.blkio_weight = self.blkio_weight;
+        limits
+    }
+}
+
+/// Limits of a container.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct ResourceArgs {
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Readiness to swap its memory, 0 to 100
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    memory_swappiness: Option<i64>,
+    /// Stop it instead of killing when its memory runs out (cgroup v1)
+    #[arg(long)]
+    oom_kill_disable: bool,
+    /// Relative weight of a device's block I/O, as /dev/sda:200
+    #[arg(long, value_name = "DEVICE:WEIGHT")]
+    blkio_weight_device: Vec<String>,
+    /// Value of a file of cgroup v2, as memory.high=1073741824
+    #[arg(long, value_name = "FILE=VALUE")]
+    cgroup_conf: Vec<String>,
     /// Bytes read from a device in a second, as /dev/sda:1mb
     #[arg(long, value_name = "DEVICE:RATE")]
     device_read_bps: Vec<String>,
@@ -74,21 +118,25 @@ pub(crate) struct ResourceArgs {
 impl ResourceArgs {
     /// Writes the wishes into `spec`.
     pub(crate) fn apply(&self, spec: &mut ContainerSpec) -> Result<()> {
-        let mut limits = Resources::default();
-        limits.nano_cpus = self.cpus;
-        limits.cpu_shares = self.cpu_shares;
-        limits.cpu_period = self.cpu_period;
-        limits.cpu_quota = self.cpu_quota;
-        limits.cpuset_cpus.clone_from(&self.cpuset_cpus);
-        limits.cpuset_mems.clone_from(&self.cpuset_mems);
-        limits.memory = self.memory;
-        limits.memory_reservation = self.memory_reservation;
-        limits.memory_swap = self.memory_swap;
+        let mut limits = self.limits.resources();
         // -1 is Docker's "the kernel's own".
         limits.memory_swappiness = self.memory_swappiness.and_then(|n| u64::try_from(n).ok());
-        limits.pids_limit = self.pids_limit.map(|n| if n == 0 { -1 } else { n });
-        limits.blkio_weight = self.blkio_weight;
+        limits.oom_kill_disable = self.oom_kill_disable.then_some(true);
+        for setting in &self.cgroup_conf {
+            let (file, value) =
+                setting.split_once('=').filter(|(file, _)| !file.is_empty()).ok_or_else(|| {
+                    Failure::usage(format!("invalid cgroup setting {setting:?}: give FILE=VALUE"))
+                })?;
+            limits.unified.insert(file.to_owned(), value.to_owned());
+        }
         let mut devices: Vec<DeviceLimit> = Vec::new();
+        let mut device = |path: &str, set: &dyn Fn(&mut DeviceLimit)| {
+            let at = devices.iter().position(|d| d.path == path).unwrap_or_else(|| {
+                devices.push(DeviceLimit::new(path));
+                devices.len() - 1
+            });
+            set(&mut devices[at]);
+        };
         type Slot = fn(&mut DeviceLimit) -> &mut u64;
         let kinds: [(&[String], bool, Slot); 4] = [
             (&self.device_read_bps, true, |d| &mut d.read_bps),
@@ -99,16 +147,20 @@ impl ResourceArgs {
         for (texts, bytes, slot) in kinds {
             for text in texts {
                 let (path, rate) = rate(text, bytes)?;
-                let at = devices.iter().position(|d| d.path == path).unwrap_or_else(|| {
-                    devices.push(DeviceLimit::new(path));
-                    devices.len() - 1
-                });
-                *slot(&mut devices[at]) = rate;
+                device(path, &|limit| *slot(limit) = rate);
             }
+        }
+        for text in &self.blkio_weight_device {
+            let (path, weight) = rate(text, false)?;
+            let weight = u16::try_from(weight).ok().filter(|weight| (10..=1000).contains(weight));
+            let weight =
+                weight.ok_or_else(|| Failure::usage(format!("invalid weight {text:?}: it is 10 to 1000")))?;
+            device(path, &|limit| limit.weight = weight);
         }
         limits.blkio_devices = devices;
         spec.resources = limits;
-        spec.shm_size = self.shm_size;
+        // Zero is the default, as in Docker.
+        spec.shm_size = self.shm_size.filter(|size| *size > 0);
         spec.oom_score_adj = self.oom_score_adj;
         spec.ulimits = self.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_>>()?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use engine_core::container_spec::{
-    ContainerSpec, DeviceSpec, IdRange, NamespaceMode, NetworkMode, UserNamespace,
+    ContainerSpec, DeviceSpec, IdMappings, IdRange, NamespaceMode, NetworkMode, UserNamespace,
 };
 use engine_core::launch::SeccompPolicy;
 use engine_core::network::EndpointOptions;
@@ -31,7 +31,7 @@ pub(crate) struct SecurityArgs {
     /// Parent cgroup
     #[arg(long, value_name = "PATH")]
     cgroup_parent: Option<String>,
-    /// IPC namespace: private, shareable, host or container:NAME
+    /// IPC namespace: private, shareable, none (without /dev/shm), host or container:NAME
     #[arg(long, value_name = "MODE")]
     ipc: Option<String>,
     /// Process namespace: private, host or container:NAME
@@ -40,15 +40,27 @@ pub(crate) struct SecurityArgs {
     /// UTS namespace: private or host
     #[arg(long, value_name = "MODE")]
     uts: Option<String>,
-    /// User namespace: host, or id ranges INSIDE:OUTSIDE:SIZE[,...] for users and groups
+    /// User namespace: host, auto[:size=N], container:NAME, or id ranges INSIDE:OUTSIDE:SIZE[,...]
     #[arg(long, value_name = "MODE")]
     userns: Option<String>,
+    /// Ids of users in its user namespace
+    #[arg(long, value_name = "INSIDE:OUTSIDE[:SIZE]", conflicts_with = "userns")]
+    uidmap: Vec<String>,
+    /// Ids of groups in its user namespace; those of users without it
+    #[arg(long, value_name = "INSIDE:OUTSIDE[:SIZE]", conflicts_with = "userns")]
+    gidmap: Vec<String>,
     /// Kernel setting of its namespaces
     #[arg(long, value_name = "NAME=VALUE")]
     sysctl: Vec<String>,
-    /// Device of the host
+    /// Device of the host, or a CDI device as vendor.com/class=name
     #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]")]
     device: Vec<String>,
+    /// Devices that may be opened besides, as "c 1:3 rwm"
+    #[arg(long, value_name = "RULE")]
+    device_cgroup_rule: Vec<String>,
+    /// GPUs, by their CDI files: all, a number, or device=0,1
+    #[arg(long, value_name = "GPUS")]
+    gpus: Option<String>,
     /// Network: none (the default without a network driver), host, container:NAME or a network's name
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Vec<String>,
@@ -79,19 +91,35 @@ impl SecurityArgs {
         spec.cgroup_mode = mode("--cgroupns", self.cgroupns.as_deref(), false)?;
         spec.ipc_mode = match self.ipc.as_deref() {
             Some("shareable") => NamespaceMode::Private,
+            // Its own, and no /dev/shm.
+            Some("none") => {
+                spec.shm_size = Some(0);
+                NamespaceMode::Private
+            }
             other => mode("--ipc", other, true)?,
         };
         spec.pid_mode = mode("--pid", self.pid.as_deref(), true)?;
         spec.uts_mode = mode("--uts", self.uts.as_deref(), false)?;
         spec.user_namespace =
             self.userns.as_deref().and_then(|text| user_namespace(text).transpose()).transpose()?;
+        if let Some(maps) = id_maps(&self.uidmap, &self.gidmap)? {
+            spec.user_namespace = Some(UserNamespace::Mapped(maps));
+        }
         for setting in &self.sysctl {
             let (name, value) = setting
                 .split_once('=')
                 .ok_or_else(|| Failure::usage(format!("invalid sysctl {setting:?}: give NAME=VALUE")))?;
             spec.sysctls.insert(name.to_owned(), value.to_owned());
         }
-        spec.devices = self.device.iter().map(|text| device(text)).collect::<Result<_>>()?;
+        for text in &self.device {
+            if is_cdi(text) {
+                spec.cdi_devices.push(text.clone());
+            } else {
+                spec.devices.push(device(text)?);
+            }
+        }
+        spec.device_cgroup_rules.clone_from(&self.device_cgroup_rule);
+        spec.cdi_devices.extend(self.gpus.as_deref().map(gpus).transpose()?.into_iter().flatten());
         spec.network = network(&self.network)?;
         for host in &self.add_host {
             let wrong = || Failure::usage(format!("invalid host {host:?}: give NAME:ADDRESS"));
@@ -130,7 +158,21 @@ fn security_option(option: &str, spec: &mut ContainerSpec) -> Result<()> {
         ("systempaths", Some("unconfined")) => spec.unmask_system_paths = true,
         // Nothing to switch off: neither is applied yet.
         ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {}
-        ("apparmor" | "label", _) => return Err(wrong("AppArmor and SELinux are not supported yet")),
+        ("apparmor" | "label", Some(_)) => {
+            let module = if key == "apparmor" { "apparmor" } else { "selinux" };
+            let active = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+            return Err(wrong(&if active.trim().split(',').any(|name| name == module) {
+                format!("profiles and labels of {module} are not supported yet")
+            } else {
+                format!("{module} is not active on this host")
+            }));
+        }
+        ("writable-cgroups", Some("false")) => {}
+        ("writable-cgroups", _) => {
+            return Err(wrong(
+                "the groups of a container are read-only to it (--privileged makes them writable)",
+            ));
+        }
         _ => return Err(wrong("give seccomp=, no-new-privileges or systempaths=unconfined")),
     }
     Ok(())
@@ -176,22 +218,86 @@ fn network(wishes: &[String]) -> Result<NetworkMode> {
 }
 
 fn user_namespace(text: &str) -> Result<Option<UserNamespace>> {
-    if matches!(text, "" | "host") {
-        return Ok(None);
-    }
     let wrong = || {
         Failure::usage(format!(
-            "invalid --userns {text:?}: give host, or ranges INSIDE:OUTSIDE:SIZE such as 0:100000:65536"
+            "invalid --userns {text:?}: give host, auto[:size=N], container:NAME, or ranges INSIDE:OUTSIDE:SIZE such as \
+             0:100000:65536"
         ))
     };
-    let mut ranges = Vec::new();
-    for range in text.split(',') {
-        let numbers: Vec<u32> =
-            range.split(':').map(|n| n.parse().map_err(|_| wrong())).collect::<Result<_>>()?;
-        let [container, host, size] = numbers[..] else { return Err(wrong()) };
-        ranges.push(IdRange { container, host, size });
+    match text.split_once(':') {
+        None if matches!(text, "" | "host") => return Ok(None),
+        None if text == "auto" => return Ok(Some(UserNamespace::Auto { size: None })),
+        Some(("auto", options)) => {
+            let size =
+                options.strip_prefix("size=").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
+            return Ok(Some(UserNamespace::Auto { size: Some(size.ok_or_else(wrong)?) }));
+        }
+        Some(("container", name)) if !name.is_empty() => {
+            return Ok(Some(UserNamespace::Container(name.to_owned())));
+        }
+        _ => {}
     }
-    Ok(Some(UserNamespace { uids: ranges.clone(), gids: ranges }))
+    let ranges: Vec<IdRange> = text
+        .split(',')
+        .map(|range| id_range(range).filter(|_| range.matches(':').count() == 2))
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)?;
+    Ok(Some(UserNamespace::Mapped(IdMappings { uids: ranges.clone(), gids: ranges })))
+}
+
+/// The maps of `--uidmap` and `--gidmap`; what only one of them says goes for both.
+fn id_maps(users: &[String], groups: &[String]) -> Result<Option<IdMappings>> {
+    let parse = |texts: &[String]| -> Result<Vec<IdRange>> {
+        let range = |text: &String| {
+            id_range(text).ok_or_else(|| {
+                Failure::usage(format!(
+                    "invalid id map {text:?}: give INSIDE:OUTSIDE[:SIZE] such as 0:100000:65536"
+                ))
+            })
+        };
+        texts.iter().map(range).collect()
+    };
+    let (uids, gids) = (parse(users)?, parse(groups)?);
+    Ok(match (uids.is_empty(), gids.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(IdMappings { gids: uids.clone(), uids }),
+        (true, false) => Some(IdMappings { uids: gids.clone(), gids }),
+        (false, false) => Some(IdMappings { uids, gids }),
+    })
+}
+
+/// Parses `INSIDE:OUTSIDE[:SIZE]`.
+fn id_range(text: &str) -> Option<IdRange> {
+    let numbers: Vec<u32> = text.split(':').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+    match numbers[..] {
+        [container, host] => Some(IdRange { container, host, size: 1 }),
+        [container, host, size] => Some(IdRange { container, host, size }),
+        _ => None,
+    }
+}
+
+/// Whether a device is named as CDI does: `vendor.com/class=name`.
+fn is_cdi(text: &str) -> bool {
+    !text.starts_with('/')
+        && text.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty())
+}
+
+/// The CDI names of `--gpus`: `all`, a number of them, or `device=0,1`, in Docker's CSV with `"quotes"`.
+fn gpus(text: &str) -> Result<Vec<String>> {
+    let wrong = || Failure::usage(format!("invalid --gpus {text:?}: give all, a number, or device=0,1"));
+    let named = |name: &str| format!("nvidia.com/gpu={name}");
+    let text = text.trim_matches('"');
+    if text == "all" || text == "-1" {
+        return Ok(vec![named("all")]);
+    }
+    if let Some(count) =
+        text.strip_prefix("count=").unwrap_or(text).parse::<u32>().ok().filter(|count| *count <= 256)
+    {
+        return Ok((0..count).map(|index| named(&index.to_string())).collect());
+    }
+    let list =
+        text.strip_prefix("device=").map(|list| list.trim_matches('"')).filter(|list| !list.is_empty());
+    Ok(list.ok_or_else(wrong)?.split(',').map(named).collect())
 }
 
 fn device(text: &str) -> Result<DeviceSpec> {
@@ -231,6 +337,11 @@ mod tests {
         assert_eq!(device("/dev/a:r").unwrap().permissions, "r");
         assert_eq!(device("/dev/a:/dev/b").unwrap().container_path, "/dev/b");
         assert!(device("a").is_err() && device("/dev/a:/dev/b:x").is_err());
+        assert!(is_cdi("vendor.com/class=name") && !is_cdi("/dev/a=b") && !is_cdi("a=b"));
+        assert_eq!(gpus("all").unwrap(), ["nvidia.com/gpu=all"]);
+        assert_eq!(gpus("2").unwrap(), ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]);
+        assert_eq!(gpus("\"device=3,5\"").unwrap(), ["nvidia.com/gpu=3", "nvidia.com/gpu=5"]);
+        assert!(gpus("some").is_err() && gpus("device=").is_err());
     }
 
     #[test]
@@ -243,8 +354,19 @@ mod tests {
         assert_eq!(spec.seccomp, SeccompPolicy::Unconfined);
         assert!(security_option("seccomp=/no/such/file", &mut spec).is_err());
         assert!(security_option("apparmor=x", &mut spec).is_err());
-        let ranges = user_namespace("0:100000:65536").unwrap().unwrap();
-        assert_eq!(ranges.gids, [IdRange { container: 0, host: 100_000, size: 65536 }]);
-        assert!(user_namespace("keep-id").is_err());
+        let Some(UserNamespace::Mapped(maps)) = user_namespace("0:100000:65536").unwrap() else { panic!() };
+        assert_eq!(maps.gids, [IdRange { container: 0, host: 100_000, size: 65536 }]);
+        assert_eq!(user_namespace("auto").unwrap(), Some(UserNamespace::Auto { size: None }));
+        assert_eq!(user_namespace("auto:size=10").unwrap(), Some(UserNamespace::Auto { size: Some(10) }));
+        assert_eq!(user_namespace("container:a").unwrap(), Some(UserNamespace::Container("a".into())));
+        assert_eq!(user_namespace("host").unwrap(), None);
+        for wrong in ["keep-id", "auto:", "auto:size=0", "auto:uidmapping=1", "container:", "0:1", "0:1:2:3"]
+        {
+            assert!(user_namespace(wrong).is_err(), "{wrong}");
+        }
+        let maps = id_maps(&["0:5:7".into(), "7:100".into()], &[]).unwrap().unwrap();
+        assert_eq!(maps.uids, maps.gids);
+        assert_eq!(maps.uids[1], IdRange { container: 7, host: 100, size: 1 });
+        assert!(id_maps(&["x".into()], &[]).is_err() && id_maps(&[], &["1:2:3:4".into()]).is_err());
     }
 }

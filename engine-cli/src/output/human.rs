@@ -49,6 +49,29 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{text}{}", UNITS[unit])
 }
 
+/// Formats bytes by 1,024: `4.27MiB`, as Docker shows memory.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "only a few digits are shown")]
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    while value >= 1024.0 && unit < UNITS.len() - 1 {
+        value /= 1024.0;
+        unit += 1;
+    }
+    // Four digits that count, as Go's %.4g.
+    let decimals = match value {
+        _ if unit == 0 => 0,
+        v if v >= 1000.0 => 0,
+        v if v >= 100.0 => 1,
+        v if v >= 10.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", UNITS[unit])
+}
+
 /// Formats a time as Docker lists it: `2026-11-23 22:13:38 +0000 UTC`.
 pub(crate) fn listed(time: SystemTime) -> String {
     let text = engine_core::time::rfc3339(time);
@@ -176,6 +199,9 @@ mod tests {
             (999_999, "1MB"),
             (123_456_789, "123MB"),
         ] {
+            assert_eq!(binary_size(1_052_672), "1.004MiB");
+            assert_eq!(binary_size(64 << 20), "64MiB");
+            assert_eq!(binary_size(512), "512B");
             assert_eq!(size(bytes), text);
         }
     }

@@ -6,6 +6,7 @@
 
 mod archives;
 mod branches;
+mod devices;
 mod errors;
 mod events;
 mod files;
@@ -13,9 +14,11 @@ mod flags;
 mod health;
 mod lifecycle;
 mod lists;
+mod observe;
 mod registry;
 mod run;
 mod streams;
 mod support;
 mod terminal;
+mod userns;
 mod volumes;

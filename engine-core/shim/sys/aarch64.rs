@@ -80,6 +80,7 @@ pub(crate) mod nr {
     pub(crate) const CHDIR: usize = 49;
     pub(crate) const FCHDIR: usize = 50;
     pub(crate) const FCHMODAT: usize = 53;
+    pub(crate) const IOPRIO_SET: usize = 30;
     pub(crate) const FCHOWNAT: usize = 54;
     pub(crate) const FCHOWN: usize = 55;
     pub(crate) const OPENAT: usize = 56;
@@ -89,15 +90,19 @@ pub(crate) mod nr {
     pub(crate) const PPOLL: usize = 73;
     pub(crate) const READLINKAT: usize = 78;
     pub(crate) const CAPSET: usize = 91;
+    pub(crate) const PERSONALITY: usize = 92;
     pub(crate) const EXIT_GROUP: usize = 94;
     pub(crate) const UNSHARE: usize = 97;
     pub(crate) const CLOCK_GETTIME: usize = 113;
+    pub(crate) const SCHED_SETAFFINITY: usize = 122;
     pub(crate) const KILL: usize = 129;
     pub(crate) const RT_SIGACTION: usize = 134;
     pub(crate) const RT_SIGPROCMASK: usize = 135;
     pub(crate) const RT_SIGTIMEDWAIT: usize = 137;
     pub(crate) const SETRESUID: usize = 147;
     pub(crate) const SETRESGID: usize = 149;
+    pub(crate) const SETFSUID: usize = 151;
+    pub(crate) const SETFSGID: usize = 152;
     pub(crate) const SETPGID: usize = 154;
     pub(crate) const SETSID: usize = 157;
     pub(crate) const SETGROUPS: usize = 159;
@@ -118,10 +123,12 @@ pub(crate) mod nr {
     pub(crate) const MUNMAP: usize = 215;
     pub(crate) const EXECVE: usize = 221;
     pub(crate) const MMAP: usize = 222;
+    pub(crate) const SET_MEMPOLICY: usize = 237;
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const WAIT4: usize = 260;
     pub(crate) const PRLIMIT64: usize = 261;
     pub(crate) const SETNS: usize = 268;
+    pub(crate) const SCHED_SETATTR: usize = 274;
     pub(crate) const SECCOMP: usize = 277;
     pub(crate) const STATX: usize = 291;
 }

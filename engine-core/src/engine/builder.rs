@@ -15,7 +15,10 @@ use crate::volume_driver::VolumeDriver;
 
 use super::outbox::Outbox;
 use super::records::Records;
-use super::{Engine, Inner, defaults};
+use super::{Engine, IdPool, Inner, SpecPatch, defaults};
+
+/// Where vendors' tools put CDI files.
+const CDI_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 /// Configures an [`Engine`]. What is not given gets the embedded default.
 #[derive(Debug, Default)]
@@ -29,6 +32,9 @@ pub struct EngineBuilder {
     volumes: Option<Arc<dyn VolumeDriver>>,
     registry: Option<Arc<dyn RegistryClient>>,
     default_network: Option<Name>,
+    id_pool: IdPool,
+    cdi_dirs: Option<Vec<PathBuf>>,
+    spec_patch: Option<SpecPatch>,
 }
 
 impl EngineBuilder {
@@ -63,6 +69,28 @@ impl EngineBuilder {
     /// Puts containers that name no network on this one. Without it they get none.
     pub fn default_network(mut self, name: Name) -> Self {
         self.default_network = Some(name);
+        self
+    }
+
+    /// Takes the ids of containers with a user namespace of their own ([`UserNamespace::Auto`]) from this pool.
+    ///
+    /// [`UserNamespace::Auto`]: crate::container_spec::UserNamespace::Auto
+    pub fn id_pool(mut self, pool: IdPool) -> Self {
+        self.id_pool = pool;
+        self
+    }
+
+    /// Looks for descriptions of devices (CDI files, `*.json`) in these directories, the last of which wins. The default is
+    /// `/etc/cdi`, then `/var/run/cdi`. Their hooks are never run.
+    pub fn cdi_dirs(mut self, dirs: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.cdi_dirs = Some(dirs.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Lets `patch` change the OCI runtime spec of every container that this engine starts, last in line: see
+    /// [`SpecPatch`].
+    pub fn spec_patch(mut self, patch: SpecPatch) -> Self {
+        self.spec_patch = Some(patch);
         self
     }
 
@@ -135,6 +163,9 @@ impl EngineBuilder {
                 records: Records::open(outbox.clone())?,
                 outbox,
                 default_network: self.default_network,
+                id_pool: self.id_pool,
+                cdi_dirs: self.cdi_dirs.unwrap_or_else(|| CDI_DIRS.map(PathBuf::from).to_vec()),
+                spec_patch: self.spec_patch,
             }),
         };
         engine.recover_events().await?;

@@ -13,15 +13,14 @@ use crate::image_config::ProcessDefaults;
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LogDriver};
 use crate::logs::{LogQuery, LogStream};
-use crate::resources::Resources;
 use crate::restart::RestartPolicy;
-use crate::runtime::{ExecProcess, Stats};
+use crate::runtime::ExecProcess;
 use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 
 use super::events::of_container;
 use super::records::Record;
-use super::{Engine, launch, task};
+use super::{Engine, SpecPatch, launch, task};
 
 /// How long [`Container::stop`] waits by default before it kills.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,8 +28,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// One container. Handles are cheap, and the container does not depend on them.
 #[derive(Clone, Debug)]
 pub struct Container {
-    engine: Engine,
-    id: ContainerId,
+    pub(super) engine: Engine,
+    pub(super) id: ContainerId,
 }
 
 /// What is known of a container.
@@ -121,13 +120,25 @@ impl Container {
     /// [`ErrorKind::CommandNotFound`] or [`ErrorKind::CommandNotExecutable`], after which it has exited with
     /// 127 or 126; [`ErrorKind::InvalidArgument`] for a user, a mount source or a namespace that is not there.
     pub async fn start(&self) -> Result<()> {
+        self.start_by(None).await
+    }
+
+    /// Starts the container as [`start`](Self::start), with its runtime spec changed by `patch` for this once.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and what `patch` says.
+    pub async fn start_patched(&self, patch: SpecPatch) -> Result<()> {
+        self.start_by(Some(patch)).await
+    }
+
+    async fn start_by(&self, patch: Option<SpecPatch>) -> Result<()> {
         let record = self.record().await?;
         if self.engine.state_of(&record).await?.status.is_running() {
             return Ok(());
         }
         let engine = self.engine.clone();
         task::to_the_end(async move {
-            engine.launch(&record).await?;
+            engine.launch(&record, patch.as_ref()).await?;
             match engine.inner.runtime.start(&record.id).await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(engine.abandon(&record, error).await),
@@ -147,7 +158,7 @@ impl Container {
         }
         let engine = self.engine.clone();
         task::to_the_end(async move {
-            engine.launch(&record).await?;
+            engine.launch(&record, None).await?;
             let runtime = &engine.inner.runtime;
             let started = async {
                 let streams = runtime.attach(&record.id, options).await?;
@@ -378,20 +389,6 @@ impl Container {
         self.engine.inner.runtime.exec_resize(&self.id, exec, size).await
     }
 
-    /// Changes limits, now if it runs and for each start to come.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for impossible limits.
-    pub async fn update(&self, resources: &Resources) -> Result<()> {
-        let mut record = self.record().await?;
-        record.data.spec.resources = launch::merge_resources(&record.data.spec.resources, resources);
-        launch::check(&record)?;
-        if self.engine.state_of(&record).await?.status.is_running() {
-            self.engine.inner.runtime.update(&self.id, resources).await?;
-        }
-        self.engine.inner.records.update(&record, of_container(Action::Update, &record)).await
-    }
-
     /// Changes the restart policy, now if it runs and for each start to come.
     ///
     /// # Errors
@@ -422,15 +419,6 @@ impl Container {
         Ok(self.engine.state_of(&self.record().await?).await?.health)
     }
 
-    /// Returns what the running container uses.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn stats(&self) -> Result<Stats> {
-        self.require_running("read statistics").await?;
-        self.engine.inner.runtime.stats(&self.id).await
-    }
-
     pub(super) async fn record(&self) -> Result<Record> {
         self.engine.inner.records.by_id(&self.id).await?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "find container")
@@ -439,7 +427,7 @@ impl Container {
         })
     }
 
-    async fn require_running(&self, operation: &'static str) -> Result<RuntimeState> {
+    pub(super) async fn require_running(&self, operation: &'static str) -> Result<RuntimeState> {
         let state = self.engine.state_of(&self.record().await?).await?;
         if state.status.is_running() {
             return Ok(state);
@@ -456,7 +444,7 @@ impl Container {
         Ok(state)
     }
 
-    fn conflict(&self, operation: &'static str, why: &'static str, hint: &'static str) -> Error {
+    pub(super) fn conflict(&self, operation: &'static str, why: &'static str, hint: &'static str) -> Error {
         Error::new(ErrorKind::Conflict, operation)
             .with("container", self.id.short())
             .with_message(why)

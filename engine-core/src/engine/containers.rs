@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::container_spec::{NamespaceMode, NetworkMode};
+use crate::container_spec::{NamespaceMode, NetworkMode, UserNamespace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Name;
 use crate::network::EndpointOptions;
@@ -11,7 +11,7 @@ use crate::state::{ContainerStatus, RuntimeState};
 use super::container::{Container, ContainerInfo};
 use super::launch::{self, Joined, Peer};
 use super::records::Record;
-use super::{Engine, task};
+use super::{Engine, SpecPatch, task};
 
 /// How long a killed sandbox may take to go.
 const END_OF_SANDBOX: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ impl Engine {
 
     /// Makes the container's sandbox and puts it on its networks; its process does not run yet.
     #[tracing::instrument(skip_all, fields(container = %record.id))]
-    pub(super) async fn launch(&self, record: &Record) -> Result<()> {
+    pub(super) async fn launch(&self, record: &Record, patch: Option<&SpecPatch>) -> Result<()> {
         let data = &record.data;
         let joined = self.joined(record).await?;
         let rootfs = self.rootfs(record).await?;
@@ -85,6 +85,9 @@ impl Engine {
         let volumes = self.mounts(record).await?;
         let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
         spec.events = Some(self.life_events(record));
+        for patch in self.inner.spec_patch.iter().chain(patch) {
+            patch.apply(&record.id, &mut spec.oci)?;
+        }
         let sandbox = self.inner.runtime.create(&record.id, &spec).await?;
         for (network, options) in self.networks(record) {
             // The endpoint of an earlier run went with its namespace; the network may not have noticed.
@@ -142,13 +145,30 @@ impl Engine {
             NetworkMode::Container(other) => Some(self.peer(record, other, "network").await?),
             _ => None,
         };
-        let mut joined = Joined { network, pid: None, ipc: None };
+        let user = match &spec.user_namespace {
+            Some(UserNamespace::Container(other)) => {
+                let peer = self.peer(record, other, "user").await?;
+                let maps = peer.id_mappings.clone().ok_or_else(|| {
+                    Error::new(ErrorKind::InvalidArgument, "start container")
+                        .with("container", record.id.short())
+                        .with_message(format!("{other}, whose user namespace it shares, has none of its own"))
+                        .with_hint("leave the user namespace out")
+                })?;
+                Some((peer, maps))
+            }
+            _ => None,
+        };
+        let cdi = launch::cdi_devices(&self.inner.cdi_dirs, &spec.cdi_devices)?;
+        let mut joined = Joined { network, pid: None, ipc: None, user, cdi };
         for (mode, slot, what) in
             [(&spec.pid_mode, &mut joined.pid, "process id"), (&spec.ipc_mode, &mut joined.ipc, "IPC")]
         {
             if let NamespaceMode::Container(other) = mode {
                 *slot = Some(self.peer(record, other, what).await?);
             }
+        }
+        if spec.user_namespace.is_some() {
+            same_user_namespace(&joined)?;
         }
         Ok(joined)
     }
@@ -169,7 +189,21 @@ impl Engine {
                 .with_hint("start that container first")
         })?;
         let hostname = other.data.spec.hostname.clone().unwrap_or_else(|| other.id.short().to_owned());
-        Ok(Peer { pid, hostname })
+        let id_mappings = self.maps_of(&other).await?;
+        Ok(Peer { pid, hostname, id_mappings })
+    }
+
+    /// Returns the maps of a container's user namespace, its own or the one it shares.
+    async fn maps_of(&self, record: &Record) -> Result<Option<crate::container_spec::IdMappings>> {
+        let mut record = record.clone();
+        // A chain of containers that share is as long as somebody made it, and never a ring: each was there first.
+        for _ in 0..100 {
+            match &record.data.spec.user_namespace {
+                Some(UserNamespace::Container(other)) => record = self.inner.records.find(other).await?,
+                _ => return Ok(record.data.id_mappings),
+            }
+        }
+        Ok(None)
     }
 
     /// Removes a container: its processes, its record, then what it left.
@@ -197,4 +231,19 @@ impl Engine {
         self.inner.images.remove_rootfs(&record.id).await?;
         self.remove_snapshots(record).await
     }
+}
+
+/// Refuses namespaces of containers in another user namespace, which gives no right to enter them (setns(2)).
+fn same_user_namespace(joined: &Joined) -> Result<()> {
+    let namespace = |peer: &Peer| std::fs::read_link(format!("/proc/{}/ns/user", peer.pid)).ok();
+    let own = joined.user.as_ref().and_then(|(peer, _)| namespace(peer));
+    for peer in [&joined.network, &joined.pid, &joined.ipc].into_iter().flatten() {
+        if own.is_none() || namespace(peer) != own {
+            return Err(Error::new(ErrorKind::InvalidArgument, "start container")
+                .with("container", &peer.hostname)
+                .with_message("its namespaces can be shared only by a container in the same user namespace")
+                .with_hint("share its user namespace too: --userns=container:NAME"));
+        }
+    }
+    Ok(())
 }

@@ -97,6 +97,7 @@ impl Engine {
                 base: None,
                 snapshots: Vec::new(),
                 mounted_images,
+                id_mappings: None,
                 owner,
             },
         };
@@ -119,8 +120,16 @@ impl Engine {
     pub(super) async fn commit(&self, record: &mut Record, may_rename: bool) -> Result<()> {
         // What a start would refuse is refused now; what depends on the moment (namespaces of others) then.
         launch::check(record)?;
+        launch::cdi_devices(&self.inner.cdi_dirs, &record.data.spec.cdi_devices)?;
         let mut tries = 0;
-        while let Err(error) = self.inner.records.insert(record).await {
+        loop {
+            let error = match self.inner.records.insert(record, self.inner.id_pool).await {
+                Ok(made) => {
+                    *record = made;
+                    break;
+                }
+                Err(error) => error,
+            };
             if error.kind() != ErrorKind::AlreadyExists || !may_rename || tries > 20 {
                 return Err(error);
             }

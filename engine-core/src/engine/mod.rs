@@ -7,6 +7,7 @@
 mod archive;
 mod artifact;
 mod builder;
+mod change;
 mod closure;
 mod commit;
 mod container;
@@ -18,6 +19,7 @@ mod events;
 mod files;
 mod fork;
 mod history;
+mod id_pool;
 mod image;
 mod image_names;
 mod image_platforms;
@@ -29,6 +31,7 @@ mod launch;
 mod load;
 mod mounts;
 mod names;
+mod observe;
 mod operation;
 mod outbox;
 mod prune;
@@ -38,6 +41,7 @@ mod records;
 mod repair;
 mod save;
 mod scoped;
+mod spec_patch;
 mod start_all;
 mod task;
 mod usage;
@@ -55,6 +59,7 @@ pub use diagnose::{Check, Diagnosis, Verdict};
 pub use files::CopyOptions;
 pub use fork::{ForkOptions, Snapshot};
 pub use history::HistoryEntry;
+pub use id_pool::IdPool;
 pub use image::{Image, ImageSummary, ImportOptions, RemovedImage};
 pub use image_platforms::ImagePlatform;
 pub use image_remove::{ImagePruneOptions, PrunedImages};
@@ -66,6 +71,7 @@ pub use pull::{LayerProgress, PullEvent, PullOptions};
 pub use push::{PushEvent, PushOptions};
 pub use save::{ArchiveFormat, SaveEvent, SaveOptions};
 pub use scoped::ScopedContainer;
+pub use spec_patch::SpecPatch;
 pub use start_all::Started;
 pub use usage::{ContainerUsage, DiskUsage, VolumeUsage};
 
@@ -99,6 +105,9 @@ struct Inner {
     records: Records,
     outbox: Outbox,
     default_network: Option<crate::id::Name>,
+    id_pool: IdPool,
+    cdi_dirs: Vec<PathBuf>,
+    spec_patch: Option<SpecPatch>,
 }
 
 impl Engine {

@@ -182,6 +182,9 @@ impl Engine {
                     let mut mount = self.inner.volumes.mount(name, target).await?;
                     add_options(&mut mount.options, options);
                     mount.subpath.clone_from(subpath);
+                    // What a container writes to a volume has the ids it has inside, so that others can read it.
+                    let is_directory = matches!(mount.kind, MountKind::Bind { .. });
+                    mount.options.id_mapped = record.data.spec.user_namespace.is_some() && is_directory;
                     mount
                 }
                 MountSpec::Volume { name: None, target, .. } => {
@@ -201,6 +204,7 @@ impl Engine {
                         .mount_image(&record.id, &held.manifest, &held.layers, target)
                         .await?;
                     mount.subpath.clone_from(subpath);
+                    mount.options.id_mapped = record.data.spec.user_namespace.is_some();
                     mount
                 }
             });

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::container_spec::ContainerSpec;
+use crate::container_spec::{ContainerSpec, IdMappings, UserNamespace};
 use crate::database::{Database, Durability};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,14 +19,18 @@ use crate::image_config::ProcessDefaults;
 
 use super::events::of_container;
 use super::fork::{ForkBase, Snapshot};
+use super::id_pool::{self, IdPool};
 use super::outbox::Outbox;
 
-const STEPS: &[&str] = &["CREATE TABLE container (
+const STEPS: &[&str] = &[
+    "CREATE TABLE container (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     created INTEGER NOT NULL,
     data TEXT NOT NULL
-) STRICT, WITHOUT ROWID"];
+) STRICT, WITHOUT ROWID",
+    id_pool::STEP,
+];
 
 /// A container as it was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +69,9 @@ pub(crate) struct RecordData {
     /// The images it mounts beside its own, in the order of its mounts.
     #[serde(default)]
     pub(crate) mounted_images: Vec<MountedImage>,
+    /// The maps of its own user namespace.
+    #[serde(default)]
+    pub(crate) id_mappings: Option<IdMappings>,
     /// The program a scoped container ends with.
     #[serde(default)]
     pub(crate) owner: Option<ProcessIdentity>,
@@ -127,14 +134,13 @@ impl Records {
         Ok(Self(outbox))
     }
 
-    /// Commits a new record.
+    /// Commits a new record, with a range of ids from `pool` if it wants one, and returns it.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] if the name is taken.
-    pub(crate) async fn insert(&self, record: &Record) -> Result<()> {
-        let record = record.clone();
+    /// [`ErrorKind::AlreadyExists`] if the name is taken; [`ErrorKind::ResourceExhausted`] if no range is free.
+    pub(crate) async fn insert(&self, record: &Record, pool: IdPool) -> Result<Record> {
+        let mut record = record.clone();
         self.changing(move |outbox| {
-            let json = to_json(&record.data)?;
             outbox.write(record.data.durability(), |tx, events| {
                 let taken: Option<String> = tx
                     .prepare_cached("SELECT id FROM container WHERE name = ?1")?
@@ -147,15 +153,23 @@ impl Records {
                         .with_hint("remove or rename that container, or choose another name")
                         .into());
                 }
+                match &record.data.spec.user_namespace {
+                    Some(UserNamespace::Auto { size }) => {
+                        record.data.id_mappings = Some(pool.take(tx, &record.id, *size)??);
+                    }
+                    Some(UserNamespace::Mapped(maps)) => record.data.id_mappings = Some(maps.clone()),
+                    _ => {}
+                }
                 tx.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                     record.id.as_str(),
                     record.name.as_str(),
                     nanos(record.created_at),
-                    json
+                    to_json(&record.data)?
                 ])?;
                 events.push(of_container(Action::Create, &record));
                 Ok(())
-            })
+            })?;
+            Ok(record)
         })
         .await
     }
@@ -165,6 +179,7 @@ impl Records {
         let record = record.clone();
         self.changing(move |outbox| {
             outbox.write(record.data.durability(), |tx, events| {
+                IdPool::free(tx, &record.id)?;
                 let gone = tx
                     .prepare_cached("DELETE FROM container WHERE id = ?1")?
                     .execute([record.id.as_str()])?
@@ -190,6 +205,48 @@ impl Records {
                 if updated > 0 {
                     events.push(event);
                 }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Gives the container another name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if another has it; [`ErrorKind::InvalidArgument`] if it has it itself;
+    /// [`ErrorKind::NotFound`] if there is no such container.
+    pub(crate) async fn rename(&self, old: &Record, name: &Name) -> Result<()> {
+        let renamed = Record { name: name.clone(), ..old.clone() };
+        let event = of_container(Action::Rename, &renamed).with("oldName", format!("/{}", old.name));
+        self.changing(move |outbox| {
+            let failed = |kind| Error::new(kind, "rename container").with("name", &renamed.name);
+            outbox.write(renamed.data.durability(), |tx, events| {
+                let owner: Option<String> = tx
+                    .prepare_cached("SELECT id FROM container WHERE name = ?1")?
+                    .query_row([renamed.name.as_str()], |r| r.get(0))
+                    .optional()?;
+                match owner {
+                    Some(owner) if owner == renamed.id.as_str() => {
+                        return Err(failed(ErrorKind::InvalidArgument)
+                            .with_message("renaming a container with the same name as its current name")
+                            .into());
+                    }
+                    Some(owner) => {
+                        return Err(failed(ErrorKind::AlreadyExists)
+                            .with_message(format!("the name is in use by container {}", &owner[..12]))
+                            .with_hint("remove or rename that container, or choose another name")
+                            .into());
+                    }
+                    None => {}
+                }
+                let found = tx
+                    .prepare_cached("UPDATE container SET name = ?2 WHERE id = ?1")?
+                    .execute(params![renamed.id.as_str(), renamed.name.as_str()])?;
+                if found == 0 {
+                    return Err(failed(ErrorKind::NotFound).with_message("no such container").into());
+                }
+                events.push(event);
                 Ok(())
             })
         })
@@ -327,6 +384,7 @@ mod tests {
                 base: None,
                 snapshots: Vec::new(),
                 mounted_images: Vec::new(),
+                id_mappings: None,
                 owner: ProcessIdentity::current(),
             },
         }
@@ -337,18 +395,41 @@ mod tests {
         let outbox = Outbox::open(Database::in_memory().unwrap(), Journal::in_memory()).unwrap();
         let records = Records::open(outbox).unwrap();
         let (a, b) = (record("aa"), record("bb"));
-        records.insert(&a).await.unwrap();
-        records.insert(&b).await.unwrap();
+        records.insert(&a, IdPool::default()).await.unwrap();
+        records.insert(&b, IdPool::default()).await.unwrap();
         assert_eq!(records.find("aa").await.unwrap(), a);
         assert_eq!(records.find("/bb").await.unwrap(), b);
         assert_eq!(records.find(b.id.as_str()).await.unwrap(), b);
         assert_eq!(records.find(&b.id.as_str()[..20]).await.unwrap(), b);
         assert_eq!(records.find("zz").await.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(records.find("").await.unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(records.insert(&record("aa")).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let again = records.insert(&record("aa"), IdPool::default()).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists);
         assert!(records.delete(&a).await.unwrap());
         assert!(!records.delete(&a).await.unwrap());
         assert_eq!(records.all().await.unwrap(), [b]);
+    }
+
+    #[tokio::test]
+    async fn no_two_containers_share_a_range_and_a_removed_ones_is_free() {
+        let records =
+            Records::open(Outbox::open(Database::in_memory().unwrap(), Journal::in_memory()).unwrap())
+                .unwrap();
+        let pool = IdPool::new(1000, 20).unwrap();
+        let wish = |name: &str| {
+            let mut record = record(name);
+            record.data.spec.user_namespace = Some(UserNamespace::Auto { size: Some(10) });
+            record
+        };
+        let a = records.insert(&wish("a1"), pool).await.unwrap();
+        let b = records.insert(&wish("b1"), pool).await.unwrap();
+        let start = |record: &Record| record.data.id_mappings.as_ref().unwrap().uids[0].host;
+        assert_eq!((start(&a), start(&b)), (1000, 1010));
+        let full = records.insert(&wish("c1"), pool).await.unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
+        assert!(records.find("c1").await.is_err(), "a record without its range");
+        records.delete(&a).await.unwrap();
+        assert_eq!(start(&records.insert(&wish("c1"), pool).await.unwrap()), 1000);
     }
 
     #[test]

@@ -41,7 +41,17 @@ pub fn check_host(root: &Path) -> Result<()> {
 /// Looks at the host and returns one finding a subject.
 #[must_use]
 pub fn diagnose(root: &Path) -> Vec<Check> {
-    vec![privileges(), kernel(), namespaces(), overlayfs(), cgroups(), seccomp(), lsm(), root_fs(root)]
+    vec![
+        privileges(),
+        kernel(),
+        namespaces(),
+        user_namespaces(),
+        overlayfs(),
+        cgroups(),
+        seccomp(),
+        lsm(),
+        root_fs(root),
+    ]
 }
 
 fn privileges() -> Check {
@@ -69,11 +79,36 @@ fn effective_capabilities() -> CapabilitySet {
     CapabilitySet::from_bits(line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0))
 }
 
-fn kernel() -> Check {
+/// The kernel's release, and its first two numbers.
+fn release() -> (String, (u32, u32)) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    (release, version)
+}
+
+/// Containers whose ids are others outside take layers seen through id maps, which overlayfs has by descriptor of a
+/// detached mount since 6.15.
+fn user_namespaces() -> Check {
+    let subject = "shifted ids";
+    if !Path::new("/proc/self/ns/user").exists() {
+        return Check::new(subject, Verdict::Missing, "the kernel has no user namespaces");
+    }
+    match release() {
+        (_, version) if version >= (6, 15) => Check::new(subject, Verdict::Works, "id-mapped layers"),
+        (release, _) => Check::new(
+            subject,
+            Verdict::Missing,
+            format!(
+                "Linux {release} is older than 6.15: containers with --userns of shifted ids do not start"
+            ),
+        ),
+    }
+}
+
+fn kernel() -> Check {
+    let (release, version) = release();
     // Overlay mounts name their layers with `lowerdir+`, which Linux has since 6.5 (fsconfig strings stop at 255
     // bytes); mount_setattr(2), fsopen, openat2, clone3 and pidfds are older.
     if version >= (6, 5) {

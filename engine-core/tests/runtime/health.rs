@@ -93,7 +93,7 @@ async fn b5_a_probe_is_in_the_containers_cgroup_and_namespaces() {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
             let command = std::fs::read(entry.path().join("cmdline")).ok()?;
             let groups = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
-            (command == b"sleep\0777\0" && groups.contains(id.as_str())).then_some(pid)
+            (command == b"sleep\x00777\0" && groups.contains(id.as_str())).then_some(pid)
         });
         if let Some(pid) = found {
             break pid;

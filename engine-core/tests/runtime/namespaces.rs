@@ -79,9 +79,6 @@ async fn the_hosts_namespaces_can_be_used_and_what_is_left_there_is_killed() {
 #[tokio::test]
 async fn a_user_namespace_maps_root_to_somebody() {
     let bench = Bench::new().await;
-    // What the mapped root needs to reach the layers.
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(bench.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let change = |spec: &mut LaunchSpec| {
         let mut linux = spec.oci.linux().clone().unwrap();
         let map = || {

@@ -12,13 +12,17 @@ use crate::container_spec::{ContainerSpec, DeviceSpec};
 use crate::error::{Error, Result};
 use crate::policy::defaults;
 
-use super::{failed, invalid};
+use super::{cdi, failed, invalid};
 
 /// Returns the device nodes beyond those every container has, and the rules, which begin by denying all.
-pub(super) fn devices(spec: &ContainerSpec) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>)> {
+pub(super) fn devices(
+    spec: &ContainerSpec,
+    cdi: &cdi::Edits,
+) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>)> {
     if spec.privileged {
         let mut nodes = Vec::new();
         host_devices(Path::new("/dev"), &mut nodes)?;
+        nodes.extend(cdi.devices.iter().cloned());
         return Ok((nodes, vec![rule(true, LinuxDeviceType::A, None, None, "rwm")?]));
     }
     let mut rules = vec![rule(false, LinuxDeviceType::A, None, None, "rwm")?];
@@ -33,14 +37,20 @@ pub(super) fn devices(spec: &ContainerSpec) -> Result<(Vec<LinuxDevice>, Vec<Lin
                 invalid("a device's permissions are some of r, w and m").with("device", &wish.host_path)
             );
         }
-        let node = device(wish)?;
-        rules.push(rule(true, node.typ(), Some(node.major()), Some(node.minor()), access)?);
-        nodes.push(node);
+        for node in of_wish(wish)? {
+            rules.push(rule(true, node.typ(), Some(node.major()), Some(node.minor()), access)?);
+            nodes.push(node);
+        }
     }
+    for text in &spec.device_cgroup_rules {
+        rules.push(cdi::cgroup_rule(text)?);
+    }
+    nodes.extend(cdi.devices.iter().cloned());
+    rules.extend(cdi.rules.iter().cloned());
     Ok((nodes, rules))
 }
 
-fn rule(
+pub(super) fn rule(
     allow: bool,
     kind: LinuxDeviceType,
     major: Option<i64>,
@@ -57,16 +67,31 @@ fn rule(
     builder.build().map_err(failed)
 }
 
-fn device(wish: &DeviceSpec) -> Result<LinuxDevice> {
-    let host = Path::new(&wish.host_path);
+/// The nodes of a wish: of a directory, those of all devices in it.
+fn of_wish(wish: &DeviceSpec) -> Result<Vec<LinuxDevice>> {
+    let (host, inside) = (Path::new(&wish.host_path), Path::new(&wish.container_path));
     let metadata = fs::metadata(host)
         .map_err(|e| Error::from_io("look up device", e).with("device", &wish.host_path))?;
-    node(Path::new(&wish.container_path), &metadata)?
-        .ok_or_else(|| invalid("it is no device node").with("device", &wish.host_path))
+    let mut nodes = Vec::new();
+    if metadata.is_dir() {
+        host_devices(host, &mut nodes)?;
+        for node in &mut nodes {
+            let below = node.path().strip_prefix(host).map(Path::to_owned).unwrap_or_default();
+            node.set_path(inside.join(below));
+        }
+    } else {
+        nodes.extend(node(inside, &metadata)?);
+    }
+    if nodes.is_empty() {
+        return Err(
+            invalid("it is no device node, nor a directory with some").with("device", &wish.host_path)
+        );
+    }
+    Ok(nodes)
 }
 
-/// Returns the node like the one `metadata` describes, at `path`; `None` if that is no device.
-fn node(path: &Path, metadata: &fs::Metadata) -> Result<Option<LinuxDevice>> {
+/// Kind and numbers of the device that `metadata` describes; `None` if that is no device.
+pub(super) fn device_numbers(metadata: &fs::Metadata) -> Result<Option<(LinuxDeviceType, i64, i64)>> {
     let file_type = metadata.file_type();
     let kind = match (file_type.is_char_device(), file_type.is_block_device()) {
         (true, _) => LinuxDeviceType::C,
@@ -78,11 +103,17 @@ fn node(path: &Path, metadata: &fs::Metadata) -> Result<Option<LinuxDevice>> {
     let major = ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff);
     let minor = (device & 0xff) | ((device >> 12) & !0xff);
     let number = |n: u64| i64::try_from(n).map_err(|_| invalid("a device number is out of range"));
+    Ok(Some((kind, number(major)?, number(minor)?)))
+}
+
+/// Returns the node like the one `metadata` describes, at `path`; `None` if that is no device.
+fn node(path: &Path, metadata: &fs::Metadata) -> Result<Option<LinuxDevice>> {
+    let Some((kind, major, minor)) = device_numbers(metadata)? else { return Ok(None) };
     LinuxDeviceBuilder::default()
         .path(path)
         .typ(kind)
-        .major(number(major)?)
-        .minor(number(minor)?)
+        .major(major)
+        .minor(minor)
         .file_mode(metadata.mode() & 0o777)
         .uid(metadata.uid())
         .gid(metadata.gid())

@@ -7,21 +7,28 @@ use oci_spec::runtime::{
     LinuxNamespaceType,
 };
 
-use crate::container_spec::{ContainerSpec, IdRange, NamespaceMode, NetworkMode};
+use crate::container_spec::{ContainerSpec, IdMappings, IdRange, NamespaceMode, NetworkMode};
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::policy::{defaults, sysctl};
 
 use super::{Joined, Peer, devices, failed, invalid, resources};
 
-pub(super) fn linux(id: &ContainerId, spec: &ContainerSpec, joined: &Joined) -> Result<Linux> {
-    let (devices, device_rules) = devices::devices(spec)?;
+const PING_GROUPS: &str = "net.ipv4.ping_group_range";
+
+pub(super) fn linux(
+    id: &ContainerId,
+    spec: &ContainerSpec,
+    maps: Option<&IdMappings>,
+    joined: &Joined,
+) -> Result<Linux> {
+    let (devices, device_rules) = devices::devices(spec, &joined.cdi)?;
     let mut builder = LinuxBuilder::default()
         .namespaces(namespaces(spec, joined)?)
         .devices(devices)
         .resources(resources::linux_resources(&spec.resources, device_rules)?)
         .cgroups_path(cgroup_path(id, spec)?)
-        .sysctl(sysctls(spec)?);
+        .sysctl(sysctls(spec, maps)?);
     if spec.privileged || spec.unmask_system_paths {
         builder = builder.masked_paths(Vec::new()).readonly_paths(Vec::new());
     } else {
@@ -29,10 +36,15 @@ pub(super) fn linux(id: &ContainerId, spec: &ContainerSpec, joined: &Joined) -> 
             .masked_paths(defaults::masked_paths())
             .readonly_paths(defaults::READONLY_PATHS.map(str::to_owned).to_vec());
     }
-    if let Some(map) = &spec.user_namespace {
+    if let Some(map) = maps {
         builder = builder.uid_mappings(mappings(&map.uids)?).gid_mappings(mappings(&map.gids)?);
     }
-    builder.build().map_err(failed)
+    let mut linux = builder.build().map_err(failed)?;
+    linux.set_memory_policy(spec.memory_policy.clone());
+    linux.set_personality(spec.personality.clone());
+    let offsets = spec.time_offsets.clone();
+    linux.set_time_offsets((!offsets.is_empty()).then(|| offsets.into_iter().collect()));
+    Ok(linux)
 }
 
 fn namespaces(spec: &ContainerSpec, joined: &Joined) -> Result<Vec<LinuxNamespace>> {
@@ -59,8 +71,11 @@ fn namespaces(spec: &ContainerSpec, joined: &Joined) -> Result<Vec<LinuxNamespac
         _ => NamespaceMode::Private,
     };
     add(Kind::Network, "net", &network, joined.network.as_ref())?;
+    if !spec.time_offsets.is_empty() {
+        list.push(namespace(Kind::Time, None, "time")?);
+    }
     if spec.user_namespace.is_some() {
-        list.push(namespace(Kind::User, None, "user")?);
+        list.push(namespace(Kind::User, joined.user.as_ref().map(|(peer, _)| peer), "user")?);
     }
     Ok(list)
 }
@@ -79,6 +94,23 @@ fn mappings(ranges: &[IdRange]) -> Result<Vec<LinuxIdMapping>> {
     // The kernel takes at most 340 lines, see user_namespaces(7).
     if ranges.is_empty() || ranges.len() > 340 || ranges.iter().any(|range| range.size == 0) {
         return Err(invalid("a user namespace needs 1 to 340 id ranges, none of them empty"));
+    }
+    for (at, range) in ranges.iter().enumerate() {
+        let end = |first: u32| first.checked_add(range.size);
+        let overlaps = || {
+            ranges[..at].iter().any(|other| {
+                let both =
+                    |a: u32, b: u32| a < b.saturating_add(other.size) && b < a.saturating_add(range.size);
+                both(range.container, other.container) || both(range.host, other.host)
+            })
+        };
+        if end(range.container).is_none() || end(range.host).is_none() || overlaps() {
+            return Err(invalid("the id ranges of a user namespace overlap, or go beyond the last id")
+                .with("range", format!("{}:{}:{}", range.container, range.host, range.size)));
+        }
+    }
+    if !ranges.iter().any(|range| range.container == 0) {
+        return Err(invalid("the id ranges of a user namespace need one from 0 on, for its root"));
     }
     let convert = |range: &IdRange| {
         LinuxIdMappingBuilder::default()
@@ -104,7 +136,7 @@ fn cgroup_path(id: &ContainerId, spec: &ContainerSpec) -> Result<String> {
     Ok(format!("/{clean}/{id}"))
 }
 
-fn sysctls(spec: &ContainerSpec) -> Result<HashMap<String, String>> {
+fn sysctls(spec: &ContainerSpec, maps: Option<&IdMappings>) -> Result<HashMap<String, String>> {
     let own_network = !matches!(spec.network, NetworkMode::Host | NetworkMode::Container(_));
     let private = sysctl::Private::all()
         .with_network(own_network)
@@ -121,8 +153,13 @@ fn sysctls(spec: &ContainerSpec) -> Result<HashMap<String, String>> {
         map.insert(name.clone(), value.clone());
     }
     // In a user namespace, a range of groups beyond the mapped ones is refused by the kernel.
-    if spec.user_namespace.is_some() && !spec.sysctls.contains_key("net.ipv4.ping_group_range") {
-        map.remove("net.ipv4.ping_group_range");
+    if let Some(range) = map.get_mut(PING_GROUPS)
+        && let Some(maps) = maps
+        && !spec.sysctls.contains_key(PING_GROUPS)
+    {
+        let last =
+            maps.gids.iter().find(|gids| gids.container == 0).map_or(0, |gids| gids.size.saturating_sub(1));
+        *range = format!("0 {last}");
     }
     Ok(map)
 }

@@ -3,6 +3,7 @@
 //! A [`ContainerSpec`] and an image's defaults become a [`LaunchSpec`]; nothing here touches a process. What
 //! is secure by default is decided here, in one place.
 
+mod cdi;
 mod devices;
 mod files;
 mod linux;
@@ -10,13 +11,16 @@ mod mounts;
 mod process;
 mod resources;
 
+pub(super) use cdi::resolve as cdi_devices;
 pub(super) use process::{effective_command, stop_signal};
 
 use std::path::PathBuf;
 
 use oci_spec::runtime::{RootBuilder, Spec, SpecBuilder};
 
-use crate::container_spec::{ContainerSpec, NamespaceMode, NetworkMode};
+use crate::container_spec::{
+    ContainerSpec, IdMappings, IdRange, MountSpec, NamespaceMode, NetworkMode, UserNamespace,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::HealthSpec;
 use crate::id::ContainerId;
@@ -27,12 +31,15 @@ use crate::resources::Resources;
 
 use super::records::Record;
 
-/// The namespaces of other containers that this one joins, looked up by the caller.
+/// What the caller looks up for a start: the namespaces of other containers that this one joins, devices by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Joined {
     pub(super) network: Option<Peer>,
     pub(super) pid: Option<Peer>,
     pub(super) ipc: Option<Peer>,
+    /// With its maps.
+    pub(super) user: Option<(Peer, IdMappings)>,
+    pub(super) cdi: cdi::Edits,
 }
 
 /// A running container whose namespace is joined.
@@ -40,6 +47,7 @@ pub(super) struct Joined {
 pub(super) struct Peer {
     pub(super) pid: u32,
     pub(super) hostname: String,
+    pub(super) id_mappings: Option<IdMappings>,
 }
 
 impl Peer {
@@ -61,14 +69,15 @@ pub(super) fn launch_spec(
     let (spec, defaults) = (&record.data.spec, &record.data.defaults);
     check_modes(spec)?;
     let hostname = hostname(&record.id, spec, joined);
+    let maps = joined.user.as_ref().map(|(_, maps)| maps).or(record.data.id_mappings.as_ref());
     // The builder's own default is a read-only root.
     let root =
         RootBuilder::default().path("rootfs").readonly(spec.read_only_rootfs).build().map_err(failed)?;
     let mut oci = SpecBuilder::default()
         .root(root)
-        .process(process::process(spec, defaults, &hostname)?)
+        .process(process::process(spec, defaults, &hostname, &joined.cdi)?)
         .mounts(mounts::kernel_mounts(spec, joined)?)
-        .linux(linux::linux(&record.id, spec, joined)?)
+        .linux(linux::linux(&record.id, spec, maps, joined)?)
         .build()
         .map_err(failed)?;
     set_hostname(&mut oci, spec, &hostname);
@@ -82,6 +91,7 @@ pub(super) fn launch_spec(
         root.options.read_only = true;
     }
     launch.mounts = volumes;
+    launch.mounts.extend(joined.cdi.mounts.iter().cloned());
     // Parents before children, whatever order they were asked for in.
     launch.mounts.sort_by_key(|mount| mount.target.components().count());
     launch.user = spec.user.clone().unwrap_or_else(|| defaults.user.clone());
@@ -95,6 +105,7 @@ pub(super) fn launch_spec(
     launch.init = spec.init;
     launch.restart = spec.restart;
     launch.health = health(spec, defaults)?;
+    launch.architecture = Some(record.data.architecture.clone());
     launch.lifetime = if record.data.owner.is_some() { Lifetime::Scoped } else { Lifetime::Detached };
     Ok(launch)
 }
@@ -159,8 +170,39 @@ fn check_modes(spec: &ContainerSpec) -> Result<()> {
             .with("policy", spec.restart)
             .with_hint("leave one of the two out"));
     }
-    if spec.privileged && spec.user_namespace.is_some() {
-        return Err(invalid("a privileged container cannot have a user namespace of its own"));
+    if spec.user_namespace.is_some() {
+        check_user_namespace(spec)?;
+    } else if spec.mounts.iter().any(is_id_mapped) {
+        return Err(invalid("an id-mapped mount needs a user namespace").with_hint("see --userns"));
+    }
+    Ok(())
+}
+
+fn is_id_mapped(mount: &MountSpec) -> bool {
+    match mount {
+        MountSpec::Mount(mount) => mount.options.id_mapped,
+        MountSpec::Volume { options, .. } => options.id_mapped,
+        MountSpec::Image { .. } => false,
+    }
+}
+
+/// Refuses what a container in a user namespace would have no rights over. Docker refuses the same.
+fn check_user_namespace(spec: &ContainerSpec) -> Result<()> {
+    let refused = |what: &str| {
+        Err(invalid(format!("a container with a user namespace cannot {what}"))
+            .with_hint("leave the user namespace out, or that"))
+    };
+    if spec.privileged {
+        return refused("be privileged");
+    }
+    if spec.network == NetworkMode::Host {
+        return refused("share the host's network");
+    }
+    if spec.pid_mode == NamespaceMode::Host {
+        return refused("share the host's processes");
+    }
+    if spec.cgroup_mode == NamespaceMode::Host {
+        return refused("share the host's cgroup namespace");
     }
     Ok(())
 }
@@ -182,6 +224,20 @@ pub(super) fn check(record: &Record) -> Result<()> {
     if matches!(spec.network, NetworkMode::Container(_)) {
         check_modes(spec)?;
         spec.network = NetworkMode::None;
+    }
+    match &spec.user_namespace {
+        // The real ones are chosen with the record.
+        Some(UserNamespace::Auto { size }) => {
+            let range = IdRange { container: 0, host: 1, size: size.unwrap_or(1) };
+            record.data.id_mappings = Some(IdMappings { uids: vec![range], gids: vec![range] });
+        }
+        Some(UserNamespace::Mapped(maps)) => record.data.id_mappings = Some(maps.clone()),
+        Some(UserNamespace::Container(_)) => {
+            check_user_namespace(spec)?;
+            spec.user_namespace = None;
+            spec.mounts.retain(|mount| !is_id_mapped(mount));
+        }
+        None => {}
     }
     for mode in [&mut spec.pid_mode, &mut spec.ipc_mode] {
         if matches!(mode, NamespaceMode::Container(_)) {
@@ -211,5 +267,9 @@ pub(super) fn merge_resources(old: &Resources, new: &Resources) -> Resources {
         } else {
             new.blkio_devices.clone()
         },
+        cpu_rt_period: new.cpu_rt_period.or(old.cpu_rt_period),
+        cpu_rt_runtime: new.cpu_rt_runtime.or(old.cpu_rt_runtime),
+        oom_kill_disable: new.oom_kill_disable.or(old.oom_kill_disable),
+        unified: old.unified.clone().into_iter().chain(new.unified.clone()).collect(),
     }
 }

@@ -34,6 +34,10 @@ pub(super) fn kernel_mounts(spec: &ContainerSpec, joined: &Joined) -> Result<Vec
             list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?);
             list.push(bind("/dev/shm", &format!("/proc/{}/root/dev/shm", peer.pid))?);
         }
+        // Zero is none at all.
+        (_, None) if spec.shm_size == Some(0) => {
+            list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?);
+        }
         (_, None) => {
             list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?);
             list.push(mount(

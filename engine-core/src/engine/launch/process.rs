@@ -11,11 +11,16 @@ use crate::image_config::ProcessDefaults;
 use crate::policy::{CapabilitySet, defaults};
 use crate::signal;
 
-use super::{failed, invalid};
+use super::{cdi, failed, invalid};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn process(spec: &ContainerSpec, image: &ProcessDefaults, hostname: &str) -> Result<Process> {
+pub(super) fn process(
+    spec: &ContainerSpec,
+    image: &ProcessDefaults,
+    hostname: &str,
+    cdi: &cdi::Edits,
+) -> Result<Process> {
     let set =
         CapabilitySet::resolve(CapabilitySet::default_set(), &spec.cap_add, &spec.cap_drop, spec.privileged)?;
     // The runtime narrows these for a user that is not root, once it has looked the user up.
@@ -37,11 +42,18 @@ pub(super) fn process(spec: &ContainerSpec, image: &ProcessDefaults, hostname: &
     if args.iter().chain(&spec.env).any(|text| text.contains('\0')) {
         return Err(invalid("a command or environment variable contains a zero byte"));
     }
+    let mut env = environment(spec, image, hostname)?;
+    for variable in &cdi.env {
+        let name = variable.split('=').next();
+        env.retain(|known| known.split('=').next() != name);
+        env.push(variable.clone());
+    }
+    let user = UserBuilder::default().uid(0_u32).gid(0_u32).additional_gids(cdi.groups.clone());
     let mut process = ProcessBuilder::default()
         .terminal(spec.terminal.is_some())
-        .user(UserBuilder::default().uid(0_u32).gid(0_u32).build().map_err(failed)?)
+        .user(user.build().map_err(failed)?)
         .args(args)
-        .env(environment(spec, image, hostname)?)
+        .env(env)
         .cwd(working_dir(spec, image))
         .capabilities(capabilities)
         .rlimits(rlimits(&spec.ulimits)?)
@@ -56,6 +68,9 @@ pub(super) fn process(spec: &ContainerSpec, image: &ProcessDefaults, hostname: &
         }
         process.set_oom_score_adj(Some(score));
     }
+    process.set_scheduler(spec.scheduler.clone());
+    process.set_io_priority(spec.io_priority);
+    process.set_exec_cpu_affinity(spec.exec_cpu_affinity.clone());
     Ok(process)
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use oci_spec::runtime::{
     LinuxBlockIo, LinuxBlockIoBuilder, LinuxCpu, LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemory,
     LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxThrottleDevice,
-    LinuxThrottleDeviceBuilder,
+    LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder,
 };
 
 use crate::error::{Error, Result};
@@ -30,6 +30,10 @@ pub(super) fn linux_resources(wish: &Resources, devices: Vec<LinuxDeviceCgroup>)
     }
     if let Some(block_io) = block_io(wish)? {
         builder = builder.block_io(block_io);
+    }
+    if !wish.unified.is_empty() {
+        builder =
+            builder.unified(wish.unified.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
     }
     builder.build().map_err(failed)
 }
@@ -62,6 +66,12 @@ fn cpu(wish: &Resources) -> Result<LinuxCpu> {
     }
     if let Some(shares) = wish.cpu_shares {
         builder = builder.shares(shares.clamp(2, 262_144));
+    }
+    if let Some(period) = wish.cpu_rt_period {
+        builder = builder.realtime_period(period);
+    }
+    if let Some(runtime) = wish.cpu_rt_runtime {
+        builder = builder.realtime_runtime(runtime);
     }
     if let Some(cpus) = &wish.cpuset_cpus {
         builder = builder.cpus(list(cpus, "CPUs")?);
@@ -122,6 +132,14 @@ fn memory(wish: &Resources) -> Result<Option<LinuxMemory>> {
         builder = builder.swappiness(swappiness);
         any = true;
     }
+    if let Some(disable) = wish.oom_kill_disable {
+        if disable && wish.memory.is_none_or(|limit| limit == 0) {
+            // Docker warns; without a limit it is the host that would stand still.
+            return Err(invalid("disabling the OOM killer needs a limit of memory"));
+        }
+        builder = builder.disable_oom_killer(disable);
+        any = true;
+    }
     if any { builder.build().map(Some).map_err(failed) } else { Ok(None) }
 }
 
@@ -140,6 +158,16 @@ fn block_io(wish: &Resources) -> Result<Option<LinuxBlockIo>> {
         }
         builder = builder.weight(weight);
     }
+    let mut weights = Vec::new();
+    for limit in wish.blkio_devices.iter().filter(|limit| limit.weight > 0) {
+        if !(10..=1000).contains(&limit.weight) {
+            return Err(invalid("a block I/O weight is 10 to 1000").with("weight", limit.weight));
+        }
+        let (major, minor) = numbers(&limit.path)?;
+        let weight = LinuxWeightDeviceBuilder::default().major(major).minor(minor).weight(limit.weight);
+        weights.push(weight.build().map_err(failed)?);
+    }
+    builder = builder.weight_device(weights);
     let pick = |rate: fn(&DeviceLimit) -> u64| -> Result<Vec<LinuxThrottleDevice>> {
         wish.blkio_devices
             .iter()
@@ -158,16 +186,20 @@ fn block_io(wish: &Resources) -> Result<Option<LinuxBlockIo>> {
 }
 
 fn throttle(limit: &DeviceLimit, rate: u64) -> Result<LinuxThrottleDevice> {
-    let metadata = std::fs::metadata(&limit.path)
-        .map_err(|e| Error::from_io("look up block device", e).with("device", &limit.path))?;
+    let (major, minor) = numbers(&limit.path)?;
+    LinuxThrottleDeviceBuilder::default().major(major).minor(minor).rate(rate).build().map_err(failed)
+}
+
+/// The numbers of the block device at `path`.
+fn numbers(path: &str) -> Result<(i64, i64)> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|e| Error::from_io("look up block device", e).with("device", path))?;
     let device = metadata.rdev();
     let number = |n: u64| i64::try_from(n).map_err(|_| invalid("a device number is out of range"));
-    LinuxThrottleDeviceBuilder::default()
-        .major(number(((device >> 8) & 0xfff) | ((device >> 32) & !0xfff))?)
-        .minor(number((device & 0xff) | ((device >> 12) & !0xff))?)
-        .rate(rate)
-        .build()
-        .map_err(failed)
+    Ok((
+        number(((device >> 8) & 0xfff) | ((device >> 32) & !0xfff))?,
+        number((device & 0xff) | ((device >> 12) & !0xff))?,
+    ))
 }
 
 #[cfg(test)]

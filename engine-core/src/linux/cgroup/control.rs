@@ -12,23 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Cgroup, files};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stats::Pressure;
 
 /// A process in an uninterruptible call (a hung disk) can be neither frozen nor killed.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Time in which tasks waited for a resource (the kernel's Documentation/accounting/psi.rst).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Pressure {
-    /// Share of the last 10 seconds in which some task waited, in percent.
-    pub some_avg10: f64,
-    /// Time in which some task waited, since the start.
-    pub some_total: Duration,
-    /// Share of the last 10 seconds in which all tasks waited, in percent.
-    pub full_avg10: f64,
-    /// Time in which all tasks waited, since the start.
-    pub full_total: Duration,
-}
 
 impl Cgroup {
     /// Freezes all processes and returns when they stand still.

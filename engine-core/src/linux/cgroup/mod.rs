@@ -22,7 +22,6 @@ mod sweep;
 #[expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 mod sys;
 
-pub use control::Pressure;
 pub(in crate::linux) use hierarchy::unescape;
 pub use hierarchy::{Hierarchies, Version};
 pub use sweep::sweep;

@@ -29,6 +29,8 @@ use format::{Capabilities, Restart, tag};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LaunchPlan {
     pub(crate) id: String,
+    /// The image's, for the words of a failure.
+    pub(crate) architecture: String,
     pub(crate) boot_id: String,
     /// `CLONE_NEW*` of the namespaces to make.
     pub(crate) namespaces: u64,
@@ -36,6 +38,10 @@ pub(crate) struct LaunchPlan {
     pub(crate) joins: Vec<(u32, String)>,
     pub(crate) uid_map: Option<String>,
     pub(crate) gid_map: Option<String>,
+    /// Root of the user namespace, as the host numbers it.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// Lines for `timens_offsets`.
+    pub(crate) time_offsets: Option<String>,
     pub(crate) cgroups: Vec<CgroupStep>,
     /// Path in the hierarchies, for the state file.
     pub(crate) cgroup_path: String,
@@ -136,6 +142,14 @@ pub(crate) struct ProcessPlan {
     pub(crate) terminal: Option<(u16, u16)>,
     /// Of an exec: its id, and its command as the inside of a JSON string.
     pub(crate) event: Option<(String, String)>,
+    pub(crate) io_priority: Option<u32>,
+    /// A struct sched_attr.
+    pub(crate) scheduler: Option<Vec<u8>>,
+    /// Mode and node mask.
+    pub(crate) memory_policy: Option<(u32, Vec<u8>)>,
+    pub(crate) personality: Option<u32>,
+    /// When (see [`tag::EXEC_AFFINITY`]) and CPU mask.
+    pub(crate) exec_affinity: Vec<(u32, Vec<u8>)>,
 }
 
 impl LaunchPlan {
@@ -155,6 +169,12 @@ impl LaunchPlan {
             if let Some(map) = map {
                 out.text(tag, map)?;
             }
+        }
+        if let Some((uid, gid)) = self.owner {
+            out.record(tag::OWNER, |body| body.u32(uid).u32(gid))?;
+        }
+        if let Some(offsets) = &self.time_offsets {
+            out.text(tag::TIME_OFFSETS, offsets)?;
         }
         out.text(tag::CGROUP_PATH, &self.cgroup_path)?;
         for cgroup in &self.cgroups {
@@ -266,6 +286,18 @@ impl ProcessPlan {
                 }
                 tag::ARGV => process.argv = texts(&record),
                 tag::ENV => process.env = texts(&record),
+                tag::IO_PRIORITY => process.io_priority = record.number(),
+                tag::PERSONALITY => process.personality = record.number(),
+                tag::SCHEDULER => {
+                    process.scheduler = record.number_and_words().map(|(_, words)| words.to_vec());
+                }
+                tag::MEMORY_POLICY => {
+                    process.memory_policy =
+                        record.number_and_words().map(|(mode, nodes)| (mode, nodes.to_vec()));
+                }
+                tag::EXEC_AFFINITY => process
+                    .exec_affinity
+                    .extend(record.number_and_words().map(|(when, mask)| (when, mask.to_vec()))),
                 tag::CWD => process.cwd = record.text().map(text).unwrap_or_default(),
                 tag::USER => {
                     let user = record.user().ok_or_else(invalid)?;
@@ -311,6 +343,20 @@ impl ProcessPlan {
             out.record(tag, |body| texts.iter().fold(body.count(texts.len()), |body, text| body.text(text)))?;
         }
         out.text(tag::CWD, &self.cwd)?;
+        for (tag, number) in [(tag::IO_PRIORITY, self.io_priority), (tag::PERSONALITY, self.personality)] {
+            if let Some(number) = number {
+                out.record(tag, |body| body.u32(number))?;
+            }
+        }
+        if let Some(attributes) = &self.scheduler {
+            out.record(tag::SCHEDULER, |body| body.u32(0).u32(0).bytes(attributes))?;
+        }
+        let masks = self.exec_affinity.iter().map(|mask| (tag::EXEC_AFFINITY, mask));
+        for (tag, (number, words)) in
+            masks.chain(self.memory_policy.iter().map(|policy| (tag::MEMORY_POLICY, policy)))
+        {
+            out.record(tag, |body| body.u32(*number).u32(0).bytes(words))?;
+        }
         if let Some((rows, columns)) = self.terminal {
             out.record(tag::TTY_SIZE, |body| body.u32(rows.into()).u32(columns.into()))?;
         }

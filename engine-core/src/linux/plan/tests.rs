@@ -60,7 +60,7 @@ fn what_is_encoded_is_what_the_shim_reads() {
     assert_eq!((user.uid, user.gid, user.groups), (1000, 1001, &[0xe9, 3, 0, 0, 5, 0, 0, 0][..]));
     assert_eq!(plan.first(tag::OOM_SCORE_ADJ).unwrap().number().unwrap().cast_signed(), -5);
     assert_eq!(plan.first(tag::SYSCTL).unwrap().pair(), Some((c"sys/net/ipv4/ip_forward", c"1")));
-    assert_eq!(plan.first(tag::TTY_SIZE).unwrap().tty_size(), Some((24, 80)));
+    assert_eq!(plan.first(tag::TTY_SIZE).unwrap().two_numbers(), Some((24, 80)));
     let argv: Vec<_> = plan.first(tag::ARGV).unwrap().texts().unwrap().iter().collect();
     assert_eq!(argv, [c"true", c"x"]);
 }
@@ -116,7 +116,8 @@ fn walk(bytes: &[u8]) {
     let Ok(plan) = Plan::parse(bytes, KIND_LAUNCH) else { return };
     for record in plan.records() {
         let _ = (record.text(), record.pair(), record.number_and_text(), record.entry(), record.user());
-        let _ = (record.seccomp(), record.rlimit(), record.log(), record.tty_size(), record.capabilities());
+        let _ =
+            (record.seccomp(), record.rlimit(), record.log(), record.two_numbers(), record.capabilities());
         if let Some(step) = record.mount() {
             let _ = step.options().count();
         }

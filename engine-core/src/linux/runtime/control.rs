@@ -1,4 +1,4 @@
-//! Pausing, limits and statistics: what a container's control group does while it runs.
+//! Pausing and limits: what a container's control group does while it runs.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
@@ -15,14 +15,13 @@ use crate::id::ContainerId;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::shim::StateStatus;
 use crate::resources::{DeviceLimit, Resources};
-use crate::runtime::Stats;
 
 /// The period a number of CPUs is spread over, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
 
 impl Inner {
     /// Does something with a container's group, beside the async workers.
-    async fn with_group<T: Send + 'static>(
+    pub(super) async fn with_group<T: Send + 'static>(
         self: &Arc<Self>,
         operation: &'static str,
         id: &ContainerId,
@@ -57,16 +56,6 @@ impl Inner {
         let wanted = limits(resources)?;
         self.with_group("update container", id, move |group| group.update(&wanted)).await
     }
-
-    pub(super) async fn stats(self: &Arc<Self>, id: &ContainerId) -> Result<Stats> {
-        match self.with_group("read statistics", id, Cgroup::stats).await {
-            // Nothing is used after the end.
-            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
-                self.state_file("read statistics", id).map(|_| Stats::default())
-            }
-            read => read,
-        }
-    }
 }
 
 fn invalid(error: oci_spec::OciSpecError) -> Error {
@@ -88,6 +77,12 @@ fn limits(wish: &Resources) -> Result<LinuxResources> {
     }
     if let Some(shares) = wish.cpu_shares {
         cpu = cpu.shares(shares.clamp(2, 262_144));
+    }
+    if let Some(period) = wish.cpu_rt_period {
+        cpu = cpu.realtime_period(period);
+    }
+    if let Some(runtime) = wish.cpu_rt_runtime {
+        cpu = cpu.realtime_runtime(runtime);
     }
     if let Some(cpus) = &wish.cpuset_cpus {
         cpu = cpu.cpus(cpus.clone());
@@ -136,6 +131,9 @@ fn limits(wish: &Resources) -> Result<LinuxResources> {
             block_io = block_io.weight(weight);
         }
         made = made.block_io(block_io.build().map_err(invalid)?);
+    }
+    if !wish.unified.is_empty() {
+        made = made.unified(wish.unified.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
     }
     made.build().map_err(invalid)
 }

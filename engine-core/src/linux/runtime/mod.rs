@@ -12,11 +12,14 @@ mod container;
 mod control;
 mod exec;
 mod health;
+mod idmap;
 mod io;
 mod logs;
 mod mounts;
+mod observe;
 mod process;
 mod restart;
+mod scheduling;
 mod translate;
 mod users;
 
@@ -41,6 +44,7 @@ use crate::resources::Resources;
 use crate::restart::RestartPolicy;
 use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
 use crate::state::{ExitStatus, RuntimeState};
+use crate::stats::ProcessInfo;
 
 /// The embedded [`Runtime`].
 #[derive(Clone)]
@@ -197,6 +201,10 @@ impl Runtime for LinuxRuntime {
 
     fn files(&self, id: &ContainerId, spec: &FilesSpec) -> Box<dyn ContainerFiles> {
         Box::new(LinuxFiles::new(Viewer::new(self.inner.dirs(id).state, spec.clone())))
+    }
+
+    async fn processes(&self, id: &ContainerId) -> Result<Vec<ProcessInfo>> {
+        self.inner.processes(id).await
     }
 
     async fn delete(&self, id: &ContainerId) -> Result<()> {

@@ -39,7 +39,6 @@ pub(super) fn translate(
     cgroups: &Host,
     plan: &mut LaunchPlan,
 ) -> Result<()> {
-    let user_namespace = plan.uid_map.is_some();
     for (index, wanted) in launch.rootfs.iter().enumerate() {
         let mut step = engine_mount(wanted)?;
         if index == 0 {
@@ -86,9 +85,6 @@ pub(super) fn translate(
             target: target(&file.path)?,
             ..MountStep::default()
         });
-    }
-    if user_namespace {
-        own_by_mapped_root(linux, plan);
     }
     Ok(())
 }
@@ -153,6 +149,9 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
             if options.recursive_read_only {
                 step.flags |= mount::RECURSIVE_ATTRIBUTES;
             }
+            if options.id_mapped {
+                step.flags |= mount::IDMAP;
+            }
             if options.create_source {
                 make_source(source)?;
             }
@@ -161,6 +160,9 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
             // Overlayfs wants two layers, or one and a writable one.
             bind(&mut step, &lower[0], false);
             step.attributes |= RDONLY;
+            if options.id_mapped {
+                step.flags |= mount::IDMAP;
+            }
         }
         MountKind::Overlay { lower, upper } => {
             step.kind = mount::FILESYSTEM;
@@ -254,6 +256,12 @@ fn kernel_mount(
             "private" | "rprivate" => step.propagation = MS_PRIVATE,
             "slave" | "rslave" => step.propagation = MS_SLAVE,
             "shared" | "rshared" => step.propagation = MS_SHARED,
+            "idmap" | "ridmap" => {
+                step.flags |= mount::IDMAP;
+                if option == "ridmap" {
+                    step.flags |= mount::RECURSIVE_ATTRIBUTES;
+                }
+            }
             "bind" | "rw" | "suid" | "dev" | "exec" | "relatime" | "atime" | "defaults" | "diratime" => {}
             other => {
                 let (key, value) = other.split_once('=').unwrap_or((other, ""));
@@ -389,24 +397,4 @@ fn below_dev(path: &Path) -> Result<String> {
 /// A device number as mknod(2) takes it on Linux.
 fn device_number(major: u32, minor: u32) -> u64 {
     u64::from((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
-}
-
-/// Gives our tmpfs mounts and what is on them to the container's root: in a user namespace, the host's is nobody.
-fn own_by_mapped_root(linux: &Linux, plan: &mut LaunchPlan) {
-    let root_of = |mappings: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
-        let covers = mappings.iter().flatten().find(|mapping| mapping.container_id() == 0);
-        covers.map_or(0, oci_spec::runtime::LinuxIdMapping::host_id)
-    };
-    let (uid, gid) = (root_of(linux.uid_mappings()), root_of(linux.gid_mappings()));
-    for step in plan.mounts.iter_mut().filter(|step| step.fstype == "tmpfs" && step.kind == mount::FILESYSTEM)
-    {
-        for (key, id) in [("uid", uid), ("gid", gid)] {
-            if !step.options.iter().any(|(known, _)| known == key) {
-                step.options.push((key.to_owned(), id.to_string().into_bytes()));
-            }
-        }
-    }
-    for entry in &mut plan.entries {
-        (entry.uid, entry.gid) = (entry.uid + uid, entry.gid + gid);
-    }
 }

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitType, Process};
 
-use super::Inner;
 use super::translate::invalid;
+use super::{Inner, scheduling};
 use crate::error::Result;
 use crate::launch::{LaunchSpec, SeccompPolicy};
 use crate::linux::plan::ProcessPlan;
@@ -40,6 +40,7 @@ impl Inner {
         if plan.argv.is_empty() {
             return Err(invalid("a container needs a command"));
         }
+        scheduling::apply(launch, process, &mut plan)?;
         become_user(&mut plan, &user, bounding, ambient);
         plan.groups.extend(process.user().additional_gids().iter().flatten());
         if process.no_new_privileges() == Some(true) {
@@ -49,7 +50,7 @@ impl Inner {
     }
 
     fn filter(&self, launch: &LaunchSpec, bounding: CapabilitySet) -> Result<Option<Program>> {
-        let target = Target::for_image(std::env::consts::ARCH)?;
+        let target = Target::for_image(launch.architecture.as_deref().unwrap_or(""))?;
         if let Some(section) = launch.oci.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
             return self.seccomp.oci(section, bounding, target).map(Some);
         }

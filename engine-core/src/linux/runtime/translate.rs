@@ -8,7 +8,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
-use super::{Inner, mounts};
+use super::{Inner, idmap, mounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Line, fragment};
 use crate::id::ContainerId;
@@ -22,11 +22,12 @@ const NEWNS: u64 = 0x0002_0000;
 pub(super) const NEWCGROUP: u64 = 0x0200_0000;
 const NEWUTS: u64 = 0x0400_0000;
 const NEWUSER: u64 = 0x1000_0000;
+const NEWTIME: u64 = 0x80;
 pub(super) const NEWNET: u64 = 0x4000_0000;
 
 /// `CLONE_NEW…` of a namespace type, see clone(2).
-fn flag(kind: LinuxNamespaceType) -> Option<u64> {
-    Some(match kind {
+fn flag(kind: LinuxNamespaceType) -> u64 {
+    match kind {
         LinuxNamespaceType::Mount => NEWNS,
         LinuxNamespaceType::Cgroup => NEWCGROUP,
         LinuxNamespaceType::Uts => NEWUTS,
@@ -34,8 +35,8 @@ fn flag(kind: LinuxNamespaceType) -> Option<u64> {
         LinuxNamespaceType::User => NEWUSER,
         LinuxNamespaceType::Pid => 0x2000_0000,
         LinuxNamespaceType::Network => NEWNET,
-        LinuxNamespaceType::Time => return None,
-    })
+        LinuxNamespaceType::Time => NEWTIME,
+    }
 }
 
 pub(super) fn invalid(message: &'static str) -> Error {
@@ -49,6 +50,7 @@ impl Inner {
         let linux = launch.oci.linux().as_ref().unwrap_or(&none);
         let mut plan = LaunchPlan {
             id: id.to_string(),
+            architecture: launch.architecture.clone().unwrap_or_default(),
             boot_id: crate::linux::shim::boot_id().to_owned(),
             cgroup_path: self.cgroups.path(id, launch)?,
             masked: linux.masked_paths().clone().unwrap_or_default(),
@@ -57,6 +59,7 @@ impl Inner {
             domainname: launch.oci.domainname().clone(),
             ..LaunchPlan::default()
         };
+        supported(launch, linux)?;
         namespaces(linux, &mut plan)?;
         if plan.namespaces & NEWUTS == 0 {
             // The names of a namespace that is not the container's own are another's, perhaps the host's.
@@ -71,7 +74,9 @@ impl Inner {
         }
         // One order, whatever the map's: failures name the same one each time.
         plan.sysctls.sort();
+        plan.time_offsets = time_offsets(linux, plan.namespaces)?;
         mounts::translate(launch, linux, &self.cgroups, &mut plan)?;
+        idmap::apply(launch, linux, &mut plan)?;
         if launch.log.driver == LogDriver::JsonFile {
             plan.log = Some((launch.log.max_size, launch.log.max_file, super::logs::FILE.to_owned()));
         }
@@ -115,17 +120,34 @@ fn tell(events: &LifeEvents, plan: &mut LaunchPlan) {
     }
 }
 
+/// Refuses sections of the runtime spec that would be ignored.
+fn supported(launch: &LaunchSpec, linux: &Linux) -> Result<()> {
+    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    let hooks =
+        launch.oci.hooks().as_ref().is_some_and(|hooks| *hooks != oci_spec::runtime::Hooks::default());
+    for (there, section) in [
+        (devices, "linux.netDevices"),
+        (linux.intel_rdt().is_some(), "linux.intelRdt"),
+        // What runs on the host is the caller's own code (SECURITY B10).
+        (hooks, "hooks"),
+    ] {
+        if there {
+            return Err(Error::new(ErrorKind::Unsupported, "prepare container")
+                .with("section", section)
+                .with_message("this section of the runtime spec is not supported"));
+        }
+    }
+    Ok(())
+}
+
 fn namespaces(linux: &Linux, plan: &mut LaunchPlan) -> Result<()> {
     for namespace in linux.namespaces().iter().flatten() {
-        let kind = flag(namespace.typ()).ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "prepare container")
-                .with_message("time namespaces are not supported")
-        })?;
+        let kind = flag(namespace.typ());
         match namespace.path() {
             None => plan.namespaces |= kind,
-            Some(_) if kind == NEWUSER || kind == NEWNS => {
+            Some(_) if kind == NEWNS => {
                 return Err(Error::new(ErrorKind::Unsupported, "prepare container")
-                    .with_message("a user or mount namespace of another container cannot be joined"));
+                    .with_message("a mount namespace of another container cannot be joined"));
             }
             Some(path) => {
                 let flag = u32::try_from(kind).expect("clone flags of namespaces have 32 bits");
@@ -137,6 +159,31 @@ fn namespaces(linux: &Linux, plan: &mut LaunchPlan) -> Result<()> {
         return Err(invalid("a container needs a mount namespace of its own"));
     }
     Ok(())
+}
+
+/// The lines of `timens_offsets` (time_namespaces(7)).
+fn time_offsets(linux: &Linux, namespaces: u64) -> Result<Option<String>> {
+    let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else {
+        return Ok(None);
+    };
+    if namespaces & NEWTIME == 0 {
+        return Err(invalid("offsets of clocks need a time namespace"));
+    }
+    let mut lines = String::new();
+    for (clock, offset) in offsets {
+        if !["monotonic", "boottime"].contains(&clock.as_str()) {
+            return Err(
+                invalid("a time namespace has the clocks monotonic and boottime").with("clock", clock)
+            );
+        }
+        let _ = writeln!(
+            lines,
+            "{clock} {} {}",
+            offset.secs().unwrap_or_default(),
+            offset.nanosecs().unwrap_or_default()
+        );
+    }
+    Ok(Some(lines))
 }
 
 fn id_map(mappings: Option<&[LinuxIdMapping]>) -> Result<String> {

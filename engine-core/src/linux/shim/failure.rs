@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::error::{Error, ErrorKind};
+use crate::linux::plan::format::mount;
 use crate::linux::plan::{LaunchPlan, ProcessPlan};
 
 use super::wire::{Reply, step};
@@ -25,6 +26,8 @@ impl From<Reply> for Failure {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     program: String,
+    /// Of the image, if known.
+    architecture: String,
     cwd: String,
     mounts: Vec<Mounted>,
     entries: Vec<String>,
@@ -42,6 +45,8 @@ struct Mounted {
     source: String,
     subpath: String,
     kind: String,
+    /// Seen through id maps.
+    mapped: bool,
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -55,13 +60,15 @@ impl Names {
             mounts: plan
                 .mounts
                 .iter()
-                .map(|mount| Mounted {
-                    target: lossy(&mount.target),
-                    source: lossy(&mount.source),
-                    subpath: lossy(&mount.subpath),
-                    kind: mount.fstype.clone(),
+                .map(|step| Mounted {
+                    target: lossy(&step.target),
+                    source: lossy(&step.source),
+                    subpath: lossy(&step.subpath),
+                    kind: step.fstype.clone(),
+                    mapped: step.flags & mount::IDMAP != 0,
                 })
                 .collect(),
+            architecture: plan.architecture.clone(),
             entries: plan.entries.iter().map(|entry| entry.path.clone()).collect(),
             cgroups: plan.cgroups.iter().map(|cgroup| lossy(&cgroup.path)).collect(),
             joins: plan.joins.iter().map(|(_, path)| path.clone()).collect(),
@@ -139,10 +146,20 @@ impl Names {
             rustix::io::Errno::ACCESS => {
                 error.with_kind(ErrorKind::CommandNotExecutable).with_message("permission denied")
             }
-            rustix::io::Errno::NOEXEC => error
-                .with_kind(ErrorKind::CommandNotExecutable)
-                .with_message("not a program this machine can execute")
-                .with_hint("is the image for this architecture, and does a script begin with #!?"),
+            rustix::io::Errno::NOEXEC => {
+                let error = error
+                    .with_kind(ErrorKind::CommandNotExecutable)
+                    .with_message("not a program this machine can execute");
+                let host = crate::platform::Platform::host().architecture;
+                match self.architecture.as_str() {
+                    "" => error.with_hint("is the image for this architecture, and does a script begin with #!?"),
+                    image if image == host => error.with_hint("does the script begin with #!?"),
+                    image => error.with_hint(format!(
+                        "the image is for {image} and this machine is {host}: pull the image for linux/{host}, or \
+                         register an emulator with binfmt_misc (such as qemu-user-static)"
+                    )),
+                }
+            }
             _ => error.with_kind(ErrorKind::CommandNotExecutable).with_message("cannot be executed"),
         }
     }
@@ -163,6 +180,18 @@ impl Names {
         }
         let errno = rustix::io::Errno::from_raw_os_error(failure.errno);
         match (failure.step, errno) {
+            // What kernels answer that do not know layers by descriptor, and file systems without id maps.
+            (step::MOUNT_SOURCE, rustix::io::Errno::INVAL | rustix::io::Errno::BADF | rustix::io::Errno::OPNOTSUPP)
+                if mount.mapped =>
+            {
+                error
+                    .with_kind(ErrorKind::Unsupported)
+                    .with_message("the mount cannot be seen through the id maps of a user namespace")
+                    .with_hint(
+                        "the layers of an image need Linux 6.15, and their file system must allow id-mapped mounts \
+                         (ext4, xfs, btrfs, tmpfs do); --userns=host needs neither",
+                    )
+            }
             (step::MOUNT_SOURCE, rustix::io::Errno::NOENT) => error
                 .with_kind(ErrorKind::InvalidArgument)
                 .with_message("the source of the mount does not exist"),
@@ -234,6 +263,10 @@ fn describe(step: u32) -> &'static str {
         step::PROBE_TIMEOUT => "the probe took too long and was ended",
         step::LOOPBACK => "the loopback interface cannot be brought up",
         step::PROCFS => "procfs cannot be mounted",
+        step::TIME_NAMESPACE => "the time namespace or its offsets cannot be set",
+        step::SCHEDULING => {
+            "the kernel refuses the I/O priority, scheduler, memory policy, personality or CPUs of the process"
+        }
         _ => "an unknown step failed",
     }
 }

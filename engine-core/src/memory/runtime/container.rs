@@ -22,6 +22,7 @@ use crate::logs::{LogQuery, LogSource, LogStream};
 use crate::resources::Resources;
 use crate::runtime::{ExecProcess, Stats};
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
+use crate::stats::ProcessInfo;
 
 const SIGKILL: i32 = 9;
 /// The exit code of a killed process: 128 + SIGKILL.
@@ -83,6 +84,8 @@ impl Inner {
 pub(super) struct Exec {
     pub(super) control: Arc<Control>,
     exit: watch::Sender<Option<ExitStatus>>,
+    pid: u32,
+    args: Vec<String>,
 }
 
 impl Exec {
@@ -408,8 +411,12 @@ impl Container {
             streams.stderr = reader;
             stderr
         };
-        let exec =
-            Arc::new(Exec { control: Control::new(false, spec.terminal), exit: watch::channel(None).0 });
+        let exec = Arc::new(Exec {
+            control: Control::new(false, spec.terminal),
+            exit: watch::channel(None).0,
+            pid,
+            args: spec.args.clone(),
+        });
         let oci = self.launch.oci.process().as_ref();
         let mut env = oci.and_then(|process| process.env().clone()).unwrap_or_default();
         for entry in &spec.env {
@@ -478,9 +485,27 @@ impl Container {
         }
         take!(nano_cpus, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems, memory);
         take!(memory_reservation, memory_swap, memory_swappiness, pids_limit, blkio_weight);
+        take!(cpu_rt_period, cpu_rt_runtime, oom_kill_disable);
         if !new.blkio_devices.is_empty() {
             old.blkio_devices.clone_from(&new.blkio_devices);
         }
+    }
+
+    pub(super) fn processes(&self) -> Vec<ProcessInfo> {
+        let inner = lock(&self.inner);
+        let Some(init) = inner.state.pid.filter(|_| inner.state.exit.is_none()) else { return Vec::new() };
+        let info = |pid: u32, parent: u32, args: &[String]| ProcessInfo {
+            pid,
+            parent,
+            state: 'S',
+            threads: 1,
+            name: args.first().cloned().unwrap_or_default(),
+            args: args.to_vec(),
+            ..ProcessInfo::default()
+        };
+        let running = inner.execs.values().filter(|exec| exec.exit.borrow().is_none());
+        let execs = running.map(|exec| info(exec.pid, init, &exec.args));
+        [info(init, 0, &self.args)].into_iter().chain(execs).collect()
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -490,6 +515,7 @@ impl Container {
         }
         let execs = inner.execs.values().filter(|exec| exec.exit.borrow().is_none()).count();
         Stats {
+            read_at: Some(SystemTime::now()),
             pids: 1 + execs as u64,
             memory_limit: inner.resources.memory,
             pids_limit: inner.resources.pids_limit.and_then(|limit| u64::try_from(limit).ok()),

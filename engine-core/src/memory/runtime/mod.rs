@@ -34,6 +34,7 @@ use crate::restart::RestartPolicy;
 use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
 use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
+use crate::stats::ProcessInfo;
 
 pub use process::{Process, Program, Signals};
 pub use streams::{Input, Output};
@@ -307,6 +308,11 @@ impl Runtime for MemoryRuntime {
             read_only: spec.read_only,
             faults: self.faults.clone(),
         })
+    }
+
+    async fn processes(&self, id: &ContainerId) -> Result<Vec<ProcessInfo>> {
+        self.faults.check("runtime.processes", id).await?;
+        Ok(self.find("list processes", id)?.processes())
     }
 
     async fn delete(&self, id: &ContainerId) -> Result<()> {

@@ -316,3 +316,17 @@ pub async fn limits_are_kept(bench: Bench<'_>) {
     bench.wait(&id).await;
     assert_eq!(bench.runtime.stats(&id).await.expect("stats after the end").pids, 0);
 }
+
+/// Promise: the processes of a container are listed, its own first, and none after its end.
+pub async fn processes_are_listed(bench: Bench<'_>) {
+    let id = bench.start(FOREVER).await;
+    let own = bench.runtime.state(&id).await.expect("state").pid;
+    let list = bench.runtime.processes(&id).await.expect("list processes");
+    assert_eq!(list.first().map(|process| process.pid), own);
+    assert_eq!(list.first().map(|process| process.args.is_empty()), Some(false));
+    bench.runtime.signal(&id, SIGKILL).await.expect("signal");
+    bench.wait(&id).await;
+    assert_eq!(bench.runtime.processes(&id).await.expect("list after the end"), []);
+    let nobody = ContainerId::random();
+    assert_kind(bench.runtime.processes(&nobody).await, &[ErrorKind::NotFound], "processes of nobody");
+}

@@ -101,6 +101,7 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         pause_stops_and_resume_goes_on
         pause_needs_a_running_container
         limits_are_kept
+        processes_are_listed
     }
     run! {
         output_is_whole_from_the_start

@@ -1,0 +1,43 @@
+//! Changing a container that is there: its limits, its name.
+
+use crate::container_spec::ContainerSpec;
+use crate::error::Result;
+use crate::events::Action;
+use crate::id::Name;
+use crate::resources::Resources;
+
+use super::container::Container;
+use super::events::of_container;
+use super::launch;
+
+impl Container {
+    /// Changes limits, now if it runs and for each start to come. What `resources` does not say stays as it is.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for impossible limits, together with those that stay;
+    /// [`Conflict`](crate::ErrorKind::Conflict) where more memory is in use than the new limit. Then nothing changed.
+    pub async fn update(&self, resources: &Resources) -> Result<()> {
+        let mut record = self.record().await?;
+        let spec: &mut ContainerSpec = &mut record.data.spec;
+        spec.resources = launch::merge_resources(&spec.resources, resources);
+        let mut change = resources.clone();
+        if change.memory.is_some() || change.memory_swap.is_some() {
+            // One depends on the other, in the kernel too.
+            (change.memory, change.memory_swap) = (spec.resources.memory, spec.resources.memory_swap);
+        }
+        launch::check(&record)?;
+        if self.engine.state_of(&record).await?.status.is_running() {
+            self.engine.inner.runtime.update(&self.id, &change).await?;
+        }
+        self.engine.inner.records.update(&record, of_container(Action::Update, &record)).await
+    }
+
+    /// Gives the container another name, whatever its state.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another container has it;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is its own.
+    pub async fn rename(&self, name: &Name) -> Result<()> {
+        self.engine.inner.records.rename(&self.record().await?, name).await
+    }
+}

@@ -1,0 +1,53 @@
+//! Looking at a running container: what it uses, which processes it has.
+
+use std::time::Duration;
+
+use futures_core::stream::BoxStream;
+use futures_util::stream;
+
+use crate::error::{ErrorKind, Result};
+use crate::stats::{ProcessInfo, Stats};
+
+use super::container::Container;
+
+impl Container {
+    /// Returns what the running container uses.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn stats(&self) -> Result<Stats> {
+        self.require_running("read statistics").await?;
+        self.engine.inner.runtime.stats(&self.id).await
+    }
+
+    /// Reads what the container uses now and then every `interval`, until it ends. Two neighbours tell the rate of what
+    /// is counted: [`Stats::cpu_percent_since`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running; then as the runtime says, after which the stream is over.
+    pub async fn stats_stream(&self, interval: Duration) -> Result<BoxStream<'static, Result<Stats>>> {
+        self.require_running("read statistics").await?;
+        // Tokio refuses a period of zero.
+        let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let state = Some((self.clone(), ticks));
+        Ok(Box::pin(stream::unfold(state, |state| async move {
+            let (container, mut ticks) = state?;
+            ticks.tick().await;
+            match container.engine.inner.runtime.stats(&container.id).await {
+                Ok(stats) => stats.read_at.is_some().then_some((Ok(stats), Some((container, ticks)))),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })))
+    }
+
+    /// Returns the processes of the running container as the host sees them, its own first. Nothing is run in it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not running.
+    pub async fn processes(&self) -> Result<Vec<ProcessInfo>> {
+        self.require_running("list processes").await?;
+        self.engine.inner.runtime.processes(&self.id).await
+    }
+}
