@@ -176,8 +176,7 @@ async fn forks_share_the_past_and_go_their_own_ways() {
 async fn a_running_container_is_forked_and_goes_on() {
     require!(root, overlayfs, "python3");
     let world = World::new().await;
-    let script =
-        "rm /etc/group; rm -r /home; mkdir /home; n=0; while true; do n=$((n+1)); echo $n > /n; done";
+    let script = "rm /etc/group; rm -r /home; mkdir /home; n=0; while true; do n=$((n+1)); echo $n > /m; mv /m /n; done";
     let first = world.create(ContainerSpec::command(["sh", "-c", script])).await;
     first.start().await.unwrap();
     let number = async |container: &Container| {
