@@ -75,7 +75,6 @@ impl Engine {
     /// Makes the container's sandbox and puts it on its networks; its process does not run yet.
     #[tracing::instrument(skip_all, fields(container = %record.id))]
     pub(super) async fn launch(&self, record: &Record, patch: Option<&SpecPatch>) -> Result<()> {
-        let data = &record.data;
         let joined = self.joined(record).await?;
         let rootfs = self.rootfs(record).await?;
         if self.state_of(record).await?.status == ContainerStatus::Created {
