@@ -7,6 +7,7 @@ mod archives;
 mod files;
 mod host;
 mod ours;
+mod output;
 mod peers;
 mod pull;
 mod restart;
@@ -29,7 +30,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, restart, exec, parallel, many, pull, archives, files.
+    /// Only these parts: start, restart, exec, parallel, many, pull, archives, files, output.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -99,6 +100,9 @@ fn all(options: &Options) -> Result<()> {
     }
     if wanted("files") {
         files::run(&host, options.rounds)?;
+    }
+    if wanted("output") {
+        output::run(&host)?;
     }
     Ok(())
 }

@@ -57,6 +57,9 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
             "fork-empty" | "fork-full" => files::fork(&engine, dir, rounds, what == "fork-full").await,
             "cp-in" | "cp-out" | "cp-in-running" | "commit" => files::copy(&engine, dir, what, rounds).await,
             "unpack" => unpack(dir, rounds).await,
+            "logs" => crate::output::logs(&engine, IMAGE, rounds, true).await,
+            "logs-non-blocking" => crate::output::logs(&engine, IMAGE, rounds, false).await,
+            "events" => crate::output::events(dir, rounds).await,
             other => bail!("nothing is called {other}"),
         }
     })

@@ -69,6 +69,7 @@ pub(crate) fn measure(name: &str, what: &str, rounds: usize, dir: &Path) -> Resu
         }
         "parallel" => println!("{}", timed(|| peer.parallel(rounds, 8))?),
         "memory" => println!("{}", peer.monitor_memory(rounds)?),
+        "logs" => peer.logs(rounds)?,
         other => bail!("nothing is called {other}"),
     }
     Ok(())
@@ -232,6 +233,23 @@ impl Peer {
 
     fn exec(&self, id: &str) -> Result<()> {
         host::run(&mut self.command(&["exec", id, "/true"]))
+    }
+
+    /// Prints the wall time of a container that writes so many lines, and the CPU time of those who keep them.
+    fn logs(&self, lines: usize) -> Result<()> {
+        ensure!(!self.is_runtime(), "keeps no logs");
+        let id = self.id();
+        let driver = if self.name == "docker" { "json-file" } else { "k8s-file" };
+        let cost =
+            crate::output::Cost::begin(&["conmon", "dockerd", "containerd-shim", "containerd-shim-runc-v2"]);
+        let start = Instant::now();
+        let mut command =
+            self.command(&["run", "-d", "--network", "none", "--ulimit", NOFILE, "--ulimit", NPROC]);
+        command.args(["--log-driver", driver, "--log-opt", "max-size=10m", "--name", &id, IMAGE]);
+        host::run(command.args(crate::output::command(lines)))?;
+        host::run(&mut self.command(&["wait", &id]))?;
+        println!("{} {}", start.elapsed().as_secs_f64(), cost.end());
+        host::run(&mut self.command(&["rm", &id]))
     }
 
     fn parallel(&self, count: usize, threads: usize) -> Result<()> {

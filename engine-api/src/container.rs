@@ -11,7 +11,7 @@ use bollard_stubs::models::{
     RestartPolicyNameEnum as PolicyName, ThrottleDevice,
 };
 use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode, UserNamespace, VolumesFrom};
-use engine_core::launch::{LogDriver, SeccompPolicy};
+use engine_core::launch::{LogDriver, LogMode, LogOptions, SeccompPolicy};
 use engine_core::mount::{MountKind, MountOptions, Propagation};
 use engine_core::resources::DeviceLimit;
 use engine_core::time::rfc3339;
@@ -112,12 +112,30 @@ fn config(info: &ContainerInfo) -> ContainerConfig {
     }
 }
 
+fn log_options(log: &LogOptions) -> HashMap<String, String> {
+    let mut options = HashMap::from([
+        ("max-size".to_owned(), log.max_size.to_string()),
+        ("max-file".to_owned(), log.max_file.to_string()),
+    ]);
+    if log.mode == LogMode::NonBlocking {
+        options.insert("mode".to_owned(), "non-blocking".to_owned());
+        options.insert("max-buffer-size".to_owned(), log.max_buffer_size.to_string());
+    }
+    for (key, list) in [("labels", &log.labels), ("env", &log.env)] {
+        if !list.is_empty() {
+            options.insert(key.to_owned(), list.join(","));
+        }
+    }
+    options.extend(log.tag.clone().map(|tag| ("tag".to_owned(), tag)));
+    options
+}
+
 fn host_config(spec: &ContainerSpec) -> HostConfig {
     let limits = &spec.resources;
     let signed = |value: Option<u64>| Some(value.and_then(|v| i64::try_from(v).ok()).unwrap_or(0));
-    let log = [("max-size", spec.log.max_size.to_string()), ("max-file", spec.log.max_file.to_string())];
     let (driver, log) = match spec.log.driver {
-        LogDriver::JsonFile => ("json-file", log.map(|(k, v)| (k.to_owned(), v)).into_iter().collect()),
+        LogDriver::JsonFile => ("json-file", log_options(&spec.log)),
+        LogDriver::Local => ("local", log_options(&spec.log)),
         _ => ("none", HashMap::new()),
     };
     let ulimits = spec.ulimits.iter().map(|u| ResourcesUlimits {

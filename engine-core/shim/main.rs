@@ -16,6 +16,7 @@ mod enter;
 mod events;
 mod health;
 mod jsonlog;
+mod log;
 mod mounts;
 mod plan;
 mod policy;

@@ -98,7 +98,7 @@ pub mod tag {
     pub const PERSONALITY: u16 = 53;
     /// `when: u32, zero: u32, cpu mask` of execs: before (0) and after (1) they joined the container's cgroup.
     pub const EXEC_AFFINITY: u16 = 54;
-    /// `max_size: u64, max_files: u32, text name`.
+    /// `max_size: u64, ring_size: u64, max_files: u32, text name, text attributes`.
     pub const LOG: u16 = 30;
     /// `kind: u32, max_retries: u32, shortest_ms: u32, longest_ms: u32, steady_ms: u32`.
     pub const RESTART: u16 = 31;
@@ -333,6 +333,21 @@ pub struct EntryStep<'a> {
     pub path: &'a CStr,
     /// Content of a file; target of a link, with its NUL.
     pub data: &'a [u8],
+}
+
+/// How output is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct LogStep<'a> {
+    /// Size at which a file is rotated; 0 for never.
+    pub max_size: u64,
+    /// Bytes that may wait to be written; 0 makes the container wait.
+    pub ring_size: u64,
+    /// How many files are kept.
+    pub max_files: u32,
+    /// Name of the newest.
+    pub name: &'a CStr,
+    /// Attributes of each record, as the inside of a JSON object.
+    pub attributes: &'a CStr,
 }
 
 /// User and groups of a process.
@@ -573,10 +588,16 @@ impl<'a> Record<'a> {
         (!words.is_empty() && words.len().is_multiple_of(8) && words.len() <= 8192).then_some((number, words))
     }
 
-    /// Reads a [`tag::LOG`] body: largest size, number of files, file name.
-    pub fn log(&self) -> Option<(u64, u32, &'a CStr)> {
+    /// Reads a [`tag::LOG`] body.
+    pub fn log(&self) -> Option<LogStep<'a>> {
         let mut body = self.body;
-        let log = (body.u64()?, body.u32()?, body.text()?);
+        let log = LogStep {
+            max_size: body.u64()?,
+            ring_size: body.u64()?,
+            max_files: body.u32()?,
+            name: body.text()?,
+            attributes: body.text()?,
+        };
         body.done()?;
         Some(log)
     }

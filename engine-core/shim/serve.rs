@@ -9,12 +9,13 @@ use crate::cgroups::{self, Cgroups};
 use crate::clients::{Client, EXECS, Exec, MAX_CLIENTS};
 use crate::events::Events;
 use crate::health::{Health, OUTPUT};
+use crate::log::Log;
 use crate::mounts::Mounts;
 use crate::plan::{Plan, Restart, tag};
 use crate::policy::Policy;
 use crate::restart::Held;
 use crate::state::{self, State};
-use crate::streams::{Input, Log, Output};
+use crate::streams::{Input, Output};
 use crate::sys::{self, Fd, POLLIN, POLLOUT, PollFd};
 use crate::wire::{Reply, reply, step};
 use crate::{Failure, fail, process};
@@ -119,6 +120,7 @@ impl Shim {
             (&raw mut (*at).held).write(Held::new());
             (&raw mut (*at).events).write(Events::new());
             Health::init(&raw mut (*at).health);
+            Log::init(&raw mut (*at).log);
             let shim = &mut *at;
             (shim.init, shim.report, shim.listen) = (-1, -1, -1);
             shim.set_streams(-1, [-1; 2]);
@@ -399,6 +401,9 @@ impl Shim {
 
     /// Tells the end of a run: on disk, then to those who wait for it.
     pub(crate) fn tell_end(&mut self) {
+        if self.phase == Phase::Exited {
+            self.log.finish();
+        }
         let _ = self.write_state();
         self.answer_starters(Some(&self.error.unwrap_or(fail(step::EXECVE, 0)(sys::ESRCH))));
         if let Some(answer) = self.exited() {
@@ -541,6 +546,7 @@ pub(crate) fn run(shim: &mut Shim) -> ! {
         }
         shim.on_time();
     }
+    shim.log.finish();
     shim.unlink();
     shim.hang_up();
     sys::exit(0)

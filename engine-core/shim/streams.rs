@@ -4,13 +4,12 @@
 //! offset into it. The next chunk is read when every blocking client has taken the current one, so such a client
 //! misses nothing; a client that is not blocking and full is cut.
 
-use core::ffi::CStr;
-
 use crate::jsonlog::{self, MAX_LINE};
-use crate::plan::{Plan, tag};
+use crate::log::Log;
 use crate::sys::{self, Fd};
 
-const CHUNK: usize = 16 * 1024;
+/// As much as a pipe holds.
+const CHUNK: usize = 64 * 1024;
 const STDIN_CHUNK: usize = 4096;
 
 /// One output stream.
@@ -47,24 +46,24 @@ impl Output {
     }
 
     fn log_chunk(&mut self, name: &str, log: &mut Log) {
-        let now = sys::now();
+        log.begin(name);
         let mut rest = &self.chunk[..self.length];
         while !rest.is_empty() {
-            let end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
-            let ended = rest[end - 1] == b'\n';
-            if self.line_length == 0 && ended {
-                log.record(&rest[..end], name, now);
-                rest = &rest[end..];
-                continue;
+            // A longer line goes on in another record.
+            let most = rest.len().min(MAX_LINE - self.line_length);
+            let end = jsonlog::newline(&rest[..most]).map_or(most, |at| at + 1);
+            let whole = rest[end - 1] == b'\n' || self.line_length + end == MAX_LINE;
+            if self.line_length == 0 && whole {
+                log.record(&rest[..end]);
+            } else {
+                self.line[self.line_length..self.line_length + end].copy_from_slice(&rest[..end]);
+                self.line_length += end;
+                if whole {
+                    log.record(&self.line[..self.line_length]);
+                    self.line_length = 0;
+                }
             }
-            let count = end.min(MAX_LINE - self.line_length);
-            self.line[self.line_length..self.line_length + count].copy_from_slice(&rest[..count]);
-            self.line_length += count;
-            if (ended && count == end) || self.line_length == MAX_LINE {
-                log.record(&self.line[..self.line_length], name, now);
-                self.line_length = 0;
-            }
-            rest = &rest[count..];
+            rest = &rest[end..];
         }
         log.flush();
     }
@@ -72,7 +71,8 @@ impl Output {
     /// Ends the stream: logs the unfinished line.
     pub(crate) fn end(&mut self, name: &str, log: &mut Log) {
         if self.line_length > 0 && log.is_on() {
-            log.record(&self.line[..self.line_length], name, sys::now());
+            log.begin(name);
+            log.record(&self.line[..self.line_length]);
             log.flush();
             self.line_length = 0;
         }
@@ -124,105 +124,4 @@ impl Input {
             }
         }
     }
-}
-
-/// The json-file log.
-pub(crate) struct Log {
-    directory: Fd,
-    name: Option<&'static CStr>,
-    max_size: u64,
-    max_files: u32,
-    file: Fd,
-    size: u64,
-    buffer: [u8; 4096],
-    buffered: usize,
-}
-
-impl Log {
-    /// Takes the plan's log settings; the file is made with the first record.
-    pub(crate) fn configure(&mut self, plan: &Plan<'static>, directory: Fd) {
-        self.directory = directory;
-        self.file = -1;
-        if let Some((max_size, max_files, name)) = plan.first(tag::LOG).and_then(|record| record.log()) {
-            (self.max_size, self.max_files, self.name) = (max_size, max_files.clamp(1, 1000), Some(name));
-        }
-    }
-
-    pub(crate) fn is_on(&self) -> bool {
-        self.name.is_some()
-    }
-
-    fn record(&mut self, line: &[u8], stream: &str, now: u64) {
-        let mut length = 0;
-        jsonlog::encode(line, stream, now, &mut |bytes| length += bytes.len() as u64);
-        if self.file < 0 && !self.open() {
-            return;
-        }
-        if self.max_size > 0 && self.size > 0 && self.size + length > self.max_size {
-            self.flush();
-            self.rotate();
-        }
-        self.size += length;
-        jsonlog::encode(line, stream, now, &mut |bytes| self.put(bytes));
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        if bytes.len() > self.buffer.len() - self.buffered {
-            self.flush();
-        }
-        if bytes.len() > self.buffer.len() {
-            let _ = sys::write_all(self.file, bytes);
-        } else {
-            self.buffer[self.buffered..self.buffered + bytes.len()].copy_from_slice(bytes);
-            self.buffered += bytes.len();
-        }
-    }
-
-    fn flush(&mut self) {
-        // A full disk loses log lines, never the container.
-        let _ = sys::write_all(self.file, &self.buffer[..self.buffered]);
-        self.buffered = 0;
-    }
-
-    fn open(&mut self) -> bool {
-        let Some(name) = self.name else { return false };
-        let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_APPEND | sys::O_NOFOLLOW;
-        match sys::openat(self.directory, name, flags, 0o600) {
-            Ok(fd) => {
-                self.file = fd;
-                self.size = sys::fstat(fd).map_or(0, |stat| stat.size);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// `name.1` becomes `name.2` and so on, `name` becomes `name.1`; the oldest goes.
-    fn rotate(&mut self) {
-        let Some(name) = self.name else { return };
-        let (mut from, mut to) = ([0; 300], [0; 300]);
-        if self.max_files == 1 {
-            let _ = sys::unlinkat(self.directory, name, 0);
-        }
-        for number in (1..self.max_files).rev() {
-            let from = if number == 1 { Some(name) } else { numbered(name, number - 1, &mut from) };
-            if let (Some(from), Some(to)) = (from, numbered(name, number, &mut to)) {
-                let _ = sys::renameat(self.directory, from, to);
-            }
-        }
-        sys::close(self.file);
-        self.file = -1;
-        self.open();
-    }
-}
-
-fn numbered<'a>(name: &CStr, number: u32, text: &'a mut [u8; 300]) -> Option<&'a CStr> {
-    let mut digits = [0; 12];
-    let digits = crate::process::decimal(number as i32, &mut digits);
-    let mut length = 0;
-    for piece in [name.to_bytes(), b".", digits, b"\0"] {
-        text.get_mut(length..length + piece.len())?.copy_from_slice(piece);
-        length += piece.len();
-    }
-    CStr::from_bytes_with_nul(text.get(..length)?).ok()
 }

@@ -685,6 +685,12 @@ pub(crate) fn pipe() -> Result<(Fd, Fd)> {
     Ok((pair[0], pair[1]))
 }
 
+/// Sets how many bytes may wait in a socket (SO_SNDBUFFORCE).
+pub(crate) fn set_send_buffer(fd: Fd, bytes: u64) -> Result<()> {
+    let bytes = bytes as i32;
+    sys!(nr::SETSOCKOPT, fd, 1_usize, 32_usize, &raw const bytes, 4_usize).map(drop)
+}
+
 /// Binds and listens on a path socket.
 pub(crate) fn listen(path: &[u8]) -> Result<Fd> {
     let fd = sys!(nr::SOCKET, 1_usize, 5_usize | O_CLOEXEC | O_NONBLOCK, 0_usize)? as Fd;

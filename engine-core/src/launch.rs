@@ -46,6 +46,8 @@ pub struct LaunchSpec {
     pub stdin_once: bool,
     /// Where the output goes besides attached clients.
     pub log: LogOptions,
+    /// What goes with each entry of the log.
+    pub log_attributes: BTreeMap<String, String>,
     /// Runs a small init as process 1 that forwards signals and reaps orphans.
     pub init: bool,
     /// What ends with the host program.
@@ -77,6 +79,7 @@ impl LaunchSpec {
             open_stdin: false,
             stdin_once: false,
             log: LogOptions::default(),
+            log_attributes: BTreeMap::new(),
             init: false,
             lifetime: Lifetime::Detached,
             restart: RestartPolicy::No,
@@ -136,6 +139,7 @@ pub struct InjectedFile {
 
 /// Where a container's output is kept.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct LogOptions {
     /// The driver.
@@ -144,12 +148,32 @@ pub struct LogOptions {
     pub max_size: u64,
     /// How many files are kept.
     pub max_file: u32,
+    /// What happens when output comes faster than it can be kept.
+    pub mode: LogMode,
+    /// How many bytes may wait to be written in non-blocking mode; at least half a mebibyte may.
+    pub max_buffer_size: u64,
+    /// Labels whose values go with each entry.
+    pub labels: Vec<String>,
+    /// Environment variables whose values go with each entry.
+    pub env: Vec<String>,
+    /// A text that goes with each entry, in which `{{.ID}}`, `{{.FullID}}`, `{{.Name}}`, `{{.ImageName}}`,
+    /// `{{.ImageID}}` and `{{.ImageFullID}}` are replaced.
+    pub tag: Option<String>,
 }
 
 impl Default for LogOptions {
-    /// Three files of 10 MiB: bounded, unlike Docker's default.
+    /// Three files of 10 MiB: bounded, unlike Docker's default. The container waits while its output is written.
     fn default() -> Self {
-        Self { driver: LogDriver::JsonFile, max_size: 10 << 20, max_file: 3 }
+        Self {
+            driver: LogDriver::JsonFile,
+            max_size: 10 << 20,
+            max_file: 3,
+            mode: LogMode::Blocking,
+            max_buffer_size: 1 << 20,
+            labels: Vec::new(),
+            env: Vec::new(),
+            tag: None,
+        }
     }
 }
 
@@ -158,6 +182,12 @@ impl LogOptions {
     #[must_use]
     pub fn none() -> Self {
         Self { driver: LogDriver::None, ..Self::default() }
+    }
+
+    /// Returns the defaults of the driver `local`: five files of 20 MiB.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { driver: LogDriver::Local, max_size: 20 << 20, max_file: 5, ..Self::default() }
     }
 }
 
@@ -169,8 +199,22 @@ pub enum LogDriver {
     /// One JSON object a line, as Docker's driver of this name.
     #[default]
     JsonFile,
+    /// In files only the engine reads. Here these are the same as those of [`JsonFile`](Self::JsonFile).
+    Local,
     /// Not at all.
     None,
+}
+
+/// What happens when output comes faster than it can be kept.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LogMode {
+    /// The container waits.
+    #[default]
+    Blocking,
+    /// Output is dropped from the log.
+    NonBlocking,
 }
 
 /// What a container's life hangs on.

@@ -1,7 +1,9 @@
 //! Log entries of containers, as runtimes hand them out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -65,13 +67,22 @@ pub struct LogEntry {
     pub stream: LogSource,
     /// The bytes.
     pub message: Bytes,
+    /// What goes with each entry by the options of the log: labels, variables, a tag.
+    pub attributes: Arc<BTreeMap<String, String>>,
 }
 
 impl LogEntry {
     /// Creates an entry.
     #[must_use]
     pub fn new(time: SystemTime, stream: LogSource, message: Bytes) -> Self {
-        Self { time, stream, message }
+        Self { time, stream, message, attributes: Arc::default() }
+    }
+
+    /// Adds what goes with it.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: Arc<BTreeMap<String, String>>) -> Self {
+        self.attributes = attributes;
+        self
     }
 }
 

@@ -56,6 +56,18 @@ impl Stage {
 }
 
 #[test]
+fn hooks() {
+    require!(root, overlayfs, "docker-registry");
+    let mut stage = Stage::set("hooks");
+    let text = stage.run("hooks", &[]);
+    assert!(text.contains("only /srv may be shared with containers"), "{text}");
+    assert!(text.contains("exited with 0"), "{text}");
+    stage.watch();
+    stage.run("hooks", &[]);
+    stage.leaks.take().expect("begun above").finish();
+}
+
+#[test]
 fn pull_and_run() {
     require!(root, overlayfs, "docker-registry");
     let mut stage = Stage::set("pull-and-run");

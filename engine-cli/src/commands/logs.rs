@@ -28,6 +28,9 @@ pub(crate) struct LogsArgs {
     /// Show when each line was written
     #[arg(short, long)]
     timestamps: bool,
+    /// Show what goes with each line by the container's log options
+    #[arg(long)]
+    details: bool,
     /// Name or id
     container: String,
 }
@@ -57,6 +60,10 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<u8> {
             bytes.extend_from_slice(engine_core::time::rfc3339(entry.time).as_bytes());
             bytes.push(b' ');
         }
+        if args.details && *fresh && !entry.attributes.is_empty() {
+            let details: Vec<String> = entry.attributes.iter().map(detail).collect();
+            bytes.extend_from_slice(format!("{} ", details.join(",")).as_bytes());
+        }
         bytes.extend_from_slice(&entry.message);
         *fresh = entry.message.ends_with(b"\n");
         match entry.stream {
@@ -65,4 +72,18 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// One of a line's details, escaped as Docker does, so that spaces and commas tell them apart.
+fn detail((key, value): (&String, &String)) -> String {
+    let escape = |text: &str| {
+        text.bytes()
+            .map(|byte| match byte {
+                b' ' => "+".to_owned(),
+                b if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) => char::from(b).to_string(),
+                b => format!("%{b:02X}"),
+            })
+            .collect::<String>()
+    };
+    format!("{}={}", escape(key), escape(value))
 }

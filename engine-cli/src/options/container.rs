@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use engine_core::container_spec::{ContainerSpec, Terminal};
-use engine_core::launch::{LogDriver, LogOptions};
+use engine_core::launch::LogOptions;
 use engine_core::{Name, Platform, RestartPolicy};
 
 use crate::failure::{Failure, Result};
-use crate::output::human;
 use crate::session::terminal;
 
 use super::health::HealthArgs;
 use super::resources::ResourceArgs;
 use super::security::SecurityArgs;
-use super::{env, mounts};
+use super::{env, logs, mounts};
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -118,10 +117,10 @@ pub(crate) struct ContainerArgs {
     /// Seconds between that signal and SIGKILL
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<u32>,
-    /// How output is kept: json-file or none
+    /// How output is kept: json-file, local or none
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
-    /// max-size=10m or max-file=3
+    /// max-size=10m, max-file=3, labels=A,B, env=A,B, tag=TEXT, mode=non-blocking or max-buffer-size=1m
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
     /// Not supported yet: said so, since everybody tries it
@@ -211,33 +210,6 @@ impl ContainerArgs {
     }
 
     fn log(&self) -> Result<LogOptions> {
-        let mut log = match self.log_driver.as_deref() {
-            None | Some("json-file") => LogOptions::default(),
-            Some("none") => LogOptions::none(),
-            Some(other) => {
-                return Err(Failure::usage(format!(
-                    "log driver {other:?} is not supported: give json-file or none"
-                )));
-            }
-        };
-        for option in &self.log_opt {
-            let wrong = |why: &str| Failure::usage(format!("invalid log option {option:?}: {why}"));
-            if log.driver == LogDriver::None {
-                return Err(wrong("the driver none takes no options"));
-            }
-            match option.split_once('=') {
-                Some(("max-size", "-1")) => log.max_size = u64::MAX,
-                Some(("max-size", size)) => log.max_size = human::parse_size(size).map_err(|e| wrong(&e))?,
-                Some(("max-file", count)) => {
-                    log.max_file = count
-                        .parse()
-                        .ok()
-                        .filter(|n| *n > 0)
-                        .ok_or_else(|| wrong("give a number above 0"))?;
-                }
-                _ => return Err(wrong("give max-size=SIZE or max-file=NUMBER")),
-            }
-        }
-        Ok(log)
+        logs::options(self.log_driver.as_deref(), &self.log_opt)
     }
 }

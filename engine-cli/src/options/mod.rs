@@ -6,6 +6,7 @@
 pub(crate) mod container;
 pub(crate) mod env;
 pub(crate) mod health;
+pub(crate) mod logs;
 pub(crate) mod mounts;
 pub(crate) mod resources;
 pub(crate) mod security;

@@ -1,4 +1,4 @@
-//! `events`, and the logs' flags.
+//! `events`.
 
 use std::io::{BufRead as _, BufReader};
 

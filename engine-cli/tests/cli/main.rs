@@ -14,6 +14,7 @@ mod flags;
 mod health;
 mod lifecycle;
 mod lists;
+mod logs;
 mod observe;
 mod registry;
 mod run;

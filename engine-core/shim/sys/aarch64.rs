@@ -67,6 +67,7 @@ pub(crate) mod nr {
     pub(crate) const FTRUNCATE: usize = 46;
     pub(crate) const WRITEV: usize = 66;
     pub(crate) const PREAD64: usize = 67;
+    pub(crate) const SETSOCKOPT: usize = 208;
     pub(crate) const IOCTL: usize = 29;
     pub(crate) const MKNODAT: usize = 33;
     pub(crate) const MKDIRAT: usize = 34;

@@ -79,6 +79,7 @@ pub(crate) mod nr {
     pub(crate) const BIND: usize = 49;
     pub(crate) const LISTEN: usize = 50;
     pub(crate) const SOCKETPAIR: usize = 53;
+    pub(crate) const SETSOCKOPT: usize = 54;
     pub(crate) const GETSOCKOPT: usize = 55;
     pub(crate) const EXECVE: usize = 59;
     pub(crate) const WAIT4: usize = 61;

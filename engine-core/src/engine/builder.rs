@@ -1,11 +1,11 @@
 //! Configuring and opening an [`Engine`].
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::Journal;
+use crate::events::{Event, Journal};
 use crate::id::Name;
 use crate::image_store::ImageStore;
 use crate::network::{Network, NoNetwork};
@@ -13,6 +13,7 @@ use crate::registry_client::{NoRegistry, RegistryClient};
 use crate::runtime::Runtime;
 use crate::volume_driver::VolumeDriver;
 
+use super::hooks::{Admission, Follower, Hooks, ImageRequest, MountRequest, PortRequest};
 use super::outbox::Outbox;
 use super::records::Records;
 use super::{Engine, IdPool, Inner, SpecPatch, defaults};
@@ -35,6 +36,7 @@ pub struct EngineBuilder {
     id_pool: IdPool,
     cdi_dirs: Option<Vec<PathBuf>>,
     spec_patch: Option<SpecPatch>,
+    hooks: Hooks,
 }
 
 impl EngineBuilder {
@@ -106,6 +108,54 @@ impl EngineBuilder {
         self
     }
 
+    /// Asks `hook` about each image before it is pulled and before a container is made of it. A refusal fails the
+    /// operation with [`ErrorKind::PermissionDenied`] and the hook's reason; so for the other hooks.
+    ///
+    /// Hooks run on the tasks of the operations and should be quick. Several of one kind are asked in turn.
+    ///
+    /// ```
+    /// # use engine_core::Engine;
+    /// let builder = Engine::builder("/var/lib/my-tool").admit_image(|image| {
+    ///     if image.name.starts_with("registry.example/") {
+    ///         Ok(())
+    ///     } else {
+    ///         Err("only images of registry.example may run".into())
+    ///     }
+    /// });
+    /// ```
+    pub fn admit_image(
+        mut self,
+        hook: impl Fn(&ImageRequest<'_>) -> Admission + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.images.push(Arc::new(hook));
+        self
+    }
+
+    /// Asks `hook` about each bind, volume and tmpfs, before a container is created with it and at each start.
+    pub fn admit_mount(
+        mut self,
+        hook: impl Fn(&MountRequest<'_>) -> Admission + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.mounts.push(Arc::new(hook));
+        self
+    }
+
+    /// Asks `hook` about each published port, before a container is created with it and at each start.
+    pub fn admit_port(
+        mut self,
+        hook: impl Fn(&PortRequest<'_>) -> Admission + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.ports.push(Arc::new(hook));
+        self
+    }
+
+    /// Shows `hook` each event from the opening on, also those of other programs, in order, for as long as the engine
+    /// is open. See [`Engine::events`] for a stream of them.
+    pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.hooks.events.push(Arc::new(hook));
+        self
+    }
+
     /// Opens the engine: checks the host, makes the directories, and repairs what a crash left.
     ///
     /// # Errors
@@ -162,12 +212,17 @@ impl EngineBuilder {
                 registry: self.registry.unwrap_or_else(|| Arc::new(NoRegistry)),
                 records: Records::open(outbox.clone())?,
                 outbox,
+                hooks: self.hooks,
+                follower: OnceLock::new(),
                 default_network: self.default_network,
                 id_pool: self.id_pool,
                 cdi_dirs: self.cdi_dirs.unwrap_or_else(|| CDI_DIRS.map(PathBuf::from).to_vec()),
                 spec_patch: self.spec_patch,
             }),
         };
+        if let Some(follower) = Follower::begin(&engine).await? {
+            let _ = engine.inner.follower.set(follower);
+        }
         engine.recover_events().await?;
         engine.repair().await?;
         Ok(engine)

@@ -162,6 +162,7 @@ impl Container {
             let runtime = &engine.inner.runtime;
             let started = async {
                 let streams = runtime.attach(&record.id, options).await?;
+                engine.emit(of_container(Action::Attach, &record)).await;
                 runtime.start(&record.id).await.map(|()| streams)
             };
             match started.await {

@@ -75,6 +75,7 @@ impl Engine {
     /// Makes the container's sandbox and puts it on its networks; its process does not run yet.
     #[tracing::instrument(skip_all, fields(container = %record.id))]
     pub(super) async fn launch(&self, record: &Record, patch: Option<&SpecPatch>) -> Result<()> {
+        self.inner.hooks.admit_container(Some(&record.name), &record.data.spec)?;
         let joined = self.joined(record).await?;
         let rootfs = self.rootfs(record).await?;
         if self.state_of(record).await?.status == ContainerStatus::Created {

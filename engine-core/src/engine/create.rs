@@ -8,6 +8,7 @@ use crate::id::ContainerId;
 use crate::platform::Platform;
 
 use super::container::{Container, RemoveOptions};
+use super::hooks::ImageRequest;
 use super::records::{ProcessIdentity, Record, RecordData};
 use super::scoped::ScopedContainer;
 use super::{Engine, launch, names, task};
@@ -77,6 +78,13 @@ impl Engine {
         if found.platform() != Platform::host() {
             self.unpack_missing(&found).await?;
         }
+        self.inner.hooks.admit_image(&ImageRequest {
+            name: image,
+            manifest: &found.manifest.digest,
+            config: Some(&found.config),
+            spec: Some(&spec),
+        })?;
+        self.inner.hooks.admit_container(spec.name.as_ref(), &spec)?;
         let id = ContainerId::random();
         let mounted_images = self.resolve_mounts(&mut spec, &found.config.config).await?;
         let anonymous_volumes = self.make_volumes(&mut spec).await?;

@@ -19,6 +19,7 @@ mod events;
 mod files;
 mod fork;
 mod history;
+mod hooks;
 mod id_pool;
 mod image;
 mod image_names;
@@ -48,7 +49,7 @@ mod usage;
 mod volumes;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use archive::LoadSource;
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
@@ -59,6 +60,7 @@ pub use diagnose::{Check, Diagnosis, Verdict};
 pub use files::CopyOptions;
 pub use fork::{ForkOptions, Snapshot};
 pub use history::HistoryEntry;
+pub use hooks::{Admission, ImageRequest, MountRequest, PortRequest, Refusal};
 pub use id_pool::IdPool;
 pub use image::{Image, ImageSummary, ImportOptions, RemovedImage};
 pub use image_platforms::ImagePlatform;
@@ -80,6 +82,7 @@ use crate::network::Network;
 use crate::registry_client::RegistryClient;
 use crate::runtime::Runtime;
 use crate::volume_driver::VolumeDriver;
+use hooks::{Follower, Hooks};
 use outbox::Outbox;
 use records::Records;
 use task::blocking;
@@ -104,6 +107,9 @@ struct Inner {
     registry: Arc<dyn RegistryClient>,
     records: Records,
     outbox: Outbox,
+    hooks: Hooks,
+    /// Calls the hooks that see events, for as long as the engine is open.
+    follower: OnceLock<Follower>,
     default_network: Option<crate::id::Name>,
     id_pool: IdPool,
     cdi_dirs: Vec<PathBuf>,

@@ -15,6 +15,7 @@ use crate::reference::Reference;
 use super::Engine;
 use super::closure::{MAX_DOCUMENTS, too_many};
 use super::events::of_image;
+use super::hooks::ImageRequest;
 use super::image::Image;
 use super::load::foreign_layer;
 use super::operation::{Operation, Progress};
@@ -261,10 +262,16 @@ impl Engine {
         let contents = &pulled.contents;
         let bytes = self.fetch_small(reference, &contents.config).await?;
         // An artifact has layers that are no file systems, and a configuration that is none of ours.
-        if !contents.is_container_image() {
+        let config = if contents.is_container_image() { Some(ImageConfig::parse(&bytes)?) } else { None };
+        self.inner.hooks.admit_image(&ImageRequest {
+            name: &reference.familiar(),
+            manifest: &pulled.manifest.digest,
+            config: config.as_ref(),
+            spec: None,
+        })?;
+        let Some(config) = config else {
             return Ok((bytes, contents.layers.iter().map(|layer| (layer.clone(), None)).collect()));
-        }
-        let config = ImageConfig::parse(&bytes)?;
+        };
         // Of all platforms, those that run here are unpacked; the one that was asked for is in any case.
         let unpack = !options.all_platforms || options.platform.rank(&config.platform()).is_some();
         let diff_ids = config.rootfs.diff_ids;

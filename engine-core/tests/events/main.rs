@@ -4,5 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 
+mod flood;
+mod hooks;
 mod life;
 mod support;

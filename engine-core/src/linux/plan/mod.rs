@@ -14,10 +14,14 @@ use crate::error::{Error, ErrorKind, Result};
 #[allow(dead_code, unreachable_pub, reason = "the shim's side of the format; tests use it here")]
 #[path = "../../../shim/plan.rs"]
 pub(crate) mod format;
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub, reason = "the shim's file")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "the shim's file; tests use it here"
+)]
 #[path = "../../../shim/jsonlog.rs"]
-mod jsonlog;
+pub(crate) mod jsonlog;
 #[cfg(test)]
 mod policy_tests;
 #[cfg(test)]
@@ -56,8 +60,7 @@ pub(crate) struct LaunchPlan {
     pub(crate) sysctls: Vec<(String, String)>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
-    /// Largest size (0: no limit), files, name.
-    pub(crate) log: Option<(u64, u32, String)>,
+    pub(crate) log: Option<LogStep>,
     /// When the plan is run again.
     pub(crate) restart: Option<Restart>,
     pub(crate) health: Option<HealthPlan>,
@@ -76,6 +79,19 @@ pub(crate) struct HealthPlan {
     pub(crate) command: Vec<u8>,
     /// A socket address as the kernel has it, and what to say to it.
     pub(crate) target: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// How output is kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogStep {
+    /// Size at which a file is rotated; 0 for never.
+    pub(crate) max_size: u64,
+    /// Bytes that may wait to be written; 0 makes the container wait.
+    pub(crate) ring_size: u64,
+    pub(crate) max_files: u32,
+    pub(crate) name: String,
+    /// Attributes of each record, as the inside of a JSON object.
+    pub(crate) attributes: String,
 }
 
 /// A cgroup directory of the container.
@@ -202,8 +218,14 @@ impl LaunchPlan {
                 out.text(tag, name)?;
             }
         }
-        if let Some((size, files, name)) = &self.log {
-            out.record(tag::LOG, |body| body.u64(*size).u32(*files).text(name))?;
+        if let Some(log) = &self.log {
+            out.record(tag::LOG, |body| {
+                body.u64(log.max_size)
+                    .u64(log.ring_size)
+                    .u32(log.max_files)
+                    .text(&log.name)
+                    .text(&log.attributes)
+            })?;
         }
         if let Some(rule) = self.restart {
             out.record(tag::RESTART, |body| {

@@ -29,7 +29,12 @@ fn sample() -> LaunchPlan {
         masked: vec!["/proc/kcore".into()],
         sysctls: vec![("sys/net/ipv4/ip_forward".into(), "1".into())],
         hostname: Some("box".into()),
-        log: Some((1 << 20, 3, "json.log".into())),
+        log: Some(super::LogStep {
+            max_size: 1 << 20,
+            max_files: 3,
+            name: "json.log".into(),
+            ..super::LogStep::default()
+        }),
         process: ProcessPlan {
             rlimits: vec![(7, 1024, 4096)],
             oom_score_adj: Some(-5),
@@ -142,8 +147,16 @@ proptest::proptest! {
 }
 
 fn log_line(line: &[u8], time: u64) -> String {
-    let mut out = Vec::new();
-    super::jsonlog::encode(line, "stdout", time, &mut |bytes| out.extend_from_slice(bytes));
+    log_line_with(line, time, "")
+}
+
+fn log_line_with(line: &[u8], time: u64, attributes: &str) -> String {
+    use super::jsonlog::{MAX_BODY, MAX_TAIL, Tail, encode};
+    let mut tail = Tail::new();
+    tail.set("stdout", attributes.as_bytes(), time);
+    let mut out = vec![0; MAX_BODY + MAX_TAIL];
+    let length = encode(line, &tail, &mut out);
+    out.truncate(length);
     String::from_utf8(out).unwrap()
 }
 
@@ -155,6 +168,41 @@ fn log_lines_are_dockers() {
     );
     assert!(log_line(b"", 951_782_400_000_000_000).contains("\"2000-02-29T00:00:00Z\""));
     assert!(log_line(b"", 1_767_225_599_999_999_999).contains("\"2025-12-31T23:59:59.999999999Z\""));
+}
+
+#[test]
+fn attributes_stand_in_each_log_line() {
+    let line = log_line_with(b"x\n", 1_700_000_000_000_000_000, "\"tag\":\"a\"");
+    assert_eq!(
+        line,
+        "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"attrs\":{\"tag\":\"a\"},\"time\":\"2023-11-14T22:13:20Z\"}\n"
+    );
+}
+
+#[test]
+fn the_longest_line_of_the_worst_bytes_fits() {
+    let line = vec![1; super::jsonlog::MAX_LINE];
+    let text = log_line_with(&line, 0, "");
+    assert!(text.starts_with("{\"log\":\"\\u0001") && text.ends_with("Z\"}\n"), "{}", &text[..40]);
+    let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(parsed["log"].as_str().unwrap().len(), line.len());
+}
+
+proptest::proptest! {
+    #[test]
+    fn log_lines_read_back_as_lossy_text(line in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let parsed: serde_json::Value = serde_json::from_str(&log_line(&line, 0)).unwrap();
+        // Go replaces each bad byte, Rust each bad sequence: compared without their marks.
+        let without = |text: &str| text.replace('\u{fffd}', "");
+        proptest::prop_assert_eq!(without(parsed["log"].as_str().unwrap()), without(&String::from_utf8_lossy(&line)));
+        proptest::prop_assert_eq!(super::jsonlog::newline(&line), line.iter().position(|byte| *byte == b'\n'));
+    }
+
+    #[test]
+    fn long_plain_text_is_copied(line in "[ -~]{0,300}") {
+        let parsed: serde_json::Value = serde_json::from_str(&log_line(line.as_bytes(), 0)).unwrap();
+        proptest::prop_assert_eq!(parsed["log"].as_str().unwrap(), line);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! longer the newest, it goes on with the next one. New lines are announced by inotify, not looked for.
 //! Invariant: a line is handed out once it ends with a newline; what a killed shim left unfinished is left out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
@@ -30,14 +30,16 @@ pub(super) const FILE: &str = "container-json.log";
 const MAX_LINE: u64 = 128 * 1024;
 /// Entries read ahead of a slow reader.
 const AHEAD: usize = 64;
-/// How many rotated files are looked for.
-const MAX_FILES: u32 = 1000;
+/// How often a list of files is made anew when rotations come in between.
+const TRIES: usize = 100;
 
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
     log: std::borrow::Cow<'a, str>,
     stream: &'a str,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
     time: &'a str,
 }
 
@@ -99,6 +101,7 @@ impl Inner {
                         tokio::select! {
                             () = changed(watch) => {}
                             () = end_of(shim.as_ref()) => {}
+                            () = passed(reader.query.until) => return,
                             () = sender.closed() => return,
                         }
                     }
@@ -171,6 +174,18 @@ async fn end_of(process: Option<&AsyncFd<OwnedFd>>) {
     }
 }
 
+fn failed(error: io::Error) -> Error {
+    Error::from_io("read log", error)
+}
+
+/// Waits until `time` has passed; for ever without one.
+async fn passed(time: Option<SystemTime>) {
+    match time {
+        Some(time) => tokio::time::sleep(time.duration_since(SystemTime::now()).unwrap_or_default()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Reads one file after the other.
 struct Reader {
     dir: PathBuf,
@@ -179,58 +194,108 @@ struct Reader {
     inode: u64,
     /// The beginning of a line whose end is not there yet.
     begun: Vec<u8>,
+    /// Whether another file is the newest now, so that ours has an end.
+    closed: bool,
     past: bool,
+    /// The attributes of the last entry, mostly those of the next.
+    attributes: Arc<BTreeMap<String, String>>,
 }
 
 impl Reader {
     fn open(dir: &Path, query: LogQuery) -> Result<Self> {
-        let mut reader =
-            Self { dir: dir.to_owned(), query, file: None, inode: 0, begun: Vec::new(), past: false };
-        let oldest = (1..MAX_FILES).take_while(|number| reader.path(*number).exists()).last().unwrap_or(0);
-        reader.take(oldest)?;
+        let mut reader = Self {
+            dir: dir.to_owned(),
+            query,
+            file: None,
+            inode: 0,
+            begun: Vec::new(),
+            closed: false,
+            past: false,
+            attributes: Arc::default(),
+        };
+        reader.oldest()?;
         Ok(reader)
     }
 
-    fn path(&self, number: u32) -> PathBuf {
-        match number {
-            0 => self.dir.join(FILE),
-            number => self.dir.join(format!("{FILE}.{number}")),
-        }
-    }
-
-    /// Goes on with file `number`, if it exists.
-    fn take(&mut self, number: u32) -> Result<bool> {
-        let failed = |error| Error::from_io("read log", error);
-        match File::open(self.path(number)) {
-            Ok(file) => {
-                self.inode = file.metadata().map_err(failed)?.ino();
-                self.file = Some(BufReader::new(file));
-                self.begun.clear();
-                Ok(true)
+    /// The files there are, by number and inode, oldest first. Made twice: a rotation in between would show one file
+    /// under two numbers, or none.
+    fn list(&self) -> Result<Vec<(u32, u64)>> {
+        let mut earlier = None;
+        for _ in 0..TRIES {
+            let list = self.list_once().map_err(failed)?;
+            if earlier.as_ref() == Some(&list) {
+                return Ok(list);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed(error)),
+            earlier = Some(list);
         }
+        Ok(earlier.unwrap_or_default())
     }
 
-    /// Goes on with the file after this one; `false` if this is the newest.
+    fn list_once(&self) -> io::Result<Vec<(u32, u64)>> {
+        let mut list = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(FILE)) else { continue };
+            let number = if rest.is_empty() { Some(0) } else { rest[1..].parse().ok() };
+            match entry.metadata() {
+                Ok(metadata) => list.extend(number.map(|number| (number, metadata.ino()))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        list.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(list)
+    }
+
+    /// Goes on with the file that `choose` picks among those there are; `false` if it picks none.
+    fn take(&mut self, choose: impl Fn(&[(u32, u64)]) -> Option<(u32, u64)>) -> Result<bool> {
+        for _ in 0..TRIES {
+            let Some((number, inode)) = choose(&self.list()?) else { return Ok(false) };
+            let name = if number == 0 { FILE.to_owned() } else { format!("{FILE}.{number}") };
+            let file = match File::open(self.dir.join(name)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            // A rotation since the listing puts another file there.
+            if file.metadata().map_err(failed)?.ino() == inode {
+                (self.file, self.inode, self.closed) = (Some(BufReader::new(file)), inode, false);
+                self.begun.clear();
+                return Ok(true);
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "read log")
+            .with_message("its files are rotated faster than they can be opened")
+            .with_hint("give the log a larger max-size"))
+    }
+
+    fn oldest(&mut self) -> Result<bool> {
+        self.take(|list| list.first().copied())
+    }
+
+    /// At the end of a file: whether there may be more to read, in it or in the next.
     fn next(&mut self) -> Result<bool> {
         if self.file.is_none() {
-            return self.take(0);
+            return self.oldest();
         }
-        let here = (0..MAX_FILES)
-            .map_while(|number| fs::metadata(self.path(number)).ok().map(|metadata| (number, metadata.ino())))
-            .find(|(_, inode)| *inode == self.inode);
-        match here {
-            Some((0, _)) => Ok(false),
-            Some((number, _)) => self.take(number - 1),
+        let own = self.inode;
+        if fs::metadata(self.dir.join(FILE)).is_ok_and(|newest| newest.ino() == own) {
+            return Ok(false);
+        }
+        if self.list()?.last().is_none_or(|(_, inode)| *inode == own) {
+            return Ok(false);
+        }
+        if !self.closed {
+            // Lines may have come between our last read and the rotation.
+            self.closed = true;
+            return Ok(true);
+        }
+        self.take(|list| match list.iter().position(|(_, inode)| *inode == own) {
+            Some(at) => list.get(at + 1).copied(),
             // Ours was removed: everything kept is newer.
-            None => {
-                let oldest =
-                    (1..MAX_FILES).take_while(|number| self.path(*number).exists()).last().unwrap_or(0);
-                self.take(oldest)
-            }
-        }
+            None => list.first().copied(),
+        })
     }
 
     fn is_past(&self) -> bool {
@@ -248,12 +313,11 @@ impl Reader {
                 break;
             };
             let left = MAX_LINE - self.begun.len() as u64;
-            let count = io::Read::take(&mut *file, left)
-                .read_until(b'\n', &mut self.begun)
-                .map_err(|error| Error::from_io("read log", error))?;
+            let count =
+                io::Read::take(&mut *file, left).read_until(b'\n', &mut self.begun).map_err(failed)?;
             if self.begun.last() == Some(&b'\n') {
                 // A line that is none was torn by a crash; what follows is good again.
-                let entry = entry(&self.begun);
+                let entry = entry(&self.begun, &mut self.attributes);
                 self.begun.clear();
                 let Some(entry) = entry else { continue };
                 if self.query.until.is_some_and(|until| entry.time > until) {
@@ -271,14 +335,18 @@ impl Reader {
     }
 }
 
-fn entry(line: &[u8]) -> Option<LogEntry> {
+fn entry(line: &[u8], attributes: &mut Arc<BTreeMap<String, String>>) -> Option<LogEntry> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let stream = match line.stream {
         "stdout" => LogSource::Stdout,
         "stderr" => LogSource::Stderr,
         _ => return None,
     };
-    Some(LogEntry::new(time(line.time)?, stream, line.log.into_owned().into()))
+    if line.attrs != **attributes {
+        *attributes = Arc::new(line.attrs);
+    }
+    let entry = LogEntry::new(time(line.time)?, stream, line.log.into_owned().into());
+    Some(entry.with_attributes(Arc::clone(attributes)))
 }
 
 /// Reads an RFC 3339 time in UTC, as the shim writes it.

@@ -12,9 +12,10 @@ use super::{Inner, idmap, mounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Line, fragment};
 use crate::id::ContainerId;
-use crate::launch::{LaunchSpec, LifeEvents, LogDriver};
-use crate::linux::plan::LaunchPlan;
+use crate::launch::{LaunchSpec, LifeEvents, LogDriver, LogMode};
 use crate::linux::plan::format::{event, option};
+use crate::linux::plan::jsonlog::MAX_ATTRIBUTES as MAX_LOG_ATTRIBUTES;
+use crate::linux::plan::{LaunchPlan, LogStep};
 
 /// Labels that are larger are left out of a container's events: they are written with each.
 const MAX_ATTRIBUTES: usize = 64 << 10;
@@ -77,8 +78,8 @@ impl Inner {
         plan.time_offsets = time_offsets(linux, plan.namespaces)?;
         mounts::translate(launch, linux, &self.cgroups, &mut plan)?;
         idmap::apply(launch, linux, &mut plan)?;
-        if launch.log.driver == LogDriver::JsonFile {
-            plan.log = Some((launch.log.max_size, launch.log.max_file, super::logs::FILE.to_owned()));
+        if launch.log.driver != LogDriver::None {
+            plan.log = Some(log(launch)?);
         }
         plan.restart = super::restart::rule(launch.restart);
         if let Some(events) = launch.events.as_ref().filter(|events| events.journal.directory().is_some()) {
@@ -100,6 +101,26 @@ impl Inner {
         }
         Ok(plan)
     }
+}
+
+fn log(launch: &LaunchSpec) -> Result<LogStep> {
+    let attributes = fragment(&launch.log_attributes);
+    if attributes.len() > MAX_LOG_ATTRIBUTES {
+        return Err(invalid("the labels, variables and tag that go with each line of the log are too long")
+            .with("bytes", attributes.len())
+            .with_hint("name fewer in the log options labels and env"));
+    }
+    Ok(LogStep {
+        max_size: launch.log.max_size,
+        max_files: launch.log.max_file,
+        ring_size: if launch.log.mode == LogMode::NonBlocking {
+            launch.log.max_buffer_size.max(1)
+        } else {
+            0
+        },
+        name: super::logs::FILE.to_owned(),
+        attributes,
+    })
 }
 
 /// Prepares the texts of the events that the shim tells of.

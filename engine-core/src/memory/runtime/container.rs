@@ -122,7 +122,7 @@ impl Container {
                 .with("container", id)
                 .with_message("no command specified"));
         }
-        let log = log.unwrap_or_else(|| Arc::new(Log::new()));
+        let log = log.unwrap_or_else(|| Arc::new(Log::new(launch.log_attributes.clone())));
         log.set_running(true);
         let kept = (launch.log.driver != LogDriver::None).then(|| Arc::clone(&log));
         let mut state = RuntimeState::new(ContainerStatus::Created);

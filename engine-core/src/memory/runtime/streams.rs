@@ -1,5 +1,6 @@
 //! The streams of simulated processes: what they write goes to a log and to whoever attached.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -23,6 +24,8 @@ const MAX_ENTRY: usize = 16 << 10;
 pub(super) struct Log {
     entries: Mutex<Entries>,
     changed: watch::Sender<()>,
+    /// What goes with each entry.
+    attributes: Arc<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,8 +43,12 @@ fn index(source: LogSource) -> usize {
 }
 
 impl Log {
-    pub(super) fn new() -> Self {
-        Self { entries: Mutex::default(), changed: watch::channel(()).0 }
+    pub(super) fn new(attributes: BTreeMap<String, String>) -> Self {
+        Self { entries: Mutex::default(), changed: watch::channel(()).0, attributes: Arc::new(attributes) }
+    }
+
+    fn entry(&self, source: LogSource, message: Bytes) -> LogEntry {
+        LogEntry::new(SystemTime::now(), source, message).with_attributes(Arc::clone(&self.attributes))
     }
 
     /// Says whether more may come. At the end, lines without a newline become entries.
@@ -59,7 +66,7 @@ impl Log {
         for source in [LogSource::Stdout, LogSource::Stderr] {
             let rest = entries.partial[index(source)].split().freeze();
             if !rest.is_empty() {
-                entries.list.push(LogEntry::new(SystemTime::now(), source, rest));
+                entries.list.push(self.entry(source, rest));
             }
         }
         drop(entries);
@@ -74,7 +81,7 @@ impl Log {
             let line = partial.iter().take(MAX_ENTRY).position(|byte| *byte == b'\n').map(|at| at + 1);
             let Some(end) = line.or_else(|| (partial.len() >= MAX_ENTRY).then_some(MAX_ENTRY)) else { break };
             let piece = partial.split_to(end).freeze();
-            entries.list.push(LogEntry::new(SystemTime::now(), source, piece));
+            entries.list.push(self.entry(source, piece));
         }
         drop(entries);
         self.changed.send_replace(());

@@ -1,0 +1,113 @@
+//! `--log-driver` and `--log-opt`.
+
+use engine_core::launch::{LogDriver, LogMode, LogOptions};
+
+use crate::failure::{Failure, Result};
+use crate::output::human;
+
+/// Options of Docker that this engine does not have, so that they are not taken for misspellings.
+const UNSUPPORTED: &[&str] = &["compress", "labels-regex", "env-regex"];
+
+/// Returns how output is kept.
+pub(crate) fn options(driver: Option<&str>, options: &[String]) -> Result<LogOptions> {
+    let mut log = match driver {
+        None | Some("" | "json-file") => LogOptions::default(),
+        Some("local") => LogOptions::local(),
+        Some("none") => LogOptions::none(),
+        Some(other) => {
+            return Err(Failure::usage(format!(
+                "log driver {other:?} is not supported: give json-file, local or none"
+            )));
+        }
+    };
+    let mut buffer = None;
+    for option in options {
+        let wrong = |why: &str| Failure::usage(format!("invalid log option {option:?}: {why}"));
+        if log.driver == LogDriver::None {
+            return Err(wrong("the driver none takes no options"));
+        }
+        let (key, value) = option.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+        let size = || match human::parse_size(value) {
+            Ok(0) => Err(wrong("give a size above 0")),
+            Ok(size) => Ok(size),
+            Err(error) => Err(wrong(&error)),
+        };
+        let list = || value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        match key {
+            "max-size" if value == "-1" => log.max_size = u64::MAX,
+            "max-size" => log.max_size = size()?,
+            "max-file" => {
+                log.max_file = value
+                    .parse()
+                    .ok()
+                    .filter(|count| (1..=1000).contains(count))
+                    .ok_or_else(|| wrong("give a number between 1 and 1000"))?;
+            }
+            "mode" => {
+                log.mode = match value {
+                    "blocking" => LogMode::Blocking,
+                    "non-blocking" => LogMode::NonBlocking,
+                    _ => return Err(wrong("give blocking or non-blocking")),
+                };
+            }
+            "max-buffer-size" => buffer = Some(size()?),
+            "labels" => log.labels = list(),
+            "env" => log.env = list(),
+            "tag" => log.tag = Some(value.to_owned()).filter(|tag| !tag.is_empty()),
+            "compress" if value == "false" => {}
+            key if UNSUPPORTED.contains(&key) => return Err(wrong("it is not supported yet")),
+            _ => {
+                return Err(wrong("give max-size, max-file, labels, env, tag, mode or max-buffer-size"));
+            }
+        }
+    }
+    if let Some(size) = buffer {
+        if log.mode != LogMode::NonBlocking {
+            return Err(Failure::usage("the log option max-buffer-size needs mode=non-blocking"));
+        }
+        log.max_buffer_size = size;
+    }
+    Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(driver: Option<&str>, list: &[&str]) -> std::result::Result<LogOptions, String> {
+        let list: Vec<String> = list.iter().map(|option| (*option).to_owned()).collect();
+        options(driver, &list).map_err(|failure| failure.report().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn options_are_dockers() {
+        assert_eq!(of(None, &[]).unwrap(), LogOptions::default());
+        assert_eq!(of(Some("local"), &[]).unwrap(), LogOptions::local());
+        let log = of(None, &["max-size=1k", "max-file=2", "labels=a,b", "env=X", "tag=t/{{.ID}}"]).unwrap();
+        assert_eq!((log.max_size, log.max_file), (1024, 2));
+        assert_eq!((log.labels.len(), log.env.len(), log.tag.as_deref()), (2, 1, Some("t/{{.ID}}")));
+        let log = of(None, &["mode=non-blocking", "max-buffer-size=4m"]).unwrap();
+        assert_eq!((log.mode, log.max_buffer_size), (LogMode::NonBlocking, 4 << 20));
+        assert_eq!(of(None, &["max-size=-1"]).unwrap().max_size, u64::MAX);
+    }
+
+    #[test]
+    fn bad_options_are_refused_by_name() {
+        for (driver, option) in [
+            (None, "max-size=big"),
+            (None, "max-size=0"),
+            (None, "max-file=0"),
+            (None, "max-file=1001"),
+            (None, "mode=sometimes"),
+            (None, "max-buffer-size=1m"),
+            (None, "compress=true"),
+            (None, "color=red"),
+            (None, "max-size"),
+            (Some("none"), "max-size=1m"),
+        ] {
+            let name = option.split('=').next().unwrap();
+            assert!(of(driver, &[option]).unwrap_err().contains(name), "{option}");
+        }
+        assert!(of(Some("syslog"), &[]).unwrap_err().contains("syslog"));
+    }
+}
