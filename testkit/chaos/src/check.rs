@@ -38,6 +38,7 @@ impl Checker {
         let containers = Self::settled(&engine).await?;
         self.images(&engine, model).await?;
         Self::containers(&containers, model)?;
+        Self::volumes(&engine, model).await?;
         model.settle();
         drop(engine);
         let mut leaks = self.base.clone();
@@ -54,11 +55,31 @@ impl Checker {
         Ok(())
     }
 
+    async fn volumes(engine: &Engine, model: &mut Model) -> Result<()> {
+        let found: BTreeSet<String> =
+            engine.volumes().await?.into_iter().map(|volume| volume.name.to_string()).collect();
+        for name in model.volumes.difference(&found) {
+            let may_be_gone = model.open(name) == Some(Operation::RemoveVolume);
+            ensure!(may_be_gone, "volume {name} was acknowledged and is gone");
+        }
+        for name in found.difference(&model.volumes) {
+            let may_be_there = model.open(name) == Some(Operation::CreateVolume);
+            ensure!(may_be_there, "volume {name} was never acknowledged");
+        }
+        model.volumes = found;
+        Ok(())
+    }
+
     /// Lists the containers once no process of one that is said to run is gone: what a killed worker asked to end may be ending.
     async fn settled(engine: &Engine) -> Result<Vec<ContainerInfo>> {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
             let containers = engine.containers().await?;
+            // Paused by a worker that was killed before it resumed it.
+            if let Some(paused) = containers.iter().find(|c| c.state.status == ContainerStatus::Paused) {
+                engine.container(paused.id.as_str()).await?.resume().await?;
+                continue;
+            }
             let mut running = containers.iter().filter(|c| c.state.status == ContainerStatus::Running);
             let wrong = running.find(|c| c.state.pid.is_none_or(|pid| identity(pid).ends_with("gone")));
             let Some(wrong) = wrong else { return Ok(containers) };
@@ -73,8 +94,13 @@ impl Checker {
     }
 
     async fn images(&self, engine: &Engine, model: &mut Model) -> Result<()> {
-        let found: BTreeSet<String> =
-            engine.images().await?.into_iter().map(|image| image.reference.to_string()).collect();
+        let found: BTreeSet<String> = engine
+            .images()
+            .await?
+            .into_iter()
+            .filter(|image| !image.dangling)
+            .map(|image| image.reference.to_string())
+            .collect();
         for name in model.images.keys() {
             let may_be_gone = model.open(name) == Some(Operation::RemoveImage);
             ensure!(found.contains(name) || may_be_gone, "image {name} was acknowledged and is gone");
@@ -182,6 +208,9 @@ impl Checker {
         }
         for image in engine.images().await? {
             engine.remove_image(&image.reference.to_string(), true).await?;
+        }
+        for volume in engine.volumes().await? {
+            engine.remove_volume(&volume.name).await?;
         }
         engine.collect_garbage().await?;
         Ok(())

@@ -28,9 +28,13 @@ pub(crate) enum Operation {
     Exec,
     Stop,
     Remove,
+    /// Pause, then resume.
+    Freeze,
+    CreateVolume,
+    RemoveVolume,
 }
 
-const NAMES: [(Operation, &str); 9] = [
+const NAMES: [(Operation, &str); 12] = [
     (Operation::Pull, "pull"),
     (Operation::Tag, "tag"),
     (Operation::RemoveImage, "rmi"),
@@ -40,6 +44,9 @@ const NAMES: [(Operation, &str); 9] = [
     (Operation::Exec, "exec"),
     (Operation::Stop, "stop"),
     (Operation::Remove, "rm"),
+    (Operation::Freeze, "freeze"),
+    (Operation::CreateVolume, "volume-create"),
+    (Operation::RemoveVolume, "volume-rm"),
 ];
 
 /// One line.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what was acknowledged is definite; the subject of an operation under way may be as before or as after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::journal::{Line, Operation, Outcome};
 
@@ -25,6 +25,7 @@ pub(crate) enum Known {
 pub(crate) struct Model {
     pub(crate) containers: BTreeMap<String, Known>,
     pub(crate) images: BTreeMap<String, ()>,
+    pub(crate) volumes: BTreeSet<String>,
     /// The operation under way in each lane, by its subject.
     open: BTreeMap<String, Operation>,
 }
@@ -61,7 +62,13 @@ impl Model {
             Operation::Remove => {
                 self.containers.remove(&subject);
             }
-            Operation::Exec => {}
+            Operation::CreateVolume => {
+                self.volumes.insert(subject);
+            }
+            Operation::RemoveVolume => {
+                self.volumes.remove(&subject);
+            }
+            Operation::Exec | Operation::Freeze => {}
         }
     }
 

@@ -9,6 +9,7 @@ use engine_core::{
     engine::{PullOptions, RemoveOptions},
     io::AttachOptions,
     state::ContainerStatus,
+    volume_driver::VolumeOptions,
 };
 
 use crate::{
@@ -92,7 +93,10 @@ impl Lane {
         let pulled: Vec<_> = names.iter().filter(|name| name.starts_with(&pulled_prefix)).cloned().collect();
         let tags: Vec<_> = names.iter().filter(|name| name.starts_with(&tag_prefix)).cloned().collect();
         let number = self.random.below(IMAGES as u64);
-        let choice = self.random.below(100);
+        let choice = self.random.below(110);
+        if choice >= 100 {
+            return self.volume(choice).await;
+        }
         let any = |random: &mut Random, length: usize| random.below(length as u64) as usize;
         if pulled.is_empty() || choice < 8 {
             return self.pull(self.image_name(number)).await;
@@ -117,7 +121,8 @@ impl Lane {
         let running = container.state.status == ContainerStatus::Running;
         match (running, choice % 8) {
             (_, 0) => self.remove(name).await,
-            (true, 1..=3) => self.exec(name).await,
+            (true, 1 | 2) => self.exec(name).await,
+            (true, 3) => self.freeze(name).await,
             (true, 4 | 5) => self.stop(name).await,
             (false, 1..=5) => self.start(name).await,
             _ if own.len() >= MANY => self.remove(name).await,
@@ -208,6 +213,28 @@ impl Lane {
             Ok(format!("{status:?}").replace(' ', ""))
         };
         self.journaled(Operation::Exec, name.clone(), work).await
+    }
+
+    async fn freeze(&self, name: String) -> Result<()> {
+        let work = async {
+            let container = self.engine.container(&name).await?;
+            container.pause().await?;
+            container.resume().await.map(|()| String::new())
+        };
+        self.journaled(Operation::Freeze, name.clone(), work).await
+    }
+
+    /// Creates one of the lane's few volumes, or removes it.
+    async fn volume(&mut self, choice: u64) -> Result<()> {
+        let name = format!("lane{}-volume{}", self.lane, self.random.below(3));
+        let wished: Name = name.parse()?;
+        if choice < 106 {
+            let options = VolumeOptions::default();
+            let work = async { self.engine.create_volume(&wished, &options).await.map(|_| String::new()) };
+            return self.journaled(Operation::CreateVolume, name, work).await;
+        }
+        let work = async { self.engine.remove_volume(&wished).await.map(|()| String::new()) };
+        self.journaled(Operation::RemoveVolume, name, work).await
     }
 
     async fn stop(&self, name: String) -> Result<()> {
