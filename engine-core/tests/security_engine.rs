@@ -273,6 +273,8 @@ fn text(launch: &LaunchSpec, id: &ContainerId) -> String {
     ordered(&mut oci);
     let mut rest = launch.clone();
     rest.oci = engine_core::oci_spec::runtime::Spec::default();
+    // Events tell an image's labels, as Docker's do; nothing acts on them.
+    rest.events = None;
     rest.oci.set_process(None).set_linux(None).set_mounts(None).set_root(None);
     format!("{oci}{rest:?}").replace(id.as_str(), "ID").replace(id.short(), "ID")
 }
