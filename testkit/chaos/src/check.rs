@@ -2,20 +2,23 @@
 
 use std::{
     collections::BTreeSet,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use engine_core::{
     Engine,
     engine::{ContainerInfo, RemoveOptions},
+    events::{Cursor, EventQuery},
     state::ContainerStatus,
 };
 use engine_testkit::LeakCheck;
+use futures_util::StreamExt as _;
+use tokio::sync::Mutex;
 
 use crate::{
     WorkerArgs,
-    journal::Operation,
+    journal::{Line, Operation},
     model::{Known, Model},
     worker::{identity, open},
 };
@@ -25,20 +28,31 @@ use crate::{
 pub(crate) struct Checker {
     args: WorkerArgs,
     base: LeakCheck,
+    told: Mutex<Told>,
+}
+
+/// What the engine's events have told so far.
+#[derive(Debug, Default)]
+struct Told {
+    cursor: Option<Cursor>,
+    /// Action, and the object's id or name.
+    events: BTreeSet<(String, String)>,
 }
 
 impl Checker {
     pub(crate) fn new(args: &WorkerArgs, base: LeakCheck) -> Self {
-        Self { args: args.clone(), base }
+        Self { args: args.clone(), base, told: Mutex::default() }
     }
 
     /// Opens the engine, compares, takes over what was under way into the model, and looks for leaks.
-    pub(crate) async fn check(&self, model: &mut Model) -> Result<()> {
+    pub(crate) async fn check(&self, model: &mut Model, lines: &[Line]) -> Result<()> {
         let engine = open(&self.args).await?;
         let containers = Self::settled(&engine).await?;
         self.images(&engine, model).await?;
         Self::containers(&containers, model)?;
         Self::volumes(&engine, model).await?;
+        Self::files(&engine, model).await?;
+        self.events(&engine, lines).await?;
         model.settle();
         drop(engine);
         let mut leaks = self.base.clone();
@@ -51,6 +65,45 @@ impl Checker {
         }
         if let Err(left) = leaks.settle() {
             bail!("left behind with {} containers:\n{left}", containers.len());
+        }
+        Ok(())
+    }
+
+    /// What was copied into a container that is still there is there.
+    async fn files(engine: &Engine, model: &Model) -> Result<()> {
+        for (name, path) in model.files.iter().filter(|(name, _)| model.containers.contains_key(name)) {
+            let container = engine.container(name).await?;
+            container.stat_path(path).await.with_context(|| format!("{path} was copied into {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Every acknowledged change was told.
+    async fn events(&self, engine: &Engine, lines: &[Line]) -> Result<()> {
+        let mut told = self.told.lock().await;
+        let mut query = EventQuery::default().with_until(SystemTime::now());
+        if let Some(cursor) = told.cursor {
+            query = query.with_after(cursor);
+        }
+        let mut events = engine.events(query).await?;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            told.cursor = Some(event.cursor());
+            let action = event.action.word().as_str().to_owned();
+            told.events.extend(event.attributes.get("name").map(|name| (action.clone(), name.clone())));
+            told.events.insert((action, event.id));
+        }
+        for line in lines.iter().filter(|line| line.is_acknowledged()) {
+            let action = match line.operation {
+                Operation::Create | Operation::CreateVolume => "create",
+                Operation::Start | Operation::Run => "start",
+                Operation::Remove => "destroy",
+                Operation::Pull => "pull",
+                Operation::Tag => "tag",
+                _ => continue,
+            };
+            let event = (action.to_owned(), line.subject.clone());
+            ensure!(told.events.contains(&event), "no event tells of {action} {}", line.subject);
         }
         Ok(())
     }
@@ -106,7 +159,10 @@ impl Checker {
             ensure!(found.contains(name) || may_be_gone, "image {name} was acknowledged and is gone");
         }
         for name in &found {
-            let may_be_there = matches!(model.open(name), Some(Operation::Pull | Operation::Tag));
+            let may_be_there = matches!(
+                model.open(name),
+                Some(Operation::Pull | Operation::Tag | Operation::Commit | Operation::Reload)
+            );
             ensure!(model.images.contains_key(name) || may_be_there, "image {name} was never acknowledged");
             // Everything it consists of must be there.
             engine.image(name).await.with_context(|| format!("image {name} is not whole"))?;
@@ -162,7 +218,7 @@ impl Checker {
         }
         for container in found {
             let name = container.name.as_str();
-            let may_be_there = model.open(name) == Some(Operation::Create);
+            let may_be_there = matches!(model.open(name), Some(Operation::Create | Operation::Fork));
             ensure!(
                 model.containers.contains_key(name) || may_be_there,
                 "container {name} was never acknowledged"

@@ -32,9 +32,17 @@ pub(crate) enum Operation {
     Freeze,
     CreateVolume,
     RemoveVolume,
+    /// An image from a container.
+    Commit,
+    /// A second container from the files of a first.
+    Fork,
+    /// A file into a container; its name is the note.
+    CopyIn,
+    /// Save to an archive, load it again.
+    Reload,
 }
 
-const NAMES: [(Operation, &str); 12] = [
+const NAMES: [(Operation, &str); 16] = [
     (Operation::Pull, "pull"),
     (Operation::Tag, "tag"),
     (Operation::RemoveImage, "rmi"),
@@ -47,6 +55,10 @@ const NAMES: [(Operation, &str); 12] = [
     (Operation::Freeze, "freeze"),
     (Operation::CreateVolume, "volume-create"),
     (Operation::RemoveVolume, "volume-rm"),
+    (Operation::Commit, "commit"),
+    (Operation::Fork, "fork"),
+    (Operation::CopyIn, "cp"),
+    (Operation::Reload, "reload"),
 ];
 
 /// One line.

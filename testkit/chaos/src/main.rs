@@ -153,7 +153,7 @@ fn rounds(
             acknowledged += u64::from(line.is_acknowledged());
         }
         interrupted += model.under_way();
-        runtime.block_on(checker.check(&mut model)).with_context(|| {
+        runtime.block_on(checker.check(&mut model, &lines)).with_context(|| {
             format!("round {round} of seed {}; the last lines were {:#?}", args.seed, tail(&lines))
         })?;
         if round % 50 == 0 || round == options.rounds {

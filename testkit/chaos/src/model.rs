@@ -26,6 +26,8 @@ pub(crate) struct Model {
     pub(crate) containers: BTreeMap<String, Known>,
     pub(crate) images: BTreeMap<String, ()>,
     pub(crate) volumes: BTreeSet<String>,
+    /// Files that were copied into containers, as (container, path).
+    pub(crate) files: BTreeSet<(String, String)>,
     /// The operation under way in each lane, by its subject.
     open: BTreeMap<String, Operation>,
 }
@@ -44,13 +46,13 @@ impl Model {
         };
         self.open.remove(&subject);
         match line.operation {
-            Operation::Pull | Operation::Tag => {
+            Operation::Pull | Operation::Tag | Operation::Commit | Operation::Reload => {
                 self.images.insert(subject, ());
             }
             Operation::RemoveImage => {
                 self.images.remove(&subject);
             }
-            Operation::Create => {
+            Operation::Create | Operation::Fork => {
                 self.containers.insert(subject, Known::Created);
             }
             Operation::Start => {
@@ -61,6 +63,10 @@ impl Model {
             }
             Operation::Remove => {
                 self.containers.remove(&subject);
+                self.files.retain(|(container, _)| *container != subject);
+            }
+            Operation::CopyIn => {
+                self.files.insert((subject, note.clone()));
             }
             Operation::CreateVolume => {
                 self.volumes.insert(subject);

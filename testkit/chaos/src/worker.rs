@@ -1,12 +1,12 @@
 //! The program that is killed: random operations through the facade, in lanes.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use engine_core::{
     ContainerSpec, Engine, ErrorKind, ExecSpec, Name, Reference,
     container_spec::NetworkMode,
-    engine::{PullOptions, RemoveOptions},
+    engine::{CommitOptions, CopyOptions, ForkOptions, LoadOptions, PullOptions, RemoveOptions, SaveOptions},
     io::AttachOptions,
     state::ContainerStatus,
     volume_driver::VolumeOptions,
@@ -34,6 +34,7 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
                 lane,
                 engine: engine.clone(),
                 registry: args.registry.clone(),
+                scratch: args.root.parent().context("the root is a directory")?.to_owned(),
                 random: Random::new(random.next()),
             };
             lanes.spawn(lane.work());
@@ -68,6 +69,8 @@ struct Lane {
     lane: usize,
     engine: Engine,
     registry: String,
+    /// A directory beside the engine's.
+    scratch: PathBuf,
     random: Random,
 }
 
@@ -116,11 +119,20 @@ impl Lane {
             let name = format!("{prefix}{:x}", self.random.next());
             return self.create(&image, name).await;
         }
+        if choice < 50 {
+            return self.reload(image).await;
+        }
         let container = &own[any(&mut self.random, own.len())];
         let name = container.name.to_string();
         let running = container.state.status == ContainerStatus::Running;
-        match (running, choice % 8) {
+        match (running, choice % 11) {
             (_, 0) => self.remove(name).await,
+            (_, 8) => self.copy_in(name).await,
+            (_, 9) => self.commit(name, format!("{tag_prefix}commit{number}:latest")).await,
+            (_, 10) if own.len() < MANY => {
+                let wished = format!("{prefix}{:x}", self.random.next());
+                self.fork(&name, wished).await
+            }
             (true, 1 | 2) => self.exec(name).await,
             (true, 3) => self.freeze(name).await,
             (true, 4 | 5) => self.stop(name).await,
@@ -213,6 +225,44 @@ impl Lane {
             Ok(format!("{status:?}").replace(' ', ""))
         };
         self.journaled(Operation::Exec, name.clone(), work).await
+    }
+
+    async fn commit(&self, container: String, image: String) -> Result<()> {
+        let options = CommitOptions::default().with_name(image.parse()?);
+        let work =
+            async { self.engine.container(&container).await?.commit(&options).await.map(|_| String::new()) };
+        self.journaled(Operation::Commit, image.clone(), work).await
+    }
+
+    async fn fork(&self, container: &str, name: String) -> Result<()> {
+        let options = ForkOptions::default().with_name(Some(name.parse()?));
+        let work =
+            async { self.engine.container(container).await?.fork(options).await.map(|_| String::new()) };
+        self.journaled(Operation::Fork, name, work).await
+    }
+
+    async fn copy_in(&mut self, name: String) -> Result<()> {
+        let path = format!("/copied-{:x}", self.random.next());
+        let host = self.scratch.join(format!("file-{}", self.lane));
+        std::fs::write(&host, "copied\n")?;
+        let work = async {
+            let container = self.engine.container(&name).await?;
+            container.copy_from_host(&host, &path, CopyOptions::default()).await?;
+            Ok(path)
+        };
+        self.journaled(Operation::CopyIn, name.clone(), work).await
+    }
+
+    async fn reload(&self, image: String) -> Result<()> {
+        let path = self.scratch.join(format!("archive-{}", self.lane));
+        let work = async {
+            let file = tokio::fs::File::create(&path)
+                .await
+                .map_err(|error| engine_core::Error::from_io("create archive", error))?;
+            self.engine.save(&[&image], file, SaveOptions::default()).await?;
+            self.engine.load(path.clone(), LoadOptions::default()).await.map(|_| String::new())
+        };
+        self.journaled(Operation::Reload, image.clone(), work).await
     }
 
     async fn freeze(&self, name: String) -> Result<()> {
