@@ -51,6 +51,14 @@
 
 pub mod container_spec;
 pub mod database;
+#[cfg_attr(
+    not(feature = "linux"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the embedded store reads more of an archive than a load does"
+    )
+)]
 mod decode;
 pub mod descriptor;
 pub mod digest;
@@ -82,6 +90,14 @@ pub mod runtime;
 pub mod signal;
 pub mod state;
 pub mod stats;
+#[cfg_attr(
+    not(feature = "linux"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the embedded store reads more of an archive than a load does"
+    )
+)]
 mod tar;
 #[cfg(feature = "testing")]
 pub mod testing;
