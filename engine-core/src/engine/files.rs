@@ -1,8 +1,12 @@
 //! A container's file system through the facade: look, copy in, copy out, export, compare.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "linux")]
+use std::path::PathBuf;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+#[cfg(feature = "linux")]
+use crate::error::{Error, ErrorKind};
 use crate::events::Action;
 use crate::files::{Change, ContainerFiles, FilesSpec, PathStat, UnpackFiles};
 use crate::io::ByteStream;
@@ -132,6 +136,7 @@ impl CopyOptions {
 }
 
 /// Where a copy goes: the directory it is unpacked in, and what its first component is called there.
+#[cfg(feature = "linux")]
 #[derive(Debug, Eq, PartialEq)]
 struct Placement {
     dir: PathBuf,
@@ -139,6 +144,7 @@ struct Placement {
 }
 
 /// What is at the destination.
+#[cfg(feature = "linux")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum There {
     Nothing,
@@ -148,6 +154,7 @@ enum There {
 
 /// Decides as `docker cp` does (its reference, "Corner cases"): into a directory that is there; under a new name in the
 /// directory above otherwise.
+#[cfg(feature = "linux")]
 fn place(source_is_dir: bool, destination: &Path, there: There) -> Result<Placement> {
     let fail = |kind, why: &str| {
         Err(Error::new(kind, "copy").with("destination", destination.display()).with_message(why.to_owned()))

@@ -381,6 +381,26 @@ async fn c4_bombs_end_at_a_limit_with_little_memory() {
 }
 
 #[tokio::test]
+async fn c5_layers_that_smuggle_overlay_attributes_are_refused_by_import_and_by_load() {
+    require!(root);
+    let world = World::new().await;
+    for name in ["trusted.overlay.opaque", "trusted.overlay.redirect", "user.overlay.opaque"] {
+        let record = format!("SCHILY.xattr.{name}");
+        let layer = LayerBuilder::new().pax(&[(&record, b"y")]).dir("d", 0o755).build();
+        let tag = reference("localhost/evil:1");
+        let imported = world.engine.import(&tag, layer.clone().into(), ImportOptions::default()).await;
+        assert_eq!(imported.unwrap_err().kind(), ErrorKind::Corrupt, "{name}");
+        image::ImageBuilder::new()
+            .tar_layer(layer)
+            .build()
+            .write_layout_tar(&world.path("evil.tar"), "localhost/evil:2");
+        let loaded = world.engine.load(world.path("evil.tar"), LoadOptions::default()).await;
+        assert_eq!(loaded.unwrap_err().kind(), ErrorKind::Corrupt, "{name}");
+        world.assert_empty(name).await;
+    }
+}
+
+#[tokio::test]
 async fn c6_one_flipped_bit_in_any_blob_is_found() {
     require!(root);
     let world = World::new().await;
