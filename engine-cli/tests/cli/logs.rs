@@ -67,10 +67,10 @@ fn details_are_labels_variables_and_a_tag() {
         assert_eq!(cli.run(&["logs", driver]).ok(), "hello\n");
         assert_eq!(cli.inspect(driver, "{{.HostConfig.LogConfig.Type}}"), driver);
     }
-    cli.run(&["create", "--log-opt", "tag={{.Nope}}", "busybox"]).fails(1, &["tag", ".Nope"]);
-    cli.run(&["create", "--log-driver", "syslog", "busybox"]).fails(1, &["syslog", "json-file"]);
-    cli.run(&["create", "--log-opt", "max-file=0", "busybox"]).fails(1, &["max-file=0"]);
-    cli.run(&["create", "--log-opt", "max-buffer-size=1m", "busybox"]).fails(1, &["mode=non-blocking"]);
+    cli.run(&["create", "--log-opt", "tag={{.Nope}}", "busybox"]).fails(125, &["tag", ".Nope"]);
+    cli.run(&["create", "--log-driver", "syslog", "busybox"]).fails(125, &["syslog", "json-file"]);
+    cli.run(&["create", "--log-opt", "max-file=0", "busybox"]).fails(125, &["max-file=0"]);
+    cli.run(&["create", "--log-opt", "max-buffer-size=1m", "busybox"]).fails(125, &["mode=non-blocking"]);
     cli.finish();
 }
 

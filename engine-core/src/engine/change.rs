@@ -38,6 +38,7 @@ impl Container {
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another container has it;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is its own.
     pub async fn rename(&self, name: &Name) -> Result<()> {
-        self.engine.inner.records.rename(&self.record().await?, name).await
+        self.engine.inner.records.rename(&self.record().await?, name).await?;
+        self.engine.describe(&self.record().await?).await
     }
 }

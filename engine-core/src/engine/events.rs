@@ -98,7 +98,6 @@ impl Engine {
     }
 
     /// Makes the shim of a running container use the name and labels in `record` from now on.
-    #[allow(dead_code, reason = "for renames")]
     pub(super) async fn describe(&self, record: &Record) -> Result<()> {
         let journal = self.inner.outbox.journal().clone();
         let (id, attributes) = (record.id.clone(), attributes(record));

@@ -35,6 +35,7 @@ async fn tell_a_life(engine: &Engine) {
     let exec = container.exec(&ExecSpec::new(["true"]), AttachOptions::default()).await.unwrap();
     container.exec_wait(&exec.id).await.unwrap();
     drop(container.attach(AttachOptions::default()).await.unwrap());
+    container.rename(&"two".parse().unwrap()).await.unwrap();
     container.stop(Some(Duration::from_millis(1))).await.unwrap();
     container.remove(RemoveOptions::default()).await.unwrap();
     container.remove(RemoveOptions::default()).await.unwrap();
@@ -57,6 +58,7 @@ async fn tell_a_life(engine: &Engine) {
         "container exec_start: true",
         "container exec_die",
         "container attach",
+        "container rename",
         "container kill",
         "container kill",
         "container die",
@@ -67,10 +69,12 @@ async fn tell_a_life(engine: &Engine) {
         "volume destroy",
     ];
     assert_eq!(words(&told), expected);
+    let renamed = told.iter().find(|event| event.action == Action::Rename).unwrap().time;
     for event in told.iter().filter(|event| event.object == ObjectKind::Container) {
+        let name = if event.time < renamed { "one" } else { "two" };
         let attribute = |key: &str| event.attributes.get(key).map_or("", String::as_str);
         assert_eq!(event.id, container.id().as_str());
-        assert_eq!((attribute("name"), attribute("image")), ("one", "busybox"), "{event:?}");
+        assert_eq!((attribute("name"), attribute("image")), (name, "busybox"), "{event:?}");
         assert_eq!(attribute("tier"), "front \"row\"\n", "{event:?}");
     }
     let of = |action: Action| told.iter().find(|event| event.action == action).unwrap();
