@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use engine_core::files::ContainerFiles;
 use engine_core::container_spec::MountSpec;
 use engine_core::engine::ImportOptions;
 use engine_core::memory::{MemoryImageStore, MemoryRuntime};
@@ -150,6 +151,11 @@ impl VolumeDriver for ProjectVolumes {
 
     async fn usage(&self, name: &Name) -> Result<Option<u64>> {
         self.require("measure volume", name).map(|()| None)
+    }
+
+    async fn files(&self, name: &Name) -> Result<Box<dyn ContainerFiles>> {
+        self.require("open volume", name)?;
+        Err(Error::new(ErrorKind::Unsupported, "open volume").with("volume", name))
     }
 }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::files::ContainerFiles;
 use crate::id::Name;
 use crate::mount::Mount;
 
@@ -64,6 +65,13 @@ pub trait VolumeDriver: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such volume.
     async fn usage(&self, name: &Name) -> Result<Option<u64>>;
+
+    /// Returns access to the volume's content as archives; its root is the volume.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such volume;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its content is nowhere but in containers.
+    async fn files(&self, name: &Name) -> Result<Box<dyn ContainerFiles>>;
 }
 
 /// What a volume is made with.

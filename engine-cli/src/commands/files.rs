@@ -1,16 +1,16 @@
-//! `cp`, `diff`, `export`, `commit`.
+//! `cp`, `diff`, `export`, `commit`; `volume export`, `volume import`.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use engine_core::Reference;
 use engine_core::engine::{CommitOptions, CopyOptions};
 use engine_core::files::{Change, UnpackFiles};
 use engine_core::io::ByteStream;
+use engine_core::{Name, Reference};
 use futures_util::{StreamExt, stream};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -51,6 +51,26 @@ pub(crate) struct ExportArgs {
     output: Option<PathBuf>,
     /// Name or id
     container: String,
+}
+
+/// `volume export`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct ExportVolumeArgs {
+    /// File to write to instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Name
+    volume: Name,
+}
+
+/// `volume import`'s arguments.
+#[derive(Args, Debug)]
+pub(crate) struct ImportVolumeArgs {
+    /// Name of a volume that is there
+    volume: Name,
+    /// A tar archive; - or nothing for standard input
+    #[arg(value_name = "FILE|-", default_value = "-", hide_default_value = true)]
+    source: PathBuf,
 }
 
 /// `commit`'s flags.
@@ -137,7 +157,11 @@ pub(crate) async fn cp(context: &Context, args: &CpArgs) -> Result<u8> {
 
 /// Standard input as a stream.
 fn stdin() -> ByteStream {
-    let read = stream::unfold(Some(tokio::io::stdin()), async |input| {
+    stream_of(tokio::io::stdin())
+}
+
+fn stream_of(input: impl AsyncRead + Send + Unpin + 'static) -> ByteStream {
+    let read = stream::unfold(Some(input), async |input| {
         let mut input = input?;
         let mut buffer = vec![0; 1 << 17];
         match input.read(&mut buffer).await {
@@ -146,7 +170,7 @@ fn stdin() -> ByteStream {
                 buffer.truncate(count);
                 Some((Ok(buffer.into()), Some(input)))
             }
-            Err(error) => Some((Err(engine_core::Error::from_io("read standard input", error)), None)),
+            Err(error) => Some((Err(engine_core::Error::from_io("read archive", error)), None)),
         }
     });
     read.boxed()
@@ -174,13 +198,44 @@ pub(crate) async fn diff(context: &Context, args: &DiffArgs) -> Result<u8> {
 
 /// Runs `export`.
 pub(crate) async fn export(context: &Context, args: &ExportArgs) -> Result<u8> {
-    if args.output.is_none() && std::io::stdout().is_terminal() {
+    refuse_terminal(args.output.as_deref())?;
+    let archive = context.engine().await?.container(&args.container).await?.export().await?;
+    write_to(archive, args.output.as_deref()).await
+}
+
+/// Runs `volume export`.
+pub(crate) async fn export_volume(context: &Context, args: &ExportVolumeArgs) -> Result<u8> {
+    refuse_terminal(args.output.as_deref())?;
+    let archive = context.engine().await?.export_volume(&args.volume).await?;
+    write_to(archive, args.output.as_deref()).await
+}
+
+/// Runs `volume import`.
+pub(crate) async fn import_volume(context: &Context, args: &ImportVolumeArgs) -> Result<u8> {
+    let archive = if args.source == Path::new("-") {
+        stdin()
+    } else {
+        let file = tokio::fs::File::open(&args.source).await;
+        stream_of(
+            file.map_err(|error| Failure::usage(format!("cannot read {}: {error}", args.source.display())))?,
+        )
+    };
+    context.engine().await?.import_volume(&args.volume, archive).await?;
+    Ok(0)
+}
+
+fn refuse_terminal(output: Option<&Path>) -> Result<()> {
+    if output.is_none() && std::io::stdout().is_terminal() {
         return Err(Failure::usage(
             "an archive is not written to a terminal: use -o, or redirect standard output",
         ));
     }
-    let archive = context.engine().await?.container(&args.container).await?.export().await?;
-    match &args.output {
+    Ok(())
+}
+
+/// Writes an archive to a file or to standard output.
+async fn write_to(archive: ByteStream, output: Option<&Path>) -> Result<u8> {
+    match output {
         None => write_all(archive, &mut std::io::stdout().lock()).await?,
         Some(path) => whole(archive, path).await?,
     }

@@ -12,7 +12,7 @@ use crate::options::{env, mounts};
 use crate::output;
 use crate::output::table::Listing;
 
-use super::{inspect, prune};
+use super::{files, inspect, prune};
 
 /// `engine-cli volume …`.
 #[derive(Debug, Subcommand)]
@@ -29,6 +29,10 @@ pub(crate) enum VolumeCommand {
     Prune(prune::VolumePruneArgs),
     /// Show volumes as JSON
     Inspect(inspect::OneKindArgs),
+    /// Write a volume's content as a tar archive
+    Export(files::ExportVolumeArgs),
+    /// Unpack a tar archive into a volume
+    Import(files::ImportVolumeArgs),
 }
 
 /// `volume ls`'s flags.
@@ -144,6 +148,8 @@ pub(crate) async fn run(context: &Context, command: VolumeCommand) -> Result<u8>
             several.finish()
         }
         VolumeCommand::Prune(args) => prune::volumes(context, &args).await,
+        VolumeCommand::Export(args) => files::export_volume(context, &args).await,
+        VolumeCommand::Import(args) => files::import_volume(context, &args).await,
         VolumeCommand::Inspect(args) => inspect::inspect(context, &args.of(inspect::Kind::Volume)).await,
     }
 }

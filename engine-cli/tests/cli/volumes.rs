@@ -1,6 +1,6 @@
 //! Volumes and mounts as flags, `volume …`, `container prune`, `ps -s`: names, columns, filters, bad input.
 
-use engine_testkit::require;
+use engine_testkit::{image::LayerBuilder, require};
 
 use crate::support::Cli;
 
@@ -283,4 +283,55 @@ fn disk_usage_is_shown_and_reclaimed() {
     assert_eq!(cli.run(&["volume", "ls", "-q"]).ok(), "free\nused\n");
     assert_eq!(cli.run(&["images", "--format", "{{.Repository}}"]).ok(), "busybox\n");
     cli.finish();
+}
+
+/// What an import puts into a volume stays in it (SECURITY C1), and is no device (C5).
+#[test]
+fn c1_c5_volumes_are_exported_and_imported() {
+    require!(root);
+    let cli = Cli::empty();
+    cli.run(&["volume", "create", "from"]).ok();
+    cli.run(&["volume", "create", "to"]).ok();
+    let data = |name: &str| {
+        std::path::PathBuf::from(
+            cli.run(&["volume", "inspect", "--format", "{{.Mountpoint}}", name]).ok().trim(),
+        )
+    };
+    let (from, to) = (data("from"), data("to"));
+    std::fs::create_dir(from.join("dir")).unwrap();
+    std::fs::write(from.join("dir/file"), "content").unwrap();
+    std::fs::hard_link(from.join("dir/file"), from.join("hard")).unwrap();
+    std::os::unix::fs::symlink("dir/file", from.join("soft")).unwrap();
+    std::os::unix::fs::chown(from.join("dir/file"), Some(1234), Some(5678)).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let archive = scratch.path().join("volume.tar");
+    let archive = archive.to_str().unwrap();
+    cli.run(&["volume", "export", "-o", archive, "from"]).ok();
+    cli.run(&["volume", "import", "to", archive]).ok();
+    use std::os::unix::fs::MetadataExt as _;
+    let file = to.join("dir/file").metadata().unwrap();
+    assert_eq!((file.uid(), file.gid(), file.nlink(), file.size()), (1234, 5678, 2, 7));
+    assert_eq!(std::fs::read_link(to.join("soft")).unwrap(), std::path::Path::new("dir/file"));
+    // Links of the archive and of the volume lead nowhere but into the volume.
+    let outside = scratch.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let absolute = outside.to_str().unwrap();
+    let hostile = LayerBuilder::new().symlink("out", absolute).file("out/escaped", 0o644, b"x").build();
+    std::fs::write(archive, hostile).unwrap();
+    let said = cli.run(&["volume", "import", "to", archive]);
+    assert!(std::fs::read_dir(&outside).unwrap().next().is_none(), "{said:?}");
+    std::fs::write(archive, LayerBuilder::new().char_device("null", 0o666, 1, 3).build()).unwrap();
+    let said = cli.run(&["volume", "import", "to", archive]);
+    assert!(!to.join("null").exists() && said.code != 0, "{said:?}");
+    for (args, words) in [
+        (&["volume", "export", "nothing"][..], "nothing"),
+        (&["volume", "import", "nothing", archive], "nothing"),
+        (&["volume", "import", "to", "/no/such/file"], "/no/such/file"),
+    ] {
+        let said = cli.run(args);
+        assert!(said.code != 0 && said.err.contains(words), "{args:?}: {said:?}");
+    }
+    cli.run(&["volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "memory"]).ok();
+    let said = cli.run(&["volume", "export", "memory"]);
+    assert!(said.code != 0 && said.err.contains("in containers only"), "{said:?}");
 }

@@ -1,10 +1,13 @@
 //! Volumes of an engine: the driver's, protected while containers use them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
+use crate::files::UnpackFiles;
 use crate::id::Name;
+use crate::io::ByteStream;
 use crate::volume_driver::{Volume, VolumeOptions};
 
 use super::Engine;
@@ -65,6 +68,28 @@ impl Engine {
     /// [`ErrorKind::NotFound`] if there is no such volume.
     pub async fn volume_usage(&self, name: &Name) -> Result<Option<u64>> {
         self.inner.volumes.usage(name).await
+    }
+
+    /// Returns a volume's content as a tar archive, with owners, modes, times, links and extended attributes. Containers
+    /// that write to it meanwhile are not stopped.
+    ///
+    /// # Errors
+    /// As [`VolumeDriver::files`](crate::VolumeDriver::files). What fails later comes in the stream.
+    pub async fn export_volume(&self, name: &Name) -> Result<ByteStream> {
+        let (_, archive) = self.inner.volumes.files(name).await?.pack(Path::new("/.")).await?;
+        Ok(archive)
+    }
+
+    /// Unpacks a tar archive into a volume, over what is in it. Nothing outside of the volume is touched, whatever the
+    /// archive holds; device nodes are refused. What was unpacked before a failure stays.
+    ///
+    /// # Errors
+    /// As [`VolumeDriver::files`](crate::VolumeDriver::files) and [`ContainerFiles::unpack`].
+    ///
+    /// [`ContainerFiles::unpack`]: crate::files::ContainerFiles::unpack
+    pub async fn import_volume(&self, name: &Name, archive: ByteStream) -> Result<()> {
+        let files = self.inner.volumes.files(name).await?;
+        files.unpack(Path::new("/"), archive, &UnpackFiles::default()).await
     }
 
     /// Removes a volume and its content. Removing one that is gone is `Ok`.

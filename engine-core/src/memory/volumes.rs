@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::{Faults, lock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::ContainerFiles;
 use crate::id::Name;
 use crate::mount::Mount;
 use crate::volume_driver::{Volume, VolumeDriver, VolumeOptions};
@@ -116,5 +117,13 @@ impl VolumeDriver for MemoryVolumes {
         self.faults.check("volume.usage", name).await?;
         self.require("measure volume", name)?;
         Ok(Some(0))
+    }
+
+    async fn files(&self, name: &Name) -> Result<Box<dyn ContainerFiles>> {
+        self.faults.check("volume.files", name).await?;
+        self.require("open volume", name)?;
+        Err(Error::new(ErrorKind::Unsupported, "open volume")
+            .with("volume", name)
+            .with_message("volumes in memory keep nothing"))
     }
 }

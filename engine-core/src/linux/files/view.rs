@@ -1,4 +1,4 @@
-//! The root of a container's file system, by descriptor.
+//! The root of a container's or a volume's file system, by descriptor.
 //!
 //! A running container's is taken out of its own mount namespace, by a thread that enters it for nothing else. One that
 //! does not run is mounted, on the calling thread, in a mount namespace that only this thread ever sees: it is gone with
@@ -30,7 +30,8 @@ const OPERATION: &str = "open container's files";
 pub(in crate::linux) struct Viewer {
     /// The container's directory: its state file lies there, and what is mounted is mounted on it.
     dir: PathBuf,
-    spec: FilesSpec,
+    /// Without it, the directory itself is the root, as a volume's is.
+    spec: Option<FilesSpec>,
 }
 
 /// An open root. It must stay on the thread that opened it.
@@ -61,7 +62,12 @@ pub(in crate::linux) fn lock(dir: &Path, operation: FlockOperation) -> io::Resul
 
 impl Viewer {
     pub(in crate::linux) fn new(dir: PathBuf, spec: FilesSpec) -> Self {
-        Self { dir, spec }
+        Self { dir, spec: Some(spec) }
+    }
+
+    /// The view of a directory that is a root by itself.
+    pub(in crate::linux) fn of_directory(dir: PathBuf) -> Self {
+        Self { dir, spec: None }
     }
 
     /// A directory beside the container's, which nothing is mounted on.
@@ -72,12 +78,15 @@ impl Viewer {
     /// Opens the root. The calling thread may get a mount namespace of its own by it, and must end with the view.
     pub(in crate::linux) fn open(&self) -> Result<View> {
         let fail = |e: io::Error| Error::from_io(OPERATION, e).with("path", self.dir.display());
-        if let Some(view) = self.running(false)? {
+        let Some(spec) = &self.spec else {
+            return Ok(View { root: RootFd::open(&self.dir).map_err(fail)?, _held: None });
+        };
+        if let Some(view) = self.running(false, spec.scope)? {
             return Ok(view);
         }
         // A container's own writable layer is mounted once at a time. What only reads the root needs no lock: it
         // mounts the layers read-only.
-        let held = match self.spec.scope {
+        let held = match spec.scope {
             FilesScope::Everything => match lock(&self.dir, FlockOperation::LockExclusive) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(fail)?;
@@ -89,7 +98,7 @@ impl Viewer {
         };
         // It may have been started while this waited.
         if held.is_some() {
-            if let Some(view) = self.running(true)? {
+            if let Some(view) = self.running(true, spec.scope)? {
                 return Ok(view);
             }
             // Between two runs, its shim may mount the writable layer at any moment.
@@ -100,13 +109,13 @@ impl Viewer {
                     .with_hint("try again, or stop it"));
             }
         }
-        let root = self.assemble().map_err(fail)?;
+        let root = self.assemble(spec).map_err(fail)?;
         Ok(View { root, _held: held })
     }
 
     /// The root that a running container's processes see; with `created`, also that of one which waits to be started.
     /// Its root is in place only once nobody creates it any more, which the lock tells.
-    fn running(&self, created: bool) -> Result<Option<View>> {
+    fn running(&self, created: bool, scope: FilesScope) -> Result<Option<View>> {
         let fail = |e: io::Error| Error::from_io(OPERATION, e).with("path", self.dir.display());
         let Some(state) = ShimState::read(&self.dir)?.filter(ShimState::is_alive) else { return Ok(None) };
         if (state.status != StateStatus::Running && !created) || !state.init.is_alive() {
@@ -123,7 +132,6 @@ impl Viewer {
         if !state.init.is_alive() {
             return Ok(None);
         }
-        let scope = self.spec.scope;
         let entered = std::thread::scope(|threads| {
             let thread = threads.spawn(|| enter(&namespace, scope));
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread failed")))
@@ -134,15 +142,15 @@ impl Viewer {
     }
 
     /// Mounts what the specification describes, in a namespace of this thread.
-    fn assemble(&self) -> io::Result<RootFd> {
+    fn assemble(&self, spec: &FilesSpec) -> io::Result<RootFd> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         // Nothing goes from here to the host; what the host unmounts is unmounted here too.
         rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
         let mut root = None;
-        for mount in &self.spec.rootfs {
+        for mount in &spec.rootfs {
             match &root {
                 None => {
-                    let read_only = self.spec.scope == FilesScope::Root;
+                    let read_only = spec.scope == FilesScope::Root;
                     let fd = detached(mount, read_only)?.ok_or(io::ErrorKind::Unsupported)?;
                     attach(&fd, CWD, &self.dir)?;
                     root = Some(RootFd::from_fd(fd)?);
@@ -151,15 +159,15 @@ impl Viewer {
             }
         }
         let root = root.ok_or_else(|| io::Error::other("there is no root file system"))?;
-        if self.spec.scope == FilesScope::Root {
+        if spec.scope == FilesScope::Root {
             restrict(&root, &MountOptions::default(), true)?;
             return Ok(root);
         }
-        for mount in &self.spec.mounts {
+        for mount in &spec.mounts {
             add(&root, mount)?;
         }
-        let options = &self.spec.rootfs[0].options;
-        restrict(&root, options, self.spec.read_only || options.read_only)?;
+        let options = &spec.rootfs[0].options;
+        restrict(&root, options, spec.read_only || options.read_only)?;
         Ok(root)
     }
 }

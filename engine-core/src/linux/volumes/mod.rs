@@ -21,7 +21,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::ContainerFiles;
 use crate::id::Name;
+use crate::linux::files::LinuxFiles;
+use crate::linux::files::view::Viewer;
 use crate::mount::Mount;
 use crate::volume_driver::{Volume, VolumeDriver, VolumeOptions};
 
@@ -134,6 +137,24 @@ impl VolumeDriver for LocalVolumes {
             Kind::Directory => files.usage(&name).map(Some),
             // What is the host's is not counted as the engine's.
             _ => Ok(None),
+        })
+        .await
+    }
+
+    async fn files(&self, name: &Name) -> Result<Box<dyn ContainerFiles>> {
+        let name = name.clone();
+        self.with_files(move |files| {
+            let dir = match kind_of(files, &name, "open volume")? {
+                Kind::Directory => files.data(&name),
+                Kind::Bind { source, .. } => source,
+                _ => {
+                    return Err(Error::new(ErrorKind::Unsupported, "open volume")
+                        .with("volume", &name)
+                        .with_message("it is mounted in containers only")
+                        .with_hint("copy from or to a container that uses it"));
+                }
+            };
+            Ok(Box::new(LinuxFiles::new(Viewer::of_directory(dir))) as Box<dyn ContainerFiles>)
         })
         .await
     }
