@@ -1,7 +1,7 @@
 //! Many containers that write as fast as they can: rotation holds, nothing inside the bound is lost, memory is bounded.
 //!
-//! The short flood runs with the other tests. The long one, 200 containers for a minute, on demand:
-//! `cargo nextest run -p engine-core --all-features --test events --run-ignored only --no-capture long_flood`.
+//! Six containers for three seconds with the other tests; 200 for a minute on demand:
+//! `ENGINE_TEST_FLOOD=200 cargo nextest run -p engine-core --all-features --test events --no-capture a_flood`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -117,16 +117,13 @@ async fn flood(containers: usize, time: Duration) {
 }
 
 #[tokio::test]
-async fn short_flood() {
+async fn a_flood_of_output_is_kept_within_its_bound() {
     require!(root, overlayfs);
-    flood(6, Duration::from_secs(3)).await;
-}
-
-#[tokio::test]
-#[ignore = "takes minutes: see the head of this file"]
-async fn long_flood() {
-    require!(root, overlayfs);
-    flood(200, Duration::from_secs(60)).await;
+    let (containers, seconds) = match std::env::var("ENGINE_TEST_FLOOD") {
+        Ok(containers) => (containers.parse().expect("ENGINE_TEST_FLOOD is a number of containers"), 60),
+        Err(_) => (6, 3),
+    };
+    flood(containers, Duration::from_secs(seconds)).await;
 }
 
 #[tokio::test]
