@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use engine_core::files::ContainerFiles;
 use engine_core::container_spec::MountSpec;
 use engine_core::engine::ImportOptions;
+use engine_core::files::ContainerFiles;
 use engine_core::memory::{MemoryImageStore, MemoryRuntime};
 use engine_core::testing::{Subject, content, volume_driver};
 use engine_core::volume_driver::{Volume, VolumeOptions};

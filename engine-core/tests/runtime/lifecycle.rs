@@ -53,6 +53,29 @@ async fn what_is_half_made_is_listed_and_can_be_deleted() {
     assert_eq!(bench.runtime.list().await.unwrap(), []);
 }
 
+/// A host program killed while it made the groups of another run leaves the first ones; the state is of the last run.
+#[tokio::test]
+async fn groups_made_by_half_go_with_the_container() {
+    let bench = Bench::new().await;
+    let id = bench.start(&["true"], |_| ()).await;
+    bench.runtime.wait(&id).await.unwrap();
+    let state = bench.dir.path().join("root/containers").join(id.as_str()).join("state");
+    let state = std::fs::read_to_string(state).unwrap();
+    let group = state.lines().find_map(|line| line.strip_prefix("cgroup /")).unwrap();
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let first = table.lines().find(|line| line.contains(" - cgroup")).unwrap();
+    let dir = std::path::Path::new(first.split(' ').nth(4).unwrap()).join(group);
+    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    while dir.exists() {
+        // The shim takes it away after it has told the end.
+        assert!(std::time::Instant::now() < end, "{} stays", dir.display());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    std::fs::create_dir_all(&dir).unwrap();
+    bench.runtime.delete(&id).await.unwrap();
+    assert!(!dir.exists(), "{}", dir.display());
+}
+
 /// What joins the container's mount namespace starts in the topmost mount on "/": nothing may lie over the root.
 #[tokio::test]
 async fn a1_nothing_of_the_host_is_left_in_the_mount_namespace() {

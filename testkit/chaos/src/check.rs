@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use engine_core::{
-    Engine,
+    Engine, ErrorKind,
     engine::{ContainerInfo, RemoveOptions},
     events::{Cursor, EventQuery},
     state::ContainerStatus,
@@ -73,7 +73,19 @@ impl Checker {
     async fn files(engine: &Engine, model: &Model) -> Result<()> {
         for (name, path) in model.files.iter().filter(|(name, _)| model.containers.contains_key(name)) {
             let container = engine.container(name).await?;
-            container.stat_path(path).await.with_context(|| format!("{path} was copied into {name}"))?;
+            let end = Instant::now() + Duration::from_secs(10);
+            loop {
+                match container.stat_path(path).await {
+                    // A start that was cut short is on its way out.
+                    Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < end => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    found => {
+                        found.with_context(|| format!("{path} was copied into {name}"))?;
+                        break;
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -81,10 +93,11 @@ impl Checker {
     /// Every acknowledged change was told.
     async fn events(&self, engine: &Engine, lines: &[Line]) -> Result<()> {
         let mut told = self.told.lock().await;
-        let mut query = EventQuery::default().with_until(SystemTime::now());
-        if let Some(cursor) = told.cursor {
-            query = query.with_after(cursor);
-        }
+        let query = EventQuery::default().with_until(SystemTime::now());
+        let query = match told.cursor {
+            Some(cursor) => query.with_after(cursor),
+            None => query.with_since(SystemTime::UNIX_EPOCH),
+        };
         let mut events = engine.events(query).await?;
         while let Some(event) = events.next().await {
             let event = event?;
@@ -103,7 +116,12 @@ impl Checker {
                 _ => continue,
             };
             let event = (action.to_owned(), line.subject.clone());
-            ensure!(told.events.contains(&event), "no event tells of {action} {}", line.subject);
+            ensure!(
+                told.events.contains(&event),
+                "no event tells of {action} {}, but of {:?}",
+                line.subject,
+                told.events.iter().filter(|(known, _)| known == action).collect::<Vec<_>>()
+            );
         }
         Ok(())
     }

@@ -107,9 +107,11 @@ impl Host {
 
     /// Removes a container's group, if it is still there.
     pub(super) fn remove(&self, path: &str) {
-        // A shim removes them in order: where the last is gone, all are.
+        // They are made in order, and a shim removes them in that order: a program that was killed leaves the first ones or
+        // the last ones.
         if let Some(group) = self.group(path)
-            && group.dirs().last().is_some_and(|last| last.exists())
+            && let dirs = group.dirs()
+            && [dirs.first(), dirs.last()].into_iter().flatten().any(|dir| dir.exists())
             && let Err(error) = group.remove()
         {
             tracing::warn!(%error, path, "cannot remove control group");

@@ -340,6 +340,12 @@ impl Container {
         }
     }
 
+    /// Whether no process takes a step at this moment.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.run.control.is_at_rest() && inner.execs.values().all(|exec| exec.control.is_at_rest())
+    }
+
     pub(super) fn freeze(&self, operation: &'static str, frozen: bool) -> Result<()> {
         let mut inner = lock(&self.inner);
         match inner.state.status {

@@ -234,7 +234,13 @@ impl Runtime for MemoryRuntime {
 
     async fn pause(&self, id: &ContainerId) -> Result<()> {
         self.faults.check("runtime.pause", id).await?;
-        self.find("pause container", id)?.freeze("pause container", true)
+        let container = self.find("pause container", id)?;
+        container.freeze("pause container", true)?;
+        // On another thread, a process may be amid a step that it began before.
+        while !container.is_at_rest() {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     async fn resume(&self, id: &ContainerId) -> Result<()> {

@@ -124,6 +124,8 @@ struct State {
     pending: VecDeque<i32>,
     killed_by: Option<i32>,
     frozen: bool,
+    /// The program takes a step at this moment.
+    stepping: bool,
     waker: Option<Waker>,
     terminal: Option<TerminalSize>,
 }
@@ -136,6 +138,7 @@ impl Control {
             pending: VecDeque::new(),
             killed_by: None,
             frozen: false,
+            stepping: false,
             waker: None,
             terminal,
         };
@@ -168,6 +171,11 @@ impl Control {
         state.wake();
     }
 
+    /// Whether the program takes no step at this moment.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !lock(&self.state).stepping
+    }
+
     /// Sets the size of the terminal; returns whether there is one.
     pub(super) fn resize(&self, size: TerminalSize) -> bool {
         let mut state = lock(&self.state);
@@ -195,8 +203,11 @@ impl Control {
                 if state.frozen {
                     return Poll::Pending;
                 }
+                state.stepping = true;
             }
-            run.as_mut().poll(cx).map(|outcome| outcome.unwrap_or(ABORTED))
+            let step = run.as_mut().poll(cx).map(|outcome| outcome.unwrap_or(ABORTED));
+            lock(&self.state).stepping = false;
+            step
         })
         .await
     }
