@@ -11,7 +11,7 @@ use crate::output;
 /// `update`'s flags.
 #[derive(Args, Debug)]
 pub(crate) struct UpdateArgs {
-    /// What follows their end: no, always, unless-stopped or on-failure[:RETRIES]
+    /// What follows their end: no, always, unless-stopped, on-failure or on-failure:RETRIES
     #[arg(long, value_name = "POLICY")]
     restart: Option<RestartPolicy>,
     #[command(flatten)]

@@ -126,7 +126,7 @@ pub(crate) struct ContainerArgs {
     /// Not supported yet: said so, since everybody tries it
     #[arg(short, long, value_name = "PORTS", hide = true)]
     publish: Vec<String>,
-    /// What follows its end: no, always, unless-stopped or on-failure[:RETRIES]
+    /// What follows its end: no, always, unless-stopped, on-failure or on-failure:RETRIES
     #[arg(long, value_name = "POLICY")]
     restart: Option<RestartPolicy>,
     #[command(flatten)]
