@@ -214,7 +214,10 @@ impl Checker {
                         matches!(open, Some(Operation::Stop | Operation::Remove | Operation::Run));
                     if status == ContainerStatus::Running {
                         let now = container.state.pid.map(identity).unwrap_or_default();
-                        let same = &now == process || open == Some(Operation::Run);
+                        // What was asked to end may end between the two looks.
+                        let same = &now == process
+                            || open == Some(Operation::Run)
+                            || (may_have_ended && now.ends_with("gone"));
                         ensure!(same, "{name} ran as {process} and now runs as {now}");
                     } else {
                         ensure!(
