@@ -36,7 +36,7 @@ const CHANGES: &str = "mkdir -p /new/sub; echo 1 > /new/sub/f; rm /etc/passwd; r
 
 #[tokio::test]
 async fn changes_are_told_as_docker_tells_them() {
-    require!(root, overlayfs);
+    require!(root, overlayfs, "python3");
     let world = World::new().await;
     let image = LayerBuilder::new();
     let image = ["etc", "home", "home/user", "root", "var", "var/lib", "tmp"]
@@ -93,7 +93,7 @@ async fn changes_are_told_as_docker_tells_them() {
 
 #[tokio::test]
 async fn a_commit_has_its_changes_and_history_and_the_same_bytes_each_time() {
-    require!(root, overlayfs);
+    require!(root, overlayfs, "python3");
     let world = World::new().await;
     let container = world.create(ContainerSpec::command(["sh", "-c", "echo 1 > /f; sleep 1000"])).await;
     container.start().await.unwrap();
