@@ -1,6 +1,6 @@
 //! Launch plans: what the library hands the shim instead of JSON.
 //!
-//! This module owns the typed plan and its encoding; the format and its decoder are the shim's (`shim/plan.rs`),
+//! This module owns the typed plan and its encoding; the format and its decoder are the shim's (`shim/plan`),
 //! compiled here as well, so that tags cannot drift and tests reach the code that runs as root.
 //! Invariant: whatever [`LaunchPlan::encode`] returns, [`format::Plan::parse`] accepts.
 
@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use crate::error::{Error, ErrorKind, Result};
 
 #[allow(dead_code, unreachable_pub, reason = "the shim's side of the format; tests use it here")]
-#[path = "../../../shim/plan.rs"]
+#[path = "../../../shim/plan/mod.rs"]
 pub(crate) mod format;
 #[allow(
     dead_code,
