@@ -1,8 +1,8 @@
 //! The leak check: nothing may stay behind.
 //!
 //! Owns the comparison of two looks at the machine; `leak::scan` owns the looking. By default only what belongs to one engine
-//! counts (its root and run directory, or a token such as an owner id, appear in a command line, environment, open descriptor, mount or
-//! cgroup), and cgroups without a process, so that tests may run in parallel. [`exclusive`](LeakCheck::exclusive) adds everything of this process,
+//! counts (its root and run directory, its owner id or another token appear in a command line, environment, open descriptor, mount or
+//! cgroup), so that tests may run in parallel. [`exclusive`](LeakCheck::exclusive) adds everything of this process,
 //! [`whole_machine`](LeakCheck::whole_machine) everything there is.
 
 mod scan;

@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Bench {
     pub runtime: LinuxRuntime,
     /// Dropped after the runtime and before the directory.
-    _leaks: Leaks,
+    leaks: Leaks,
     pub dir: tempfile::TempDir,
 }
 
@@ -35,6 +35,11 @@ impl Leaks {
     /// Looks at what is there before `root` and `run_root` are used.
     pub fn begin(root: &Path, run_root: &Path) -> Self {
         Self(Some(engine_testkit::LeakCheck::begin(root, run_root)))
+    }
+
+    /// What would be told as left behind and carries `text`.
+    pub fn found(&self, text: &str) -> Vec<String> {
+        self.0.as_ref().map(|check| check.found(text)).unwrap_or_default()
     }
 }
 
@@ -63,7 +68,11 @@ impl Bench {
         let (root, run_root) = (dir.path().join("root"), dir.path().join("run"));
         let leaks = Leaks::begin(&root, &run_root);
         let runtime = LinuxRuntime::open(root, run_root).await.expect("open runtime");
-        Self { runtime, _leaks: leaks, dir }
+        Self { runtime, leaks, dir }
+    }
+
+    pub fn leaks(&self) -> &Leaks {
+        &self.leaks
     }
 
     pub fn layer(&self) -> PathBuf {

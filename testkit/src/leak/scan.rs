@@ -6,9 +6,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{self, Command},
 };
+
+use sha2::{Digest as _, Sha256};
 
 use super::Finding;
 
@@ -36,7 +39,10 @@ impl Scope {
             })
         };
         let (root, run_root) = (resolve(root), resolve(run_root));
-        let tokens = vec![root.display().to_string(), run_root.display().to_string()];
+        // Cgroups carry an owner id, which the runtime makes of its directory.
+        let directory = root.join("containers");
+        let owner = hex::encode(&Sha256::digest(directory.as_os_str().as_bytes())[..4]);
+        let tokens = vec![root.display().to_string(), run_root.display().to_string(), format!("/{owner}-")];
         let uptime = text("/proc/uptime");
         // USER_HZ is 100 on every Linux architecture that matters, see proc_pid_stat(5).
         let since =
@@ -69,8 +75,9 @@ impl Scope {
         self.tokens.iter().any(|token| {
             text.match_indices(token.as_str()).any(|(at, _)| {
                 // "/tmp/x" must not own "/tmp/xy".
-                !text[at + token.len()..]
-                    .starts_with(|c: char| c.is_ascii_alphanumeric() && token.starts_with('/'))
+                !text[at + token.len()..].starts_with(|c: char| {
+                    c.is_ascii_alphanumeric() && token.starts_with('/') && !token.ends_with('-')
+                })
             })
         })
     }
@@ -252,7 +259,7 @@ fn links(scope: &Scope, found: &mut BTreeSet<Finding>) {
         let alias = text(dir.join("ifalias"));
         if scope.whole
             || scope.owns(&alias)
-            || scope.tokens.iter().skip(2).any(|token| name.contains(token.as_str()))
+            || scope.tokens.iter().skip(3).any(|token| name.contains(token.as_str()))
         {
             add(found, "link", format!("{name} {} {}", text(dir.join("ifindex")).trim(), alias.trim()));
         }
@@ -299,30 +306,18 @@ const CGROUP_PARENT: &str = "engine";
 fn cgroups(scope: &Scope, found: &mut BTreeSet<Finding>) {
     let mut todo = cgroup_roots();
     while let Some(dir) = todo.pop() {
-        let in_parent = dir.file_name().is_some_and(|name| name == CGROUP_PARENT);
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let path = entry.path();
                 let name = path.display().to_string();
                 let shared = entry.file_name() == CGROUP_PARENT;
-                // A cgroup says nothing about whose it is; but one without processes that stays is nobody's.
-                if scope.owns(&name) || (scope.whole && !shared) || (in_parent && is_empty(&path)) {
+                if scope.owns(&name) || (scope.whole && !shared) {
                     add(found, "cgroup", name);
                 }
                 todo.push(path);
             }
         }
     }
-}
-
-/// Returns whether no process is in a cgroup or in those beneath it.
-fn is_empty(cgroup: &Path) -> bool {
-    let children = fs::read_dir(cgroup).into_iter().flatten().flatten();
-    // Of a cgroup that is gone, nothing can be read: not empty then, for it does not stay.
-    fs::read(cgroup.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty())
-        && children
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .all(|entry| is_empty(&entry.path()))
 }
 
 fn loops(scope: &Scope, found: &mut BTreeSet<Finding>) {
