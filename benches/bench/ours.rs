@@ -34,7 +34,7 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
         if what == "pull" {
             return pull(rounds, dir, argument.context("a reference")?).await;
         }
-        if matches!(what, "save" | "load" | "push") {
+        if matches!(what, "save" | "load" | "push" | "push-again") {
             return archives::ours(what, rounds, dir, argument.context("an archive")?).await;
         }
         let engine = open(dir).await?;
