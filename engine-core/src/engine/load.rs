@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{TryStreamExt as _, stream};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -17,8 +17,9 @@ use super::Engine;
 use super::archive::{Archive, Contents, LoadSource, Planned};
 use super::events::of_image;
 use super::import::Incoming;
+use super::layers::{self, LayerProgress, Wanted};
 use super::operation::{Operation, Progress};
-use super::pull::{LayerProgress, no_platform, wrap};
+use super::pull::{no_platform, wrap};
 
 /// How to load.
 #[derive(Clone, Debug)]
@@ -94,9 +95,6 @@ pub struct LoadedImage {
     /// Its id, the digest of its configuration, if there is one image and not several platforms.
     pub id: Option<Digest>,
 }
-
-/// A blob to take in: a layer to unpack if it has a diff ID.
-type Wanted = (Descriptor, Option<Digest>);
 
 impl Engine {
     /// Loads the images of an archive: `docker save`'s (with `manifest.json`), an OCI archive, or an OCI layout directory;
@@ -183,7 +181,7 @@ impl Engine {
         }
         let direct = matches!(&documents.images[..], [(only, _)] if only.digest == target.digest);
         let mut id = None;
-        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut wanted = Vec::new();
         let mut left_out = HashSet::new();
         for (descriptor, image) in &documents.images {
             // An image of an index that is not all there is not there at all.
@@ -209,16 +207,12 @@ impl Engine {
                 .with("image", &target.digest)
                 .with_message("it has not all layers of any platform"));
         }
-        // The same layer may be wanted for its files by one image and for its bytes alone by another.
-        wanted.sort_by_key(|(blob, diff_id)| (blob.digest.clone(), diff_id.is_none(), diff_id.clone()));
-        wanted.dedup_by(|later, kept| {
-            later.0.digest == kept.0.digest && (later.1.is_none() || later.1 == kept.1)
-        });
+        layers::once(&mut wanted);
         stream::iter(wanted.iter().map(Ok))
-            .try_for_each_concurrent(options.parallel.max(1), |(blob, diff_id)| async move {
-                self.load_blob(archive, contents, blob, diff_id.as_ref(), progress)
+            .try_for_each_concurrent(options.parallel.max(1), |wanted| async move {
+                self.load_blob(archive, contents, wanted, progress)
                     .await
-                    .map_err(|e| wrap(e, "load layer", &blob.digest))
+                    .map_err(|e| wrap(e, "load layer", &wanted.0.digest))
             })
             .await?;
         for (descriptor, bytes) in documents.all {
@@ -257,10 +251,10 @@ impl Engine {
         if let Some(foreign) = image.layers.iter().find(|layer| media_type::is_foreign(&layer.media_type))
             && contents.find(archive, &foreign.digest).await?.is_none()
         {
-            return Err(foreign_layer(foreign));
+            return Err(layers::foreign(foreign));
         }
         if !image.is_container_image() {
-            wanted.extend(image.layers.iter().map(|layer| (layer.clone(), None)));
+            wanted.extend(layers::unpaired(image));
             return Ok((wanted, None));
         }
         let config = match contents.document(archive, &image.config, MAX_CONFIG_SIZE).await? {
@@ -272,17 +266,8 @@ impl Engine {
         };
         let config = ImageConfig::parse(&config)?;
         let platform = config.platform();
-        let diff_ids = config.rootfs.diff_ids;
-        if diff_ids.len() != image.layers.len() {
-            return Err(Error::new(ErrorKind::Corrupt, "read image config").with_message(format!(
-                "it names {} layers and the manifest {}",
-                diff_ids.len(),
-                image.layers.len()
-            )));
-        }
         let unpack = Platform::host().rank(&platform).is_some();
-        let layers = image.layers.iter().cloned().zip(diff_ids);
-        wanted.extend(layers.map(|(layer, diff_id)| (layer, Some(diff_id).filter(|_| unpack))));
+        wanted.extend(layers::paired(image, config.rootfs.diff_ids, unpack)?);
         Ok((wanted, Some(platform)))
     }
 
@@ -290,47 +275,20 @@ impl Engine {
         &self,
         archive: &Archive,
         contents: &Contents,
-        blob: &Descriptor,
-        diff_id: Option<&Digest>,
+        wanted: &Wanted,
         progress: &Progress<LoadEvent>,
     ) -> Result<()> {
-        let store = &self.inner.images;
-        let report = |now| progress.report(LoadEvent::Layer { layer: blob.clone(), progress: now });
-        let has_blob = store.blob_size(&blob.digest).await? == Some(blob.size);
-        let is_unpacked = match diff_id {
-            Some(diff_id) => store.has_layer(diff_id).await?,
-            None => true,
+        let blob = &wanted.0;
+        let find = async {
+            let member = contents.find(archive, &blob.digest).await?.ok_or_else(|| lacking(blob))?;
+            if member.size != blob.size {
+                return Err(Error::new(ErrorKind::Corrupt, "read archive")
+                    .with_message(format!("it has {} bytes, and should have {}", member.size, blob.size)));
+            }
+            Ok(member.stream())
         };
-        match (has_blob, is_unpacked, diff_id) {
-            (true, true, _) => {
-                report(LayerProgress::Exists);
-                return Ok(());
-            }
-            (true, false, Some(diff_id)) => {
-                report(LayerProgress::Unpacking);
-                store.unpack(blob, diff_id).await?;
-                report(LayerProgress::Done);
-                return Ok(());
-            }
-            _ => {}
-        }
-        let member = contents.find(archive, &blob.digest).await?.ok_or_else(|| lacking(blob))?;
-        if member.size != blob.size {
-            return Err(Error::new(ErrorKind::Corrupt, "read archive")
-                .with_message(format!("it has {} bytes, and should have {}", member.size, blob.size)));
-        }
-        let mut ingest = store.ingest(blob, diff_id.filter(|_| !is_unpacked)).await?;
-        let (mut pieces, mut done) = (member.stream(), 0);
-        while let Some(piece) = pieces.next().await {
-            let piece = piece?;
-            done += piece.len() as u64;
-            ingest.write(piece).await?;
-            report(LayerProgress::Transferring { done, total: blob.size });
-        }
-        report(LayerProgress::Unpacking);
-        ingest.commit().await?;
-        report(LayerProgress::Done);
-        Ok(())
+        let report = |now| progress.report(LoadEvent::Layer { layer: blob.clone(), progress: now });
+        layers::take_in(&*self.inner.images, wanted, find, report).await
     }
 }
 
@@ -338,12 +296,4 @@ fn lacking(blob: &Descriptor) -> Error {
     Error::new(ErrorKind::Corrupt, "read archive")
         .with("digest", &blob.digest)
         .with_message("it lacks this blob")
-}
-
-/// The error for a layer that may not be distributed, and that nothing here fetches from where its author says (D2).
-pub(super) fn foreign_layer(layer: &Descriptor) -> Error {
-    Error::new(ErrorKind::Unsupported, "fetch layer")
-        .with("digest", &layer.digest)
-        .with("media type", &layer.media_type)
-        .with_message("it is a foreign layer, whose content is elsewhere and is not fetched")
 }

@@ -1,10 +1,9 @@
 //! Pulling: from a registry into the store, layers in parallel, each in one pass.
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::descriptor::{Descriptor, media_type};
-use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::image_config::ImageConfig;
@@ -17,11 +16,8 @@ use super::closure::{MAX_DOCUMENTS, too_many};
 use super::events::of_image;
 use super::hooks::ImageRequest;
 use super::image::Image;
-use super::load::foreign_layer;
+use super::layers::{self, LayerProgress, Wanted};
 use super::operation::{Operation, Progress};
-
-/// How many bytes arrive between two reports about a layer.
-const REPORT_EVERY: u64 = 256 << 10;
 
 /// How to pull.
 #[derive(Clone, Debug)]
@@ -90,27 +86,6 @@ pub enum PullEvent {
     },
 }
 
-/// How far a layer got.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum LayerProgress {
-    /// It waits for its turn.
-    Waiting,
-    /// It is in the store already.
-    Exists,
-    /// So many bytes have arrived, and were unpacked as they came.
-    Transferring {
-        /// Bytes so far.
-        done: u64,
-        /// Bytes in all.
-        total: u64,
-    },
-    /// All has arrived and is being checked, or a blob that was here is being unpacked.
-    Unpacking,
-    /// It is in the store.
-    Done,
-}
-
 impl Engine {
     /// Pulls an image.
     ///
@@ -144,29 +119,22 @@ impl Engine {
         let (target, target_bytes) = self.inner.registry.fetch_manifest(reference).await?;
         progress.report(PullEvent::Resolved { target: target.clone() });
         let found = self.pull_documents(reference, &target, &target_bytes, options).await?;
-        let mut layers: Vec<(Descriptor, Option<Digest>)> = Vec::new();
+        let mut layers = Vec::new();
         let mut configs = Vec::new();
         for pulled in &found {
             let (config, wanted) = self.pull_config(reference, pulled, options).await?;
             configs.push((pulled.contents.config.clone(), config));
             layers.extend(wanted);
         }
-        // One that is wanted for its files is there for its bytes too.
-        let mut seen = std::collections::HashSet::new();
-        let unpacked: std::collections::HashSet<_> =
-            layers.iter().filter(|(_, id)| id.is_some()).map(|(layer, _)| layer.digest.clone()).collect();
-        layers.retain(|(layer, diff_id)| {
-            (diff_id.is_some() || !unpacked.contains(&layer.digest))
-                && seen.insert((layer.digest.clone(), diff_id.clone()))
-        });
+        layers::once(&mut layers);
         for (layer, _) in &layers {
             progress.report(PullEvent::Layer { layer: layer.clone(), progress: LayerProgress::Waiting });
         }
         stream::iter(layers.iter().map(Ok))
-            .try_for_each_concurrent(options.parallel.max(1), |(layer, diff_id)| async move {
-                self.pull_layer(reference, layer, diff_id.as_ref(), progress)
+            .try_for_each_concurrent(options.parallel.max(1), |wanted| async move {
+                self.pull_layer(reference, wanted, progress)
                     .await
-                    .map_err(|e| wrap(e, "pull layer", &layer.digest))
+                    .map_err(|e| wrap(e, "pull layer", &wanted.0.digest))
             })
             .await?;
         // Children before parents: a manifest in the store has all it names.
@@ -258,7 +226,7 @@ impl Engine {
         reference: &Reference,
         pulled: &Pulled,
         options: &PullOptions,
-    ) -> Result<(Bytes, Vec<(Descriptor, Option<Digest>)>)> {
+    ) -> Result<(Bytes, Vec<Wanted>)> {
         let contents = &pulled.contents;
         let bytes = self.fetch_small(reference, &contents.config).await?;
         // An artifact has layers that are no file systems, and a configuration that is none of ours.
@@ -270,72 +238,28 @@ impl Engine {
             spec: None,
         })?;
         let Some(config) = config else {
-            return Ok((bytes, contents.layers.iter().map(|layer| (layer.clone(), None)).collect()));
+            return Ok((bytes, layers::unpaired(contents)));
         };
         // Of all platforms, those that run here are unpacked; the one that was asked for is in any case.
         let unpack = !options.all_platforms || options.platform.rank(&config.platform()).is_some();
-        let diff_ids = config.rootfs.diff_ids;
-        if diff_ids.len() != contents.layers.len() {
-            return Err(Error::new(ErrorKind::Corrupt, "read image config").with_message(format!(
-                "it names {} layers and the manifest {}",
-                diff_ids.len(),
-                contents.layers.len()
-            )));
-        }
-        let layers = contents.layers.iter().cloned().zip(diff_ids);
-        Ok((bytes, layers.map(|(layer, id)| (layer, Some(id).filter(|_| unpack))).collect()))
+        Ok((bytes, layers::paired(contents, config.rootfs.diff_ids, unpack)?))
     }
 
     async fn pull_layer(
         &self,
         reference: &Reference,
-        layer: &Descriptor,
-        diff_id: Option<&Digest>,
+        wanted: &Wanted,
         progress: &Progress<PullEvent>,
     ) -> Result<()> {
-        let store = &self.inner.images;
+        let layer = &wanted.0;
+        let fetch = async {
+            self.inner.registry.fetch_blob(reference, layer, 0).await.map_err(|error| match error.kind() {
+                ErrorKind::NotFound if media_type::is_foreign(&layer.media_type) => layers::foreign(layer),
+                _ => error,
+            })
+        };
         let report = |now| progress.report(PullEvent::Layer { layer: layer.clone(), progress: now });
-        let has_blob = store.blob_size(&layer.digest).await? == Some(layer.size);
-        let is_unpacked = match diff_id {
-            Some(diff_id) => store.has_layer(diff_id).await?,
-            None => true,
-        };
-        match (has_blob, is_unpacked, diff_id) {
-            (true, true, _) => {
-                report(LayerProgress::Exists);
-                return Ok(());
-            }
-            (true, false, Some(diff_id)) => {
-                report(LayerProgress::Unpacking);
-                store.unpack(layer, diff_id).await?;
-                report(LayerProgress::Done);
-                return Ok(());
-            }
-            _ => {}
-        }
-        let mut chunks = match self.inner.registry.fetch_blob(reference, layer, 0).await {
-            Err(error)
-                if error.kind() == ErrorKind::NotFound && media_type::is_foreign(&layer.media_type) =>
-            {
-                return Err(foreign_layer(layer));
-            }
-            chunks => chunks?,
-        };
-        let mut ingest = store.ingest(layer, diff_id.filter(|_| !is_unpacked)).await?;
-        let (mut done, mut reported) = (0_u64, 0_u64);
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk?;
-            done += chunk.len() as u64;
-            ingest.write(chunk).await?;
-            if done >= reported + REPORT_EVERY || done == layer.size {
-                reported = done;
-                report(LayerProgress::Transferring { done, total: layer.size });
-            }
-        }
-        report(LayerProgress::Unpacking);
-        ingest.commit().await?;
-        report(LayerProgress::Done);
-        Ok(())
+        layers::take_in(&*self.inner.images, wanted, fetch, report).await
     }
 
     /// Returns a small blob from the store, else from the registry, checked.
