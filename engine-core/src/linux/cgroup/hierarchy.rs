@@ -33,14 +33,20 @@ impl fmt::Display for Version {
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug)]
-pub(super) struct Mount {
-    pub(super) point: PathBuf,
-    pub(super) unified: bool,
-    /// Controllers in their v1 words, where v2 has others: `io` is `blkio`.
+pub(in crate::linux) struct Mount {
+    pub(in crate::linux) point: PathBuf,
+    pub(in crate::linux) unified: bool,
+    /// Controllers in their v1 words, where v2 has others: `io` is `blkio`. Of v1, they are the mount's options.
     controllers: Vec<String>,
 }
 
 impl Mount {
+    /// The options that choose this hierarchy in a mount(2) of its own.
+    pub(in crate::linux) fn options(&self) -> impl Iterator<Item = (&str, &str)> {
+        let options = if self.unified { &[] } else { &self.controllers[..] };
+        options.iter().map(|option| option.split_once('=').unwrap_or((option, "")))
+    }
+
     pub(super) fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
@@ -105,7 +111,7 @@ impl Hierarchies {
         all.map(String::as_str).filter(|name| !name.starts_with("name=")).collect()
     }
 
-    pub(super) fn mounts(&self) -> &[Mount] {
+    pub(in crate::linux) fn mounts(&self) -> &[Mount] {
         &self.mounts
     }
 }
@@ -137,7 +143,7 @@ fn parse_line(line: &str) -> Option<Mount> {
 }
 
 /// Octal escapes of blanks in mount points.
-pub(in crate::linux) fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
@@ -246,9 +252,13 @@ mod tests {
         assert_eq!(found.controllers(), ["cpu", "cpuacct", "blkio", "memory"], "memory comes last");
         assert_eq!(found.mounts().len(), 4);
         assert_eq!(found.mounts()[1].point, Path::new("/sys/fs/cgroup/blk io"));
+        assert_eq!(found.mounts()[0].options().collect::<Vec<_>>(), [("cpu", ""), ("cpuacct", "")]);
+        assert_eq!(found.mounts()[2].options().collect::<Vec<_>>(), [("name", "systemd")]);
         let unified = "40 24 0:31 / /nowhere/unified rw - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(Hierarchies::parse(&format!("{unified}{v1}")).unwrap().version(), Version::Hybrid);
-        assert_eq!(Hierarchies::parse(unified).unwrap().version(), Version::V2);
+        let unified = Hierarchies::parse(unified).unwrap();
+        assert_eq!(unified.version(), Version::V2);
+        assert_eq!(unified.mounts()[0].options().count(), 0, "a unified hierarchy needs no choice");
         assert!(Hierarchies::parse("35 24 0:30 / /tmp rw - tmpfs tmpfs rw\n").is_none());
         assert!(Hierarchies::parse("garbage - cgroup\n - - -\n").is_none());
     }

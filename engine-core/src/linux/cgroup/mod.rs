@@ -22,7 +22,7 @@ mod sweep;
 #[expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 mod sys;
 
-pub(in crate::linux) use hierarchy::unescape;
+pub(in crate::linux) use hierarchy::Mount;
 pub use hierarchy::{Hierarchies, Version};
 pub use sweep::sweep;
 
@@ -33,7 +33,6 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::LinuxResources;
 
 use crate::error::{Error, ErrorKind, Result};
-use hierarchy::Mount;
 
 /// Parent of all groups unless another is asked for.
 pub const DEFAULT_PARENT: &str = "/engine";

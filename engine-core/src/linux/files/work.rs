@@ -26,8 +26,9 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
     started.map(drop).map_err(|e| Error::from_io("start thread", e))
 }
 
-/// Stops sharing umask and working directory with the program (unshare(2), `CLONE_FS`), and has modes taken as given.
-fn settle() -> Result<()> {
+/// Gives this thread a umask and a working directory of its own (unshare(2), `CLONE_FS`), and has modes taken as given:
+/// those of an archive are right without a chmod(2) for each file.
+pub(in crate::linux) fn settle() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
         .map_err(|e| Error::from_io("unshare file system attributes", e.into()))?;
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -150,9 +151,7 @@ struct ChunkReader {
 
 impl Read for ChunkReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(buf.len());
-        buf[..count].copy_from_slice(&available[..count]);
+        let count = self.fill_buf()?.read(buf)?;
         self.consume(count);
         Ok(count)
     }

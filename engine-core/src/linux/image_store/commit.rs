@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::files::ChangeKind;
 use crate::id::ContainerId;
 use crate::linux::files::pack::{PackOptions, Packer};
+use crate::linux::files::work::settle;
 use crate::tar::{ArchiveWriter, TarLimits, Timestamp};
 
 /// Writes the differences as the archive of a layer. The same differences give the same bytes.
@@ -97,9 +98,7 @@ impl Shared {
         let (source, target) = io::pipe().map_err(fail)?;
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {
-                nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
-                    .map_err(|e| Error::from_io("unshare file system attributes", e.into()))?;
-                rustix::process::umask(rustix::fs::Mode::empty());
+                settle()?;
                 let limits = TarLimits { entries: u64::MAX, ..TarLimits::default() };
                 let options = UnpackOptions { whiteouts: Whiteouts::Overlay, tar: limits, copy: None };
                 unpack(BufReader::with_capacity(1 << 17, source), root, scratch, options)

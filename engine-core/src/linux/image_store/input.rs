@@ -153,9 +153,7 @@ impl<'a> Input<'a> {
 
 impl Read for Input<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(buf.len());
-        buf[..count].copy_from_slice(&available[..count]);
+        let count = self.fill_buf()?.read(buf)?;
         self.consume(count);
         Ok(count)
     }

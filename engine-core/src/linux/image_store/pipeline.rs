@@ -17,6 +17,7 @@ use crate::decode::Decoder;
 use crate::descriptor::media_type::Compression;
 use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
 use crate::error::{Error, ErrorKind, Result};
+use crate::linux::files::work::settle;
 use crate::tar::TarLimits;
 
 /// Bytes of one buffer, and how many wait between the threads.
@@ -154,11 +155,7 @@ fn write_files(
     let (summary, source) = match target {
         Target::Check => check(source, tar)?,
         Target::Directory { root, scratch, whiteouts } => {
-            // Modes as the archive has them, without a chmod for each file. The umask is the process's unless
-            // this thread stops sharing it (unshare(2), CLONE_FS).
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
-                .map_err(|e| Error::from_io("unshare file system attributes", e.into()))?;
-            rustix::process::umask(rustix::fs::Mode::empty());
+            settle()?;
             unpack(source, root, &scratch, UnpackOptions { whiteouts, tar, copy: None })?
         }
     };
@@ -184,9 +181,7 @@ struct Buffers {
 
 impl Read for Buffers {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(buf.len());
-        buf[..count].copy_from_slice(&available[..count]);
+        let count = self.fill_buf()?.read(buf)?;
         self.consume(count);
         Ok(count)
     }

@@ -4,14 +4,14 @@
 //! launch plan.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::LinuxResources;
 
 use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::launch::LaunchSpec;
-use crate::linux::cgroup::{self, Cgroup, Hierarchies, Version};
+use crate::linux::cgroup::{self, Cgroup, Hierarchies, Mount, Version};
 use crate::linux::plan::format::{cgroup as bits, mount};
 use crate::linux::plan::{CgroupStep, EntryStep, LaunchPlan, MountStep};
 
@@ -23,17 +23,6 @@ use super::translate::NEWCGROUP;
 pub(super) struct Host {
     hierarchies: Option<Hierarchies>,
     owner: String,
-    /// What a container sees mounted, one for each hierarchy.
-    shown: Vec<Shown>,
-}
-
-/// A hierarchy as it is mounted: where, its directory's name, and the options that choose it.
-#[derive(Clone, Debug)]
-struct Shown {
-    point: PathBuf,
-    name: String,
-    unified: bool,
-    options: Vec<(String, Vec<u8>)>,
 }
 
 impl Host {
@@ -45,8 +34,7 @@ impl Host {
         let hierarchies = Hierarchies::detect()
             .inspect_err(|error| tracing::warn!(%error, "containers run without control groups"))
             .ok();
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        Self { hierarchies, owner, shown: shown(&table) }
+        Self { hierarchies, owner }
     }
 
     pub(super) fn name(&self) -> String {
@@ -140,7 +128,7 @@ impl Host {
     pub(super) fn mounts(&self, step: MountStep, plan: &mut LaunchPlan) {
         let own = plan.namespaces & NEWCGROUP != 0 && !plan.cgroup_path.is_empty();
         let group = own.then(|| plan.cgroup_path.trim_start_matches('/').to_owned());
-        let show = |shown: &Shown, target: Vec<u8>, flags: u32| match &group {
+        let show = |shown: &Mount, target: Vec<u8>, flags: u32| match &group {
             Some(group) => MountStep {
                 kind: mount::BIND,
                 flags,
@@ -157,11 +145,15 @@ impl Host {
                 fstype: if shown.unified { "cgroup2" } else { "cgroup" }.to_owned(),
                 source: b"cgroup".to_vec(),
                 target,
-                options: shown.options.clone(),
+                options: shown
+                    .options()
+                    .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
+                    .collect(),
                 ..MountStep::default()
             },
         };
-        if let [only] = &self.shown[..] {
+        let hierarchies = self.hierarchies.as_ref().map_or(&[][..], Hierarchies::mounts);
+        if let [only] = hierarchies {
             plan.mounts.push(show(only, step.target.clone(), mount::REAL_TARGET));
             return;
         }
@@ -179,7 +171,8 @@ impl Host {
                 .to_vec(),
             ..MountStep::default()
         });
-        for shown in &self.shown {
+        for shown in hierarchies {
+            let name = name(shown);
             let entry = |mode, path: &str, data| EntryStep {
                 mount: base,
                 mode,
@@ -187,61 +180,20 @@ impl Host {
                 data,
                 ..EntryStep::default()
             };
-            plan.entries.push(entry(0o040_755, &shown.name, Vec::new()));
+            plan.entries.push(entry(0o040_755, &name, Vec::new()));
             // cpu,cpuacct is found under each of its names.
-            if !shown.unified && shown.name.contains(',') {
-                for name in shown.name.split(',') {
-                    plan.entries.push(entry(0o120_777, name, [shown.name.as_bytes(), b"\0"].concat()));
+            if !shown.unified && name.contains(',') {
+                for link in name.split(',') {
+                    plan.entries.push(entry(0o120_777, link, [name.as_bytes(), b"\0"].concat()));
                 }
             }
-            let target = [&step.target[..], b"/", shown.name.as_bytes()].concat();
+            let target = [&step.target[..], b"/", name.as_bytes()].concat();
             plan.mounts.push(show(shown, target, 0));
         }
     }
 }
 
-/// Reads which hierarchies are mounted, by what options (proc_pid_mountinfo(5)). The first mount of each counts.
-fn shown(table: &str) -> Vec<Shown> {
-    let mut list: Vec<Shown> = Vec::new();
-    for line in table.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let (Some(point), mut right) = (left.split(' ').nth(4), right.split(' ')) else { continue };
-        let (Some(kind), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else {
-            continue;
-        };
-        if kind != "cgroup" && kind != "cgroup2" {
-            continue;
-        }
-        let unified = kind == "cgroup2";
-        let common = ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
-        let options: Vec<(String, Vec<u8>)> = options
-            .split(',')
-            .filter(|option| !unified && !common.contains(option) && !option.starts_with("release_agent="))
-            .map(|option| option.split_once('=').unwrap_or((option, "")))
-            .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
-            .collect();
-        let point = PathBuf::from(cgroup::unescape(point));
-        let name = point.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !list.iter().any(|known| known.unified == unified && (unified || known.options == options)) {
-            list.push(Shown { point, name, unified, options });
-        }
-    }
-    list
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hierarchies_are_shown_once_each() {
-        let table = "30 24 0:26 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
-                     33 24 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
-                     34 24 0:26 / /mnt/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
-                     40 24 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n";
-        let list = shown(table);
-        let names: Vec<_> = list.iter().map(|shown| (shown.name.as_str(), shown.options.len())).collect();
-        assert_eq!(names, [("cpu,cpuacct", 2), ("systemd", 1), ("unified", 0)]);
-        assert_eq!(list[1].options[0], ("name".to_owned(), b"systemd".to_vec()));
-    }
+/// What a hierarchy's directory is called.
+fn name(shown: &Mount) -> String {
+    shown.point.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
