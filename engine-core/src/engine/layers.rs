@@ -2,7 +2,7 @@
 //!
 //! `pull` and `load` say which blobs they want and where the bytes are; this module pairs layers with their diff IDs, and
 //! takes a blob in.
-//! Invariant: what the store has is not fetched again, and one blob is not taken in by two at once.
+//! Invariant: what the store has is not fetched again.
 
 use std::collections::HashSet;
 use std::future::Future;

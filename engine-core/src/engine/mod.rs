@@ -12,6 +12,8 @@ mod closure;
 mod commit;
 mod container;
 mod containers;
+#[cfg(feature = "linux")]
+mod copy;
 mod create;
 mod defaults;
 mod diagnose;
@@ -57,8 +59,9 @@ pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;
 pub use container::{Container, ContainerInfo, RemoveOptions};
+#[cfg(feature = "linux")]
+pub use copy::CopyOptions;
 pub use diagnose::{Check, Diagnosis, Verdict};
-pub use files::CopyOptions;
 pub use fork::{ForkOptions, Snapshot};
 pub use history::HistoryEntry;
 pub use hooks::{Admission, ImageRequest, MountRequest, PortRequest, Refusal};
