@@ -220,4 +220,7 @@ mod interpreter;
 #[cfg(test)]
 mod kernel_tests;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "seccomp(2) and raw system calls have no safe wrapper")]
+mod sys;
+#[cfg(test)]
 mod tests;
