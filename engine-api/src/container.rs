@@ -126,7 +126,15 @@ fn log_options(log: &LogOptions) -> HashMap<String, String> {
             options.insert(key.to_owned(), list.join(","));
         }
     }
-    options.extend(log.tag.clone().map(|tag| ("tag".to_owned(), tag)));
+    // Docker's default of this driver differs, so it is said either way.
+    if log.compress || log.driver == LogDriver::Local {
+        options.insert("compress".to_owned(), log.compress.to_string());
+    }
+    for (key, value) in
+        [("labels-regex", &log.labels_regex), ("env-regex", &log.env_regex), ("tag", &log.tag)]
+    {
+        options.extend(value.clone().map(|value| (key.to_owned(), value)));
+    }
     options
 }
 

@@ -1,4 +1,4 @@
-//! The container's log: records in a file that is rotated.
+//! The container's log: records in a file that is rotated. `rotated` owns the full ones.
 //!
 //! In blocking mode the shim writes the file itself. In non-blocking mode a child of the shim does: records go to it through
 //! a socket whose buffer is all that waits in between; what does not fit is dropped, and the container never waits.
@@ -8,7 +8,8 @@ use core::ffi::CStr;
 
 use crate::jsonlog::{self, MAX_BODY, MAX_TAIL, Tail};
 use crate::plan::{Plan, tag};
-use crate::sys::{self, Fd};
+use crate::rotated::Rotated;
+use crate::sys::{self, Fd, POLLIN, PollFd};
 
 /// Room for one record of the largest kind, and for many of the usual.
 const BUFFER: usize = 2 * (MAX_BODY + MAX_TAIL).next_multiple_of(4096);
@@ -23,7 +24,7 @@ pub(crate) struct Log {
     name: Option<&'static CStr>,
     attributes: &'static [u8],
     max_size: u64,
-    max_files: u32,
+    rotated: Rotated,
     /// Bytes that may wait in non-blocking mode; 0 in blocking mode.
     ring_size: u64,
     /// The socket to the child that writes, or -1.
@@ -54,7 +55,8 @@ impl Log {
     pub(crate) fn configure(&mut self, plan: &Plan<'static>, directory: Fd) {
         self.directory = directory;
         if let Some(log) = plan.first(tag::LOG).and_then(|record| record.log()) {
-            (self.max_size, self.max_files, self.name) = (log.max_size, log.max_files.clamp(1, 1000), Some(log.name));
+            (self.max_size, self.name) = (log.max_size, Some(log.name));
+            self.rotated.configure(directory, log.name, log.max_files, log.compress);
             (self.ring_size, self.attributes) = (log.ring_size, log.attributes.to_bytes());
         }
     }
@@ -73,7 +75,7 @@ impl Log {
         if self.ring_size > 0 && self.ring < 0 {
             self.start_writer();
         }
-        if self.ring < 0 && self.file < 0 && !self.open() {
+        if self.ring < 0 && self.file < 0 && !self.begin_writing() {
             return;
         }
         if BUFFER - self.buffered < 6 * line.len() + MAX_TAIL + 64 {
@@ -115,8 +117,19 @@ impl Log {
         self.buffered = 0;
     }
 
-    /// Waits until all that was handed on is in the file.
+    /// What becomes readable when something is to be done for the full files; -1 while there is nothing.
+    pub(crate) fn compressed(&self) -> Fd {
+        self.rotated.end()
+    }
+
+    /// Does it.
+    pub(crate) fn on_compressed(&mut self) {
+        self.rotated.on_end();
+    }
+
+    /// Waits until all that was handed on is in the file; not for what is only made smaller.
     pub(crate) fn finish(&mut self) {
+        self.rotated.stop();
         if self.ring >= 0 {
             sys::close(self.ring);
             self.ring = -1;
@@ -155,11 +168,20 @@ impl Log {
             sys::exit(1);
         }
         (self.directory, self.ring, self.file, self.buffered) = (0, -1, -1, 0);
+        self.rotated.moved(0);
         loop {
+            let mut polled = [(1, 0), (self.rotated.end(), 0)].map(|(fd, ready)| PollFd { fd, events: POLLIN, ready });
+            if polled[1].fd >= 0 && sys::poll(&mut polled, -1).is_ok() && polled[1].ready != 0 {
+                self.rotated.on_end();
+                continue;
+            }
             let count = match sys::read(1, &mut self.buffer) {
                 Ok(count) if count > 0 => count,
                 Err(sys::EINTR) => continue,
-                _ => sys::exit(0),
+                _ => {
+                    self.rotated.stop();
+                    sys::exit(0)
+                }
             };
             self.write_records(count);
         }
@@ -167,7 +189,7 @@ impl Log {
 
     /// Writes the records in the buffer, as many at once as one file takes.
     fn write_records(&mut self, count: usize) {
-        if self.file < 0 && !self.open() {
+        if self.file < 0 && !self.begin_writing() {
             return;
         }
         let (mut start, mut end) = (0, 0);
@@ -184,6 +206,11 @@ impl Log {
         self.size += (end - start) as u64;
     }
 
+    fn begin_writing(&mut self) -> bool {
+        self.rotated.begin();
+        self.open()
+    }
+
     fn open(&mut self) -> bool {
         let Some(name) = self.name else { return false };
         let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_APPEND | sys::O_NOFOLLOW;
@@ -197,32 +224,10 @@ impl Log {
         }
     }
 
-    /// `name.1` becomes `name.2` and so on, `name` becomes `name.1`; the oldest goes.
     fn rotate(&mut self) {
-        let Some(name) = self.name else { return };
-        let (mut from, mut to) = ([0; 300], [0; 300]);
-        if self.max_files == 1 {
-            let _ = sys::unlinkat(self.directory, name, 0);
-        }
-        for number in (1..self.max_files).rev() {
-            let from = if number == 1 { Some(name) } else { numbered(name, number - 1, &mut from) };
-            if let (Some(from), Some(to)) = (from, numbered(name, number, &mut to)) {
-                let _ = sys::renameat(self.directory, from, to);
-            }
-        }
+        self.rotated.rotate();
         sys::close(self.file);
         self.file = -1;
         self.open();
     }
-}
-
-fn numbered<'a>(name: &CStr, number: u32, text: &'a mut [u8; 300]) -> Option<&'a CStr> {
-    let mut digits = [0; 12];
-    let digits = crate::process::decimal(number as i32, &mut digits);
-    let mut length = 0;
-    for piece in [name.to_bytes(), b".", digits, b"\0"] {
-        text.get_mut(length..length + piece.len())?.copy_from_slice(piece);
-        length += piece.len();
-    }
-    CStr::from_bytes_with_nul(text.get(..length)?).ok()
 }

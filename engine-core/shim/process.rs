@@ -10,7 +10,7 @@ use crate::plan::{DEFAULT_UMASK, Plan, option, tag};
 use crate::sys::{self, Errno, Fd};
 use crate::{Failure, fail, wire::step};
 
-const PR_SET_PDEATHSIG: usize = 1;
+pub(crate) const PR_SET_PDEATHSIG: usize = 1;
 const PR_SET_KEEPCAPS: usize = 8;
 const PR_CAPBSET_DROP: usize = 24;
 const PR_SET_NO_NEW_PRIVS: usize = 38;

@@ -50,9 +50,10 @@ pub(crate) enum Token {
     ExecReport(usize),
     ExecEnd(usize),
     Probe,
+    Compressed,
 }
 
-const MAX_POLL: usize = 9 + MAX_CLIENTS * 4 + EXECS * 3;
+const MAX_POLL: usize = 10 + MAX_CLIENTS * 4 + EXECS * 3;
 
 /// Everything the shim knows.
 pub(crate) struct Shim {
@@ -451,6 +452,7 @@ impl Shim {
             }
         }
         self.watch_probe();
+        self.watch(self.log.compressed(), POLLIN, Token::Compressed);
         self.watch(self.init, POLLIN, Token::Init);
         let input_free = !self.input.pending() && self.input.sink >= 0;
         if self.input.pending() {
@@ -490,6 +492,7 @@ impl Shim {
             Token::ExecReport(at) => self.on_exec_report(at),
             Token::ExecEnd(at) => self.on_exec_end(at),
             Token::Probe => self.on_probe(),
+            Token::Compressed => self.log.on_compressed(),
         }
     }
 

@@ -148,6 +148,8 @@ pub struct LogOptions {
     pub max_size: u64,
     /// How many files are kept.
     pub max_file: u32,
+    /// Whether files are compressed with gzip once they are rotated.
+    pub compress: bool,
     /// What happens when output comes faster than it can be kept.
     pub mode: LogMode,
     /// How many bytes may wait to be written in non-blocking mode; at least half a mebibyte may.
@@ -156,6 +158,10 @@ pub struct LogOptions {
     pub labels: Vec<String>,
     /// Environment variables whose values go with each entry.
     pub env: Vec<String>,
+    /// A regular expression: the values of labels with a matching key go with each entry.
+    pub labels_regex: Option<String>,
+    /// A regular expression: the values of environment variables with a matching name go with each entry.
+    pub env_regex: Option<String>,
     /// A text that goes with each entry, in which `{{.ID}}`, `{{.FullID}}`, `{{.Name}}`, `{{.ImageName}}`,
     /// `{{.ImageID}}` and `{{.ImageFullID}}` are replaced.
     pub tag: Option<String>,
@@ -168,10 +174,13 @@ impl Default for LogOptions {
             driver: LogDriver::JsonFile,
             max_size: 10 << 20,
             max_file: 3,
+            compress: false,
             mode: LogMode::Blocking,
             max_buffer_size: 1 << 20,
             labels: Vec::new(),
             env: Vec::new(),
+            labels_regex: None,
+            env_regex: None,
             tag: None,
         }
     }
@@ -184,10 +193,10 @@ impl LogOptions {
         Self { driver: LogDriver::None, ..Self::default() }
     }
 
-    /// Returns the defaults of the driver `local`: five files of 20 MiB.
+    /// Returns the defaults of the driver `local`: five files of 20 MiB, compressed once they are rotated.
     #[must_use]
     pub fn local() -> Self {
-        Self { driver: LogDriver::Local, max_size: 20 << 20, max_file: 5, ..Self::default() }
+        Self { driver: LogDriver::Local, max_size: 20 << 20, max_file: 5, compress: true, ..Self::default() }
     }
 }
 

@@ -5,9 +5,6 @@ use engine_core::launch::{LogDriver, LogMode, LogOptions};
 use crate::failure::{Failure, Result};
 use crate::output::human;
 
-/// Options of Docker that this engine does not have, so that they are not taken for misspellings.
-const UNSUPPORTED: &[&str] = &["compress", "labels-regex", "env-regex"];
-
 /// Returns how output is kept.
 pub(crate) fn options(driver: Option<&str>, options: &[String]) -> Result<LogOptions> {
     let mut log = match driver {
@@ -54,10 +51,21 @@ pub(crate) fn options(driver: Option<&str>, options: &[String]) -> Result<LogOpt
             "labels" => log.labels = list(),
             "env" => log.env = list(),
             "tag" => log.tag = Some(value.to_owned()).filter(|tag| !tag.is_empty()),
-            "compress" if value == "false" => {}
-            key if UNSUPPORTED.contains(&key) => return Err(wrong("it is not supported yet")),
+            "labels-regex" => log.labels_regex = Some(value.to_owned()).filter(|regex| !regex.is_empty()),
+            "env-regex" => log.env_regex = Some(value.to_owned()).filter(|regex| !regex.is_empty()),
+            // As Go reads it, so as Docker does.
+            "compress" => {
+                log.compress = match value {
+                    "1" | "t" | "T" | "true" | "True" | "TRUE" => true,
+                    "0" | "f" | "F" | "false" | "False" | "FALSE" => false,
+                    _ => return Err(wrong("give true or false")),
+                };
+            }
             _ => {
-                return Err(wrong("give max-size, max-file, labels, env, tag, mode or max-buffer-size"));
+                return Err(wrong(
+                    "give max-size, max-file, compress, labels, labels-regex, env, env-regex, tag, mode or \
+                     max-buffer-size",
+                ));
             }
         }
     }
@@ -89,6 +97,10 @@ mod tests {
         let log = of(None, &["mode=non-blocking", "max-buffer-size=4m"]).unwrap();
         assert_eq!((log.mode, log.max_buffer_size), (LogMode::NonBlocking, 4 << 20));
         assert_eq!(of(None, &["max-size=-1"]).unwrap().max_size, u64::MAX);
+        assert!(of(None, &["compress=true"]).unwrap().compress);
+        assert!(!of(Some("local"), &["compress=0"]).unwrap().compress);
+        let log = of(None, &["labels-regex=^a", "env-regex=X|Y"]).unwrap();
+        assert_eq!((log.labels_regex.as_deref(), log.env_regex.as_deref()), (Some("^a"), Some("X|Y")));
     }
 
     #[test]
@@ -100,7 +112,7 @@ mod tests {
             (None, "max-file=1001"),
             (None, "mode=sometimes"),
             (None, "max-buffer-size=1m"),
-            (None, "compress=true"),
+            (None, "compress=some"),
             (None, "color=red"),
             (None, "max-size"),
             (Some("none"), "max-size=1m"),

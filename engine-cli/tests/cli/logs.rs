@@ -67,6 +67,22 @@ fn details_are_labels_variables_and_a_tag() {
         assert_eq!(cli.run(&["logs", driver]).ok(), "hello\n");
         assert_eq!(cli.inspect(driver, "{{.HostConfig.LogConfig.Type}}"), driver);
     }
+    let options = ["--log-opt", "labels-regex=^(tier|zone)$", "--log-opt", "env-regex=^WH"];
+    let run = [
+        "run", "--name", "regex", "--label", "tier=1", "--label", "tiers=2", "-e", "WHERE=a", "-e", "SOME=b",
+    ];
+    cli.run(&[&run[..], &options, &["busybox", "echo", "hello"]].concat()).ok();
+    assert_eq!(cli.run(&["logs", "--details", "regex"]).ok(), "WHERE=a,tier=1 hello\n");
+    let shown = cli.inspect("regex", "{{index .HostConfig.LogConfig.Config \"labels-regex\"}}");
+    assert_eq!(shown, "^(tier|zone)$");
+    cli.run(&["create", "--log-opt", "env-regex=(", "busybox"]).fails(125, &["env-regex", "("]);
+    cli.run(&["create", "--log-opt", "compress=some", "busybox"]).fails(125, &["compress=some"]);
+    cli.run(&["create", "--log-opt", "compress=true", "--log-opt", "max-file=1", "busybox"])
+        .fails(125, &["compress", "max-file"]);
+    cli.run(&["create", "--log-opt", "compress=true", "--log-opt", "max-size=-1", "busybox"])
+        .fails(125, &["compress", "max-size"]);
+    cli.run(&["create", "--log-driver", "local", "--log-opt", "max-file=1", "busybox"])
+        .fails(125, &["compress"]);
     cli.run(&["create", "--log-opt", "tag={{.Nope}}", "busybox"]).fails(125, &["tag", ".Nope"]);
     cli.run(&["create", "--log-driver", "syslog", "busybox"]).fails(125, &["syslog", "json-file"]);
     cli.run(&["create", "--log-opt", "max-file=0", "busybox"]).fails(125, &["max-file=0"]);
@@ -86,5 +102,35 @@ fn a_rotated_log_is_followed_to_its_end() {
     assert!(followed == expected, "{} bytes of {}", followed.len(), expected.len());
     until("it has exited", || cli.inspect("many", "{{.State.Status}}") == "exited");
     assert_eq!(cli.run(&["logs", "--tail", "2", "many"]).ok(), "29999\n30000\n");
+    cli.finish();
+}
+
+#[test]
+fn compressed_files_are_read_like_others() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let options = ["--log-driver", "local", "--log-opt", "max-size=64k", "--log-opt", "max-file=20"];
+    let script = "for i in $(seq 1 2000); do echo $i; done; sleep 0.3; for i in $(seq 2001 4000); do echo $i; done; sleep 600";
+    cli.run(&[&["run", "-d", "--name", "small"][..], &options, &["busybox", "sh", "-c", script]].concat())
+        .ok();
+    assert_eq!(cli.inspect("small", "{{.HostConfig.LogConfig.Config.compress}}"), "true");
+    let expected: String = (1..=4000).map(|n| format!("{n}\n")).collect();
+    until("all of it is there", || cli.run(&["logs", "small"]).ok() == expected);
+    let dir = cli.root().join("containers").join(cli.inspect("small", "{{.Id}}"));
+    let full = || -> Vec<String> {
+        let names =
+            std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("container-json.log.")).collect()
+    };
+    until("all full files are compressed", || full().iter().all(|name| name.ends_with(".gz")));
+    assert!(full().len() > 2, "{:?}", full());
+    assert_eq!(cli.run(&["logs", "small"]).ok(), expected);
+    assert_eq!(cli.run(&["logs", "-n", "3", "small"]).ok(), "3998\n3999\n4000\n");
+    let stamped = cli.run(&["logs", "-t", "small"]).ok();
+    let time = |line: usize| stamped.lines().nth(line - 1).unwrap().split(' ').next().unwrap();
+    let some = cli.run(&["logs", "--since", time(1000), "--until", time(2000), "small"]).ok();
+    assert!(some.contains("\n1500\n") && some.ends_with("2000\n") && !some.contains("\n2001\n"), "{some}");
+    cli.run(&["stop", "-t", "0", "small"]).ok();
+    assert_eq!(cli.run(&["logs", "-f", "small"]).ok(), expected);
     cli.finish();
 }

@@ -14,6 +14,8 @@ pub struct LogStep<'a> {
     pub ring_size: u64,
     /// How many files are kept.
     pub max_files: u32,
+    /// Whether rotated files are compressed.
+    pub compress: bool,
     /// Name of the newest.
     pub name: &'a CStr,
     /// Attributes of each record, as the inside of a JSON object.
@@ -72,6 +74,7 @@ impl<'a> Record<'a> {
             max_size: body.u64()?,
             ring_size: body.u64()?,
             max_files: body.u32()?,
+            compress: body.u32()? != 0,
             name: body.text()?,
             attributes: body.text()?,
         };

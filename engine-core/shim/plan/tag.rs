@@ -67,7 +67,7 @@ pub const MEMORY_POLICY: u16 = 52;
 pub const PERSONALITY: u16 = 53;
 /// `when: u32, zero: u32, cpu mask` of execs: before (0) and after (1) they joined the container's cgroup.
 pub const EXEC_AFFINITY: u16 = 54;
-/// `max_size: u64, ring_size: u64, max_files: u32, text name, text attributes`.
+/// `max_size: u64, ring_size: u64, max_files: u32, compress: u32, text name, text attributes`.
 pub const LOG: u16 = 30;
 /// `kind: u32, max_retries: u32, shortest_ms: u32, longest_ms: u32, steady_ms: u32`.
 pub const RESTART: u16 = 31;

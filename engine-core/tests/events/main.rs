@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 
+mod compress;
 mod flood;
 mod hooks;
 mod life;

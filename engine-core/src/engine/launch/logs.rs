@@ -1,29 +1,54 @@
-//! What goes with each entry of a container's log: labels, variables, a tag.
+//! Options of a container's log: which are refused, and what goes with each entry by them (labels, variables, a tag).
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
+
 use crate::engine::records::Record;
 use crate::error::Result;
+use crate::launch::{LogDriver, LogOptions};
 
 use super::invalid;
+
+/// Refuses log options that contradict each other, or keep nothing where something is to be kept.
+pub(super) fn check(log: &LogOptions) -> Result<()> {
+    if log.driver == LogDriver::None {
+        return Ok(());
+    }
+    if log.max_file == 0 || log.max_file > 1000 {
+        return Err(invalid("the log option max-file is between 1 and 1000").with("max-file", log.max_file));
+    }
+    if log.compress && log.max_file == 1 {
+        return Err(invalid(
+            "the log option compress needs a max-file of at least 2: one file is never full",
+        )
+        .with("max-file", log.max_file)
+        .with_hint("keep more files, or set compress to false"));
+    }
+    if log.compress && log.max_size == u64::MAX && log.driver == LogDriver::JsonFile {
+        return Err(invalid("the log option compress needs a max-size").with_hint("set one"));
+    }
+    Ok(())
+}
 
 /// Returns the attributes that the log options of `record` ask for. `env` is the container's environment.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a tag with a field that is not known.
+/// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a tag with a field that is not known, and for what is no regular
+/// expression.
 pub(super) fn attributes(record: &Record, env: &[String]) -> Result<BTreeMap<String, String>> {
     let data = &record.data;
     let options = &data.spec.log;
     let mut attributes = BTreeMap::new();
-    for key in &options.labels {
-        if let Some(value) = data.spec.labels.get(key).or_else(|| data.defaults.labels.get(key)) {
+    let label = wish("labels-regex", &options.labels, options.labels_regex.as_deref())?;
+    for (key, value) in data.defaults.labels.iter().chain(&data.spec.labels) {
+        if label(key) {
             attributes.insert(key.clone(), value.clone());
         }
     }
-    for variable in env {
-        if let Some((name, value)) = variable.split_once('=')
-            && options.env.iter().any(|wanted| wanted == name)
-        {
+    let variable = wish("env-regex", &options.env, options.env_regex.as_deref())?;
+    for (name, value) in env.iter().filter_map(|variable| variable.split_once('=')) {
+        if variable(name) {
             attributes.insert(name.to_owned(), value.to_owned());
         }
     }
@@ -31,6 +56,25 @@ pub(super) fn attributes(record: &Record, env: &[String]) -> Result<BTreeMap<Str
         attributes.insert("tag".to_owned(), expand(tag, record)?);
     }
     Ok(attributes)
+}
+
+/// Returns what tells whether a name is in `list` or matches `regex` anywhere, as Docker has it.
+fn wish<'a>(
+    option: &'static str,
+    list: &'a [String],
+    regex: Option<&str>,
+) -> Result<impl Fn(&str) -> bool + use<'a>> {
+    let regex = match regex {
+        None => None,
+        Some(text) => Some(Regex::new(text).map_err(|error| {
+            invalid(format!("the log option {option} is no regular expression"))
+                .with(option, text)
+                .with_source(error)
+        })?),
+    };
+    Ok(move |name: &str| {
+        list.iter().any(|wanted| wanted == name) || regex.as_ref().is_some_and(|regex| regex.is_match(name))
+    })
 }
 
 /// Replaces the fields of a tag.

@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::health::HealthSpec;
 use crate::id::ContainerId;
 use crate::image_config::ProcessDefaults;
-use crate::launch::{LaunchSpec, Lifetime, LogDriver, LogOptions, SeccompPolicy};
+use crate::launch::{LaunchSpec, Lifetime, SeccompPolicy};
 use crate::mount::Mount;
 use crate::resources::Resources;
 
@@ -103,7 +103,7 @@ pub(super) fn launch_spec(
     launch.open_stdin = spec.open_stdin;
     launch.stdin_once = spec.stdin_once;
     launch.log = spec.log.clone();
-    check_log(&launch.log)?;
+    logs::check(&launch.log)?;
     let env = launch.oci.process().as_ref().and_then(|process| process.env().clone()).unwrap_or_default();
     launch.log_attributes = logs::attributes(record, &env)?;
     launch.init = spec.init;
@@ -207,14 +207,6 @@ fn check_user_namespace(spec: &ContainerSpec) -> Result<()> {
     }
     if spec.cgroup_mode == NamespaceMode::Host {
         return refused("share the host's cgroup namespace");
-    }
-    Ok(())
-}
-
-/// Refuses log options that keep nothing where something is to be kept.
-fn check_log(log: &LogOptions) -> Result<()> {
-    if log.driver != LogDriver::None && (log.max_file == 0 || log.max_file > 1000) {
-        return Err(invalid("the log option max-file is between 1 and 1000").with("max-file", log.max_file));
     }
     Ok(())
 }

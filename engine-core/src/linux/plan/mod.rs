@@ -18,6 +18,16 @@ pub(crate) mod format;
     dead_code,
     unreachable_pub,
     missing_debug_implementations,
+    reason = "the shim's file; a reader of logs and tests use it here"
+)]
+#[path = "../../../shim/gzip.rs"]
+pub(crate) mod gzip;
+#[cfg(test)]
+mod gzip_tests;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
     reason = "the shim's file; tests use it here"
 )]
 #[path = "../../../shim/jsonlog.rs"]
@@ -89,6 +99,8 @@ pub(crate) struct LogStep {
     /// Bytes that may wait to be written; 0 makes the container wait.
     pub(crate) ring_size: u64,
     pub(crate) max_files: u32,
+    /// Rotated files are compressed.
+    pub(crate) compress: bool,
     pub(crate) name: String,
     /// Attributes of each record, as the inside of a JSON object.
     pub(crate) attributes: String,
@@ -223,6 +235,7 @@ impl LaunchPlan {
                 body.u64(log.max_size)
                     .u64(log.ring_size)
                     .u32(log.max_files)
+                    .u32(log.compress.into())
                     .text(&log.name)
                     .text(&log.attributes)
             })?;

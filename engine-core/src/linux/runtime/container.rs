@@ -89,7 +89,7 @@ fn end_shim(state: &ShimState) {
 /// Removes what the runtime keeps of a container, and its directory if nobody else has anything in it.
 fn remove_files(dirs: &Dirs) {
     let _ = fs::remove_dir_all(&dirs.run);
-    let kinds = [super::logs::FILE, super::health::FILE];
+    let kinds = [super::log_files::FILE, super::health::FILE];
     let ours = |name: &str| {
         name == "state" || name == "state.new" || kinds.iter().any(|kind| name.starts_with(kind))
     };

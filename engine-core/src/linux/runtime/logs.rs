@@ -1,15 +1,12 @@
 //! Reading a container's log: the files its shim writes, oldest first, while it goes on writing.
 //!
-//! A reader holds the file it reads by descriptor, so a rotation takes nothing from it; when its file has ended and is no
-//! longer the newest, it goes on with the next one. New lines are announced by inotify, not looked for.
+//! `log_files` owns the files and which follows which. New lines are announced by inotify, not looked for.
 //! Invariant: a line is handed out once it ends with a newline; what a killed shim left unfinished is left out.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,20 +15,17 @@ use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
+use super::log_files::LogFiles;
 use super::{Inner, blocking};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::linux::shim::{ShimState, StateStatus};
 use crate::logs::{LogEntry, LogQuery, LogSource, LogStream};
 
-/// Name of the log in a container's directory. Rotated ones have a number behind it.
-pub(super) const FILE: &str = "container-json.log";
 /// Longest line: a full piece of output, each byte escaped by six, and what goes around it.
 const MAX_LINE: u64 = 128 * 1024;
 /// Entries read ahead of a slow reader.
 const AHEAD: usize = 64;
-/// How often a list of files is made anew when rotations come in between.
-const TRIES: usize = 100;
 
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -188,14 +182,10 @@ async fn passed(time: Option<SystemTime>) {
 
 /// Reads one file after the other.
 struct Reader {
-    dir: PathBuf,
+    files: LogFiles,
     query: LogQuery,
-    file: Option<BufReader<File>>,
-    inode: u64,
     /// The beginning of a line whose end is not there yet.
     begun: Vec<u8>,
-    /// Whether another file is the newest now, so that ours has an end.
-    closed: bool,
     past: bool,
     /// The attributes of the last entry, mostly those of the next.
     attributes: Arc<BTreeMap<String, String>>,
@@ -203,99 +193,17 @@ struct Reader {
 
 impl Reader {
     fn open(dir: &Path, query: LogQuery) -> Result<Self> {
-        let mut reader = Self {
-            dir: dir.to_owned(),
-            query,
-            file: None,
-            inode: 0,
-            begun: Vec::new(),
-            closed: false,
-            past: false,
-            attributes: Arc::default(),
-        };
-        reader.oldest()?;
-        Ok(reader)
-    }
-
-    /// The files there are, by number and inode, oldest first. Made twice: a rotation in between would show one file
-    /// under two numbers, or none.
-    fn list(&self) -> Result<Vec<(u32, u64)>> {
-        let mut earlier = None;
-        for _ in 0..TRIES {
-            let list = self.list_once().map_err(failed)?;
-            if earlier.as_ref() == Some(&list) {
-                return Ok(list);
-            }
-            earlier = Some(list);
-        }
-        Ok(earlier.unwrap_or_default())
-    }
-
-    fn list_once(&self) -> io::Result<Vec<(u32, u64)>> {
-        let mut list = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(FILE)) else { continue };
-            let number = if rest.is_empty() { Some(0) } else { rest[1..].parse().ok() };
-            match entry.metadata() {
-                Ok(metadata) => list.extend(number.map(|number| (number, metadata.ino()))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        list.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(list)
-    }
-
-    /// Goes on with the file that `choose` picks among those there are; `false` if it picks none.
-    fn take(&mut self, choose: impl Fn(&[(u32, u64)]) -> Option<(u32, u64)>) -> Result<bool> {
-        for _ in 0..TRIES {
-            let Some((number, inode)) = choose(&self.list()?) else { return Ok(false) };
-            let name = if number == 0 { FILE.to_owned() } else { format!("{FILE}.{number}") };
-            let file = match File::open(self.dir.join(name)) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed(error)),
-            };
-            // A rotation since the listing puts another file there.
-            if file.metadata().map_err(failed)?.ino() == inode {
-                (self.file, self.inode, self.closed) = (Some(BufReader::new(file)), inode, false);
-                self.begun.clear();
-                return Ok(true);
-            }
-        }
-        Err(Error::new(ErrorKind::Unavailable, "read log")
-            .with_message("its files are rotated faster than they can be opened")
-            .with_hint("give the log a larger max-size"))
-    }
-
-    fn oldest(&mut self) -> Result<bool> {
-        self.take(|list| list.first().copied())
+        let files = LogFiles::open(dir)?;
+        Ok(Self { files, query, begun: Vec::new(), past: false, attributes: Arc::default() })
     }
 
     /// At the end of a file: whether there may be more to read, in it or in the next.
     fn next(&mut self) -> Result<bool> {
-        if self.file.is_none() {
-            return self.oldest();
+        let next = self.files.next()?;
+        if next.is_other() {
+            self.begun.clear();
         }
-        let own = self.inode;
-        if fs::metadata(self.dir.join(FILE)).is_ok_and(|newest| newest.ino() == own) {
-            return Ok(false);
-        }
-        if self.list()?.last().is_none_or(|(_, inode)| *inode == own) {
-            return Ok(false);
-        }
-        if !self.closed {
-            // Lines may have come between our last read and the rotation.
-            self.closed = true;
-            return Ok(true);
-        }
-        self.take(|list| match list.iter().position(|(_, inode)| *inode == own) {
-            Some(at) => list.get(at + 1).copied(),
-            // Ours was removed: everything kept is newer.
-            None => list.first().copied(),
-        })
+        Ok(next.is_more())
     }
 
     fn is_past(&self) -> bool {
@@ -306,15 +214,14 @@ impl Reader {
     fn lines(&mut self) -> Result<Vec<LogEntry>> {
         let mut entries = Vec::new();
         while entries.len() < 256 && !self.past {
-            let Some(file) = &mut self.file else {
+            let Some(file) = self.files.bytes() else {
                 if self.next()? {
                     continue;
                 }
                 break;
             };
             let left = MAX_LINE - self.begun.len() as u64;
-            let count =
-                io::Read::take(&mut *file, left).read_until(b'\n', &mut self.begun).map_err(failed)?;
+            let count = io::Read::take(file, left).read_until(b'\n', &mut self.begun).map_err(failed)?;
             if self.begun.last() == Some(&b'\n') {
                 // A line that is none was torn by a crash; what follows is good again.
                 let entry = entry(&self.begun, &mut self.attributes);

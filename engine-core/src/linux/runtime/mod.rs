@@ -14,6 +14,7 @@ mod exec;
 mod health;
 mod idmap;
 mod io;
+mod log_files;
 mod logs;
 mod mounts;
 mod observe;

@@ -113,12 +113,13 @@ fn log(launch: &LaunchSpec) -> Result<LogStep> {
     Ok(LogStep {
         max_size: launch.log.max_size,
         max_files: launch.log.max_file,
+        compress: launch.log.compress,
         ring_size: if launch.log.mode == LogMode::NonBlocking {
             launch.log.max_buffer_size.max(1)
         } else {
             0
         },
-        name: super::logs::FILE.to_owned(),
+        name: super::log_files::FILE.to_owned(),
         attributes,
     })
 }
