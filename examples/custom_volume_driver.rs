@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use engine_core::container_spec::MountSpec;
@@ -18,7 +18,7 @@ use engine_core::engine::ImportOptions;
 use engine_core::files::ContainerFiles;
 use engine_core::memory::{MemoryImageStore, MemoryRuntime};
 use engine_core::testing::{Subject, content, volume_driver};
-use engine_core::volume_driver::{Volume, VolumeOptions};
+use engine_core::volume_driver::{ANONYMOUS_LABEL, Volume, VolumeOptions};
 use engine_core::{ContainerId, ContainerSpec, Engine, Error, ErrorKind, Mount, Name, Result, VolumeDriver};
 
 /// Keeps each volume in a directory: `DIR/<name>/{data/,about}`.
@@ -47,13 +47,7 @@ impl ProjectVolumes {
         // A volume's name begins with a letter or digit, so this is none.
         let fresh = self.dir.join(format!(".{}", ContainerId::random()));
         fs::create_dir_all(fresh.join("data"))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut about = format!("{}\n", now.as_nanos());
-        for (key, value) in &options.labels {
-            about.push_str(&format!("{}={}\n", escape(key), escape(value)));
-        }
-        fs::write(fresh.join("about"), about)?;
-        fs::File::open(fresh.join("about"))?.sync_all()?;
+        describe(&fresh.join("about"), &Volume::new(name.clone(), self.name(), options))?;
         match fs::rename(&fresh, self.dir.join(name.as_str())) {
             Ok(()) => fs::File::open(&self.dir)?.sync_all(),
             // Somebody else was faster (rename(2): the target is a directory with something in it).
@@ -81,6 +75,17 @@ impl ProjectVolumes {
             })?);
         Ok(Some(volume))
     }
+}
+
+/// Writes what `read` reads.
+fn describe(path: &Path, volume: &Volume) -> io::Result<()> {
+    let created = volume.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut about = format!("{}\n", created.as_nanos());
+    for (key, value) in &volume.labels {
+        about.push_str(&format!("{}={}\n", escape(key), escape(value)));
+    }
+    fs::write(path, about)?;
+    fs::File::open(path)?.sync_all()
 }
 
 // The directories are local and small, so the calls block; a driver on a network would not.
@@ -134,6 +139,23 @@ impl VolumeDriver for ProjectVolumes {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(fail(e)),
         }
+    }
+
+    async fn rename(&self, name: &Name, new: &Name) -> Result<Volume> {
+        let fail = |e| Error::from_io("rename volume", e).with("volume", name);
+        let missing = || Error::new(ErrorKind::NotFound, "rename volume").with("volume", name);
+        let mut volume = self.read(name)?.ok_or_else(missing)?;
+        if self.read(new)?.is_some() {
+            return Err(Error::new(ErrorKind::AlreadyExists, "rename volume").with("volume", new));
+        }
+        let dir = self.dir.join(name.as_str());
+        if volume.labels.remove(ANONYMOUS_LABEL).is_some() {
+            describe(&dir.join("about.new"), &volume).map_err(fail)?;
+            fs::rename(dir.join("about.new"), dir.join("about")).map_err(fail)?;
+        }
+        fs::rename(&dir, self.dir.join(new.as_str())).map_err(fail)?;
+        fs::File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(fail)?;
+        self.read(new)?.ok_or_else(missing)
     }
 
     async fn mount(&self, name: &Name, target: &Path) -> Result<Mount> {

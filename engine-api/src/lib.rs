@@ -7,9 +7,11 @@
 mod container;
 mod health;
 mod image;
+mod secret;
 mod volume;
 
 pub use bollard_stubs::models;
 pub use container::container_inspect;
 pub use image::image_inspect;
+pub use secret::{container_secrets, secret_inspect};
 pub use volume::volume_inspect;

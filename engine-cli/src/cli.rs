@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     archive, artifact, attach, branch, df, events, exec, files, history, image, inspect, lifecycle, login,
-    logs, prune, ps, rename, run, stats, system, top, transfer, update, volume,
+    logs, prune, ps, rename, run, secret, stats, system, top, transfer, update, volume,
 };
 
 /// Containers without a daemon.
@@ -35,6 +35,15 @@ pub(crate) struct GlobalArgs {
     /// Level of messages: error, warn, info, debug, trace, or a filter such as engine_core=debug
     #[arg(long, global = true, value_name = "LEVEL", env = "ENGINE_LOG", hide_env_values = true)]
     pub(crate) log_level: Option<String>,
+    /// Give containers without --userns the ids that /etc/subuid and /etc/subgid give to a user and a group; default is dockremap
+    #[arg(
+        long,
+        global = true,
+        value_name = "default|USER[:GROUP]",
+        env = "ENGINE_USERNS_REMAP",
+        hide_env_values = true
+    )]
+    pub(crate) userns_remap: Option<String>,
     /// Ask this registry first for images of Docker Hub
     #[arg(
         long,
@@ -162,6 +171,9 @@ pub(crate) enum Command {
     /// Commands of volumes
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
+    /// Commands of secrets
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Commands of the engine
     #[command(subcommand)]
     System(SystemCommand),

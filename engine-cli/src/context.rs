@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use engine_core::Engine;
+use engine_core::container_spec::IdMappings;
 use engine_core::engine::IdPool;
 use engine_registry::{DockerConfig, OciRegistry};
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -38,6 +39,9 @@ impl Context {
         }
         if let Some(pool) = id_pool() {
             builder = builder.id_pool(pool);
+        }
+        if let Some(owner) = self.global.userns_remap.as_deref().filter(|owner| !owner.is_empty()) {
+            builder = builder.user_namespace(remapped(owner)?);
         }
         Ok(builder.registry(self.registry()?).open().await?)
     }
@@ -76,6 +80,38 @@ fn id_pool() -> Option<IdPool> {
         ["engine-cli", "containers"].iter().find_map(|owner| IdPool::from_subid(&text, owner))
     };
     of("/etc/subuid")?.intersection(of("/etc/subgid")?)
+}
+
+/// Returns the ids that the host's administrator gave to `owner`: `default`, `USER` or `USER:GROUP`, by name or number.
+fn remapped(owner: &str) -> Result<IdMappings> {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    let (user, group) = match owner {
+        // Docker's user of this purpose; whether there is one does not matter.
+        "default" => ("dockremap", "dockremap"),
+        _ => owner.split_once(':').unwrap_or((owner, owner)),
+    };
+    if user.is_empty() || group.is_empty() {
+        return Err(Failure::usage(format!(
+            "invalid --userns-remap {owner:?}: give default or USER[:GROUP]"
+        )));
+    }
+    let (passwd, groups) = (read("/etc/passwd"), read("/etc/group"));
+    Ok(IdMappings::from_subids(
+        &read("/etc/subuid"),
+        &read("/etc/subgid"),
+        &names_of(&passwd, user),
+        &names_of(&groups, group),
+    )?)
+}
+
+/// Returns an owner as it was named, then by its name and its number in the text of /etc/passwd or /etc/group.
+fn names_of<'a>(text: &'a str, owner: &'a str) -> Vec<&'a str> {
+    let fields = |line: &'a str| {
+        let mut fields = line.split(':');
+        Some((fields.next()?, fields.nth(1)?))
+    };
+    let known = text.lines().filter_map(fields).find(|(name, id)| *name == owner || *id == owner);
+    std::iter::once(owner).chain(known.into_iter().flat_map(|(name, id)| [name, id])).collect()
 }
 
 /// A relative directory is relative to where the user is.

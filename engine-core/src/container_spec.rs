@@ -17,6 +17,7 @@ use crate::network::EndpointOptions;
 use crate::platform::Platform;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
+use crate::secret::SecretUse;
 use crate::volume_driver::VolumeOptions;
 
 /// What a user asks of a container. Everything is optional; the image and the engine's secure defaults fill
@@ -121,7 +122,8 @@ pub struct ContainerSpec {
     pub uts_mode: NamespaceMode,
     /// The cgroup namespace.
     pub cgroup_mode: NamespaceMode,
-    /// A user namespace: ids inside are others outside; the host's without it. Files of the image and of volumes keep
+    /// A user namespace: ids inside are others outside; the engine's default without it, which is the host's unless
+    /// [`EngineBuilder::user_namespace`](crate::EngineBuilder::user_namespace) says otherwise. Files of the image and of volumes keep
     /// the ids they have inside, whatever the range.
     pub user_namespace: Option<UserNamespace>,
     /// The scheduler of its processes (sched_setattr(2)).
@@ -138,6 +140,8 @@ pub struct ContainerSpec {
     pub time_offsets: BTreeMap<String, LinuxTimeOffset>,
     /// Where the output is kept.
     pub log: LogOptions,
+    /// Secrets that it gets, with the content they have when it is created.
+    pub secrets: Vec<SecretUse>,
 }
 
 /// A terminal's first size.
@@ -306,6 +310,8 @@ pub enum NetworkMode {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum UserNamespace {
+    /// The host's, whatever the engine's default. A container's record has `None` for it.
+    Host,
     /// Its own, with these maps.
     Mapped(IdMappings),
     /// Its own, with a range of ids that no other container of the engine has, chosen at its creation and free again at
@@ -411,6 +417,13 @@ impl ContainerSpec {
     #[must_use]
     pub fn with_volume(mut self, name: Name, target: impl Into<PathBuf>) -> Self {
         self.mounts.push(MountSpec::volume(Some(name), target));
+        self
+    }
+
+    /// Gives it a secret.
+    #[must_use]
+    pub fn with_secret(mut self, secret: SecretUse) -> Self {
+        self.secrets.push(secret);
         self
     }
 

@@ -42,11 +42,15 @@ fn random_hex() -> String {
     hex::encode(bytes)
 }
 
+fn is_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+}
+
 impl FromStr for ContainerId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        if text.len() == 64 && text.bytes().all(is_hex) {
             return Ok(Self(text.into()));
         }
         Err(Error::new(ErrorKind::InvalidArgument, "parse container id")
@@ -55,7 +59,7 @@ impl FromStr for ContainerId {
     }
 }
 
-/// The name of a container, volume or network: `[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}`.
+/// The name of a container, volume, network or secret: `[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}`.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Box<str>);
@@ -87,6 +91,40 @@ impl FromStr for Name {
         Err(Error::new(ErrorKind::InvalidArgument, "parse name").with("name", text).with_message(
             "a name has 2 to 255 of the characters a-z, A-Z, 0-9, '_', '.', '-' and begins with a letter or digit",
         ))
+    }
+}
+
+/// The id of a secret: 25 lowercase hex digits, as Podman's.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretId(Box<str>);
+
+impl SecretId {
+    const LENGTH: usize = 25;
+
+    /// Creates a random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(random_hex()[..Self::LENGTH].into())
+    }
+
+    /// Returns the id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SecretId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.len() == Self::LENGTH && text.bytes().all(is_hex) {
+            return Ok(Self(text.into()));
+        }
+        Err(Error::new(ErrorKind::InvalidArgument, "parse secret id")
+            .with("id", text)
+            .with_message("an id is 25 lowercase hex digits"))
     }
 }
 
@@ -129,6 +167,7 @@ macro_rules! text_type {
 
 text_type!(ContainerId);
 text_type!(Name);
+text_type!(SecretId);
 
 #[cfg(test)]
 mod tests {

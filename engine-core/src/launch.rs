@@ -17,6 +17,7 @@ use crate::health::HealthSpec;
 use crate::io::TerminalSize;
 use crate::mount::Mount;
 use crate::restart::RestartPolicy;
+use crate::secret::{SecretFile, SecretVariable};
 
 /// Everything a runtime needs to start one container.
 #[derive(Clone, Debug)]
@@ -38,6 +39,11 @@ pub struct LaunchSpec {
     pub seccomp: SeccompPolicy,
     /// Small files that the engine puts into the container, such as `/etc/hosts`.
     pub files: Vec<InjectedFile>,
+    /// Files of secrets: on a memory file system, read-only to the container, kept nowhere else.
+    pub secret_files: Vec<SecretFile>,
+    /// Variables beside those of `oci`, which they replace. They are the container's and its execs' alone: the runtime keeps
+    /// them nowhere and shows them to nobody.
+    pub secret_env: Vec<SecretVariable>,
     /// A terminal of this size instead of three streams.
     pub terminal: Option<TerminalSize>,
     /// Keeps standard input open for clients that attach.
@@ -75,6 +81,8 @@ impl LaunchSpec {
             group_add: Vec::new(),
             seccomp: SeccompPolicy::Default,
             files: Vec::new(),
+            secret_files: Vec::new(),
+            secret_env: Vec::new(),
             terminal: None,
             open_stdin: false,
             stdin_once: false,

@@ -87,6 +87,7 @@ pub mod registry_client;
 pub mod resources;
 pub mod restart;
 pub mod runtime;
+pub mod secret;
 pub mod signal;
 pub mod state;
 pub mod stats;
@@ -112,7 +113,7 @@ pub use engine::{Container, ContainerInfo, Engine, EngineBuilder, ScopedContaine
 pub use error::{Error, ErrorKind, Result};
 pub use events::Event;
 pub use health::{Health, HealthCheck, HealthStatus};
-pub use id::{ContainerId, ExecId, Name, SnapshotId};
+pub use id::{ContainerId, ExecId, Name, SecretId, SnapshotId};
 pub use image_config::ImageConfig;
 pub use image_store::ImageStore;
 pub use launch::{ExecSpec, LaunchSpec};

@@ -18,7 +18,7 @@ use crate::mount::Mount;
 /// - A volume exists whole or not at all, and survives a crash once acknowledged.
 /// - `create` with the name of an existing volume returns that volume if its options are the same.
 /// - `fill` puts into a volume only what was asked for, whatever is in it and whoever changes it meanwhile.
-/// - `remove` is idempotent. The *engine* knows which containers use a volume and protects it; a driver does not.
+/// - `remove` is idempotent. `rename` leaves a volume whole at every moment. The *engine* knows which containers use a volume and protects it; a driver does not.
 ///
 /// # Implementing
 /// Check your type with [`testing::volume_driver`](crate::testing) (feature `testing`).
@@ -42,6 +42,14 @@ pub trait VolumeDriver: fmt::Debug + Send + Sync + 'static {
 
     /// Removes a volume and its content. Idempotent.
     async fn remove(&self, name: &Name) -> Result<()>;
+
+    /// Gives a volume another name, and makes one that nobody named ([`Volume::is_anonymous`]) a named one. Whenever that is
+    /// cut short, it has one of the two names, and all of its content.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such volume;
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is one called `new`.
+    async fn rename(&self, name: &Name, new: &Name) -> Result<Volume>;
 
     /// Describes how the volume is mounted at `target` in a container.
     ///

@@ -401,3 +401,7 @@ async fn a_health_check_is_carried_out_and_an_impossible_one_refused() {
 
 #[path = "engine_memory/options.rs"]
 mod options;
+#[path = "engine_memory/secrets.rs"]
+mod secrets;
+#[path = "engine_memory/userns.rs"]
+mod userns;

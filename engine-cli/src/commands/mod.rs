@@ -18,6 +18,7 @@ pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rename;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod top;
@@ -87,6 +88,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Image(ImageCommand::Prune(args)) => history::prune(context, &args).await,
         Command::Artifact(command) => artifact::run(context, command).await,
         Command::Image(ImageCommand::Inspect(args)) => inspect::inspect(context, &args.into()).await,
+        Command::Secret(command) => secret::run(context, command).await,
         Command::Volume(command) => volume::run(context, command).await,
         Command::Login(args) => login::login(context, &args).await,
         Command::Logout(args) => login::logout(context, &args).await,

@@ -25,6 +25,8 @@ pub(crate) enum VolumeCommand {
     /// Remove volumes
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
+    /// Give a volume that no container uses another name
+    Rename(RenameArgs),
     /// Remove volumes that no container uses
     Prune(prune::VolumePruneArgs),
     /// Show volumes as JSON
@@ -74,6 +76,17 @@ pub(crate) struct RmArgs {
     /// Names
     #[arg(required = true, value_name = "VOLUME")]
     names: Vec<Name>,
+}
+
+/// `volume rename`'s arguments.
+#[derive(Args, Debug)]
+pub(crate) struct RenameArgs {
+    /// The volume
+    #[arg(value_name = "VOLUME")]
+    name: Name,
+    /// Its new name
+    #[arg(value_name = "NEW-NAME")]
+    new: Name,
 }
 
 const LISTING: Listing<'_> = Listing {
@@ -146,6 +159,10 @@ pub(crate) async fn run(context: &Context, command: VolumeCommand) -> Result<u8>
                 several.note(removed.await);
             }
             several.finish()
+        }
+        VolumeCommand::Rename(args) => {
+            context.engine().await?.rename_volume(&args.name, &args.new).await?;
+            Ok(0)
         }
         VolumeCommand::Prune(args) => prune::volumes(context, &args).await,
         VolumeCommand::Export(args) => files::export_volume(context, &args).await,

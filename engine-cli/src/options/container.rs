@@ -13,7 +13,7 @@ use crate::session::terminal;
 use super::health::HealthArgs;
 use super::resources::ResourceArgs;
 use super::security::SecurityArgs;
-use super::{env, logs, mounts};
+use super::{env, logs, mounts, secrets};
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -111,6 +111,9 @@ pub(crate) struct ContainerArgs {
     /// Driver of the volumes: local
     #[arg(long, value_name = "DRIVER", default_value = "local", hide_default_value = true)]
     volume_driver: String,
+    /// Give it a secret: NAME[,type=mount|env,target=,uid=,gid=,mode=]
+    #[arg(long, value_name = "SECRET[,KEY=VALUE...]")]
+    secret: Vec<String>,
     /// Signal that asks it to stop
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -195,6 +198,9 @@ impl ContainerArgs {
         }
         for text in &self.volumes_from {
             spec.volumes_from.push(mounts::volumes_from(text)?);
+        }
+        for text in &self.secret {
+            spec.secrets.push(secrets::secret(text)?);
         }
         mounts::driver(&self.volume_driver).map_err(Failure::usage)?;
         if let Some(signal) = &self.stop_signal {

@@ -9,4 +9,5 @@ pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod mounts;
 pub(crate) mod resources;
+pub(crate) mod secrets;
 pub(crate) mod security;

@@ -225,7 +225,8 @@ fn user_namespace(text: &str) -> Result<Option<UserNamespace>> {
         ))
     };
     match text.split_once(':') {
-        None if matches!(text, "" | "host") => return Ok(None),
+        None if text.is_empty() => return Ok(None),
+        None if text == "host" => return Ok(Some(UserNamespace::Host)),
         None if text == "auto" => return Ok(Some(UserNamespace::Auto { size: None })),
         Some(("auto", options)) => {
             let size =
@@ -359,7 +360,8 @@ mod tests {
         assert_eq!(user_namespace("auto").unwrap(), Some(UserNamespace::Auto { size: None }));
         assert_eq!(user_namespace("auto:size=10").unwrap(), Some(UserNamespace::Auto { size: Some(10) }));
         assert_eq!(user_namespace("container:a").unwrap(), Some(UserNamespace::Container("a".into())));
-        assert_eq!(user_namespace("host").unwrap(), None);
+        assert_eq!(user_namespace("host").unwrap(), Some(UserNamespace::Host));
+        assert_eq!(user_namespace("").unwrap(), None);
         for wrong in ["keep-id", "auto:", "auto:size=0", "auto:uidmapping=1", "container:", "0:1", "0:1:2:3"]
         {
             assert!(user_namespace(wrong).is_err(), "{wrong}");

@@ -1,6 +1,7 @@
 //! What `inspect` shows: `engine-api`'s documents of Docker's API, with what only the engine at hand knows.
 
 use engine_core::engine::Image;
+use engine_core::secret::{Secret, SecretData};
 use engine_core::volume_driver::Volume;
 use engine_core::{ContainerInfo, Engine};
 use serde_json::Value;
@@ -20,7 +21,13 @@ pub(crate) async fn container(engine: &Engine, info: &ContainerInfo) -> Result<V
     }
     let mut document = serde_json::to_value(document).map_err(|e| Failure::usage(e.to_string()))?;
     document["Scoped"] = info.scoped.into();
+    document["Config"]["Secrets"] = engine_api::container_secrets(info);
     Ok(document)
+}
+
+/// Returns a secret as Podman shows it, with its content if that was asked for.
+pub(crate) fn secret(secret: &Secret, content: Option<&SecretData>) -> Value {
+    engine_api::secret_inspect(secret, content)
 }
 
 /// Returns an image as Docker shows it.

@@ -18,6 +18,7 @@ mod logs;
 mod observe;
 mod registry;
 mod run;
+mod secrets;
 mod streams;
 mod support;
 mod terminal;

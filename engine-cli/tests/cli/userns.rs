@@ -114,3 +114,47 @@ fn explicit_maps_and_what_they_exclude() {
     }
     cli.finish_clean();
 }
+
+#[test]
+fn a_whole_engine_is_remapped() {
+    require!(root, overlayfs, user_namespaces);
+    let cli = Cli::new();
+    cli.run(&["--userns-remap", "nobody-has-this", "ps"])
+        .fails(1, &["/etc/subuid", "nobody-has-this:100000:65536"]);
+    cli.run(&["--userns-remap", ":", "ps"]).fails(1, &["USER[:GROUP]"]);
+    // Files of the test's own in place of the host's, for the program alone.
+    let (users, groups) = (cli.path("subuid"), cli.path("subgid"));
+    std::fs::write(&users, "dockremap:200000:1000\n0:500000:1000\n").unwrap();
+    std::fs::write(&groups, "dockremap:300000:1000\nroot:600000:1000\n").unwrap();
+    let script =
+        "mount --bind \"$1\" /etc/subuid && mount --bind \"$2\" /etc/subgid && shift 2 && exec \"$@\"";
+    let run = |args: &[&str]| -> crate::support::Said {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).args([&users, &groups]);
+        let inner = cli.command(args);
+        command.arg(inner.get_program()).args(inner.get_args()).output().unwrap().into()
+    };
+    let look = ["run", "--rm", "busybox", "cat", "/proc/self/uid_map", "/proc/self/gid_map"];
+    let with = |owner: &str, flags: &[&str]| {
+        let mut args = vec!["--userns-remap", owner];
+        args.extend(&look[..2]);
+        args.extend(flags);
+        args.extend(&look[2..]);
+        run(&args)
+    };
+    let words =
+        |said: crate::support::Said| said.ok().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(with("default", &["--userns", "host", "--privileged"]))[1], "0");
+    with("default", &["--privileged"]).fails(125, &["privileged", "--userns=host"]);
+    with("default", &["--network", "host"]).fails(125, &["network"]);
+    with("default:nobody-has-this", &[]).fails(125, &["/etc/subuid", "default"]);
+    if !shifts(&cli) {
+        with("default", &[]).fails(125, &["6.15"]);
+        return cli.finish();
+    }
+    assert_eq!(words(with("default", &[])), ["0", "200000", "1000", "0", "300000", "1000"]);
+    // By name or by number, there and here.
+    assert_eq!(words(with("root", &[])), ["0", "500000", "1000", "0", "600000", "1000"]);
+    assert_eq!(words(with("0:0", &[])), ["0", "500000", "1000", "0", "600000", "1000"]);
+    cli.finish();
+}

@@ -335,3 +335,38 @@ fn c1_c5_volumes_are_exported_and_imported() {
     let said = cli.run(&["volume", "export", "memory"]);
     assert!(said.code != 0 && said.err.contains("in containers only"), "{said:?}");
 }
+
+#[test]
+fn volumes_are_renamed_unless_they_are_used() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    cli.run(&["volume", "create", "--label", "tier=web", "old"]).ok();
+    let write = ["run", "--rm", "-v", "old:/data", "busybox", "sh", "-c", "echo kept > /data/file"];
+    cli.run(&write).ok();
+    assert_eq!(cli.run(&["volume", "rename", "old", "new"]).ok(), "");
+    assert_eq!(cli.run(&["volume", "ls", "-q", "--filter", "label=tier=web"]).ok(), "new\n");
+    assert_eq!(cli.run(&["run", "--rm", "-v", "new:/data", "busybox", "cat", "/data/file"]).ok(), "kept\n");
+    // Stopped containers use it too.
+    cli.run(&["create", "--name", "user", "-v", "new:/data", "busybox", "true"]).ok();
+    cli.run(&["volume", "rename", "new", "other"]).fails(1, &["container user", "uses it"]);
+    cli.run(&["rm", "user"]).ok();
+    cli.run(&["volume", "create", "taken"]).ok();
+    for (args, word) in [
+        (["new", "taken"], "there is a volume called taken"),
+        (["new", "new"], "there is a volume called new"),
+        (["none", "other"], "no such volume"),
+        (["new", "../x"], "name"),
+    ] {
+        let said = cli.run(&["volume", "rename", args[0], args[1]]);
+        assert!(said.code != 0 && said.err.contains(word), "{args:?}: {said:?}");
+    }
+    // Nobody prunes what has a name.
+    let anonymous = cli.run(&["volume", "create"]).ok().trim().to_owned();
+    cli.run(&["volume", "rename", &anonymous, "named"]).ok();
+    cli.run(&["volume", "prune", "-f"]).ok();
+    assert_eq!(cli.run(&["volume", "ls", "-q"]).ok(), "named\nnew\ntaken\n");
+    let events = cli.run(&["events", "--since", "1", "--until", "0s", "--filter", "type=volume"]).ok();
+    assert!(events.contains("volume rename new (driver=local, oldName=old)"), "{events}");
+    cli.run(&["volume", "rm", "named", "new", "taken"]).ok();
+    cli.finish();
+}

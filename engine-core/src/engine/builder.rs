@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use crate::container_spec::IdMappings;
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Journal};
@@ -16,7 +17,8 @@ use crate::volume_driver::VolumeDriver;
 use super::hooks::{Admission, Follower, Hooks, ImageRequest, MountRequest, PortRequest};
 use super::outbox::Outbox;
 use super::records::Records;
-use super::{Engine, IdPool, Inner, SpecPatch, defaults};
+use super::secrets::{self, Secrets};
+use super::{Engine, IdPool, Inner, SpecPatch, defaults, launch};
 
 /// Where vendors' tools put CDI files.
 const CDI_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -34,6 +36,7 @@ pub struct EngineBuilder {
     registry: Option<Arc<dyn RegistryClient>>,
     default_network: Option<Name>,
     id_pool: IdPool,
+    user_namespace: Option<IdMappings>,
     cdi_dirs: Option<Vec<PathBuf>>,
     spec_patch: Option<SpecPatch>,
     hooks: Hooks,
@@ -79,6 +82,18 @@ impl EngineBuilder {
     /// [`UserNamespace::Auto`]: crate::container_spec::UserNamespace::Auto
     pub fn id_pool(mut self, pool: IdPool) -> Self {
         self.id_pool = pool;
+        self
+    }
+
+    /// Gives every container that asks for no user namespace one with these maps: the same for all of them, as dockerd's
+    /// `userns-remap`. [`UserNamespace::Host`] opts a container out, and one that is privileged or shares a namespace of the
+    /// host's has to, or is refused. One that shares namespaces of another container shares its user namespace too.
+    /// Containers that are there stay as they were created. [`IdMappings::from_subids`] reads the maps where the host's
+    /// administrator wrote them.
+    ///
+    /// [`UserNamespace::Host`]: crate::container_spec::UserNamespace::Host
+    pub fn user_namespace(mut self, maps: IdMappings) -> Self {
+        self.user_namespace = Some(maps);
         self
     }
 
@@ -160,8 +175,12 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`] or [`ErrorKind::Unsupported`] with what is missing on this host;
-    /// [`ErrorKind::InvalidArgument`] for an engine without a root that lacks an implementation.
+    /// [`ErrorKind::InvalidArgument`] for an engine without a root that lacks an implementation, or for maps of ids that
+    /// overlap or have no root.
     pub async fn open(self) -> Result<Engine> {
+        if let Some(maps) = &self.user_namespace {
+            launch::check_maps(maps)?;
+        }
         let root = self.root.clone();
         let run_root = self.run_root.or_else(|| root.as_ref().map(|r| r.join("run")));
         let dirs = root.clone().zip(run_root);
@@ -174,6 +193,7 @@ impl EngineBuilder {
                     }
                     defaults::make_private_dir(&root)?;
                     defaults::make_private_dir(&run_root)?;
+                    defaults::make_private_dir(&root.join(secrets::DIRECTORY))?;
                     Ok((Database::open(&root.join("engine.db"))?, Journal::open(&root.join("events"))?))
                 })
                 .await?
@@ -202,6 +222,7 @@ impl EngineBuilder {
             },
         };
         let outbox = Outbox::open(database, journal)?;
+        let secrets_dir = root.as_ref().map(|root| root.join(secrets::DIRECTORY));
         let engine = Engine {
             inner: Arc::new(Inner {
                 root,
@@ -211,11 +232,13 @@ impl EngineBuilder {
                 volumes,
                 registry: self.registry.unwrap_or_else(|| Arc::new(NoRegistry)),
                 records: Records::open(outbox.clone())?,
+                secrets: Secrets::open(outbox.clone(), secrets_dir),
                 outbox,
                 hooks: self.hooks,
                 follower: OnceLock::new(),
                 default_network: self.default_network,
                 id_pool: self.id_pool,
+                user_namespace: self.user_namespace,
                 cdi_dirs: self.cdi_dirs.unwrap_or_else(|| CDI_DIRS.map(PathBuf::from).to_vec()),
                 spec_patch: self.spec_patch,
             }),

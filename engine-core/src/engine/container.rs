@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::health::Health;
-use crate::id::{ContainerId, Name};
+use crate::id::{ContainerId, Name, SecretId};
 use crate::image_config::ProcessDefaults;
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LogDriver};
@@ -58,6 +58,8 @@ pub struct ContainerInfo {
     pub scoped: bool,
     /// Volumes that were made for it alone.
     pub anonymous_volumes: Vec<Name>,
+    /// Its secrets, in the order of its spec.
+    pub secrets: Vec<SecretId>,
     /// Its running state.
     pub state: RuntimeState,
 }

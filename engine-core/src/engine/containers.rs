@@ -57,6 +57,7 @@ impl Engine {
             defaults: data.defaults,
             scoped: data.owner.is_some(),
             anonymous_volumes: data.anonymous_volumes,
+            secrets: data.secrets,
             state,
         })
     }
@@ -84,6 +85,7 @@ impl Engine {
         }
         let volumes = self.mounts(record).await?;
         let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
+        (spec.secret_files, spec.secret_env) = self.inner.secrets.of(record).await?;
         spec.events = Some(self.life_events(record));
         for patch in self.inner.spec_patch.iter().chain(patch) {
             patch.apply(&record.id, &mut spec.oci)?;
@@ -194,7 +196,7 @@ impl Engine {
     }
 
     /// Returns the maps of a container's user namespace, its own or the one it shares.
-    async fn maps_of(&self, record: &Record) -> Result<Option<crate::container_spec::IdMappings>> {
+    pub(super) async fn maps_of(&self, record: &Record) -> Result<Option<crate::container_spec::IdMappings>> {
         let mut record = record.clone();
         // A chain of containers that share is as long as somebody made it, and never a ring: each was there first.
         for _ in 0..100 {
@@ -225,7 +227,7 @@ impl Engine {
         if volumes {
             self.remove_anonymous_volumes(record).await?;
         }
-        self.inner.records.delete(record).await?;
+        self.delete_record(record).await?;
         runtime.delete(&record.id).await?;
         self.inner.outbox.journal().forget(record.id.as_str())?;
         self.inner.images.remove_rootfs(&record.id).await?;

@@ -11,7 +11,7 @@ use super::container::{Container, RemoveOptions};
 use super::hooks::ImageRequest;
 use super::records::{ProcessIdentity, Record, RecordData};
 use super::scoped::ScopedContainer;
-use super::{Engine, launch, names, task};
+use super::{Engine, launch, names, secrets, task};
 
 impl Engine {
     /// Creates a container of `image` (a reference or an id of an image in the store) and does not start it.
@@ -78,6 +78,7 @@ impl Engine {
         if found.platform() != Platform::host() {
             self.unpack_missing(&found).await?;
         }
+        self.complete_user_namespace(&mut spec).await?;
         self.inner.hooks.admit_image(&ImageRequest {
             name: image,
             manifest: &found.manifest.digest,
@@ -106,6 +107,7 @@ impl Engine {
                 snapshots: Vec::new(),
                 mounted_images,
                 id_mappings: None,
+                secrets: Vec::new(),
                 owner,
             },
         };
@@ -129,6 +131,7 @@ impl Engine {
         // What a start would refuse is refused now; what depends on the moment (namespaces of others) then.
         launch::check(record)?;
         launch::cdi_devices(&self.inner.cdi_dirs, &record.data.spec.cdi_devices)?;
+        secrets::check(&record.data.spec)?;
         let mut tries = 0;
         loop {
             let error = match self.inner.records.insert(record, self.inner.id_pool).await {
@@ -146,14 +149,13 @@ impl Engine {
         }
         let store = &self.inner.images;
         let prepared = async {
+            self.inner.secrets.of(record).await?;
             let rootfs = self.rootfs(record).await?;
             self.hold_images(record).await?;
             self.fill_volumes(record, &rootfs).await
         };
         if let Err(mut error) = prepared.await {
-            for result in
-                [store.remove_rootfs(&record.id).await, self.inner.records.delete(record).await.map(drop)]
-            {
+            for result in [store.remove_rootfs(&record.id).await, self.delete_record(record).await] {
                 if let Err(later) = result {
                     error.suppress(later);
                 }

@@ -140,6 +140,16 @@ impl Engine {
                 }
                 Err(_) => false,
             },
+            (ObjectKind::Volume, Action::Rename) => {
+                let old = event.attributes.get("oldName").map_or("", String::as_str);
+                match (event.id.parse(), old.parse()) {
+                    (Ok(new), Ok(old)) => {
+                        self.inner.volumes.inspect(&new).await?.is_some()
+                            && self.inner.volumes.inspect(&old).await?.is_none()
+                    }
+                    _ => false,
+                }
+            }
             (ObjectKind::Container, Action::Pause | Action::Unpause) => {
                 let wanted = if event.action == Action::Pause {
                     ContainerStatus::Paused

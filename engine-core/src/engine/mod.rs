@@ -45,10 +45,12 @@ mod records;
 mod repair;
 mod save;
 mod scoped;
+mod secrets;
 mod spec_patch;
 mod start_all;
 mod task;
 mod usage;
+mod userns;
 mod volumes;
 
 use std::path::{Path, PathBuf};
@@ -90,6 +92,7 @@ use crate::volume_driver::VolumeDriver;
 use hooks::{Follower, Hooks};
 use outbox::Outbox;
 use records::Records;
+use secrets::Secrets;
 use task::blocking;
 
 /// A container engine: images, containers and volumes under one directory.
@@ -111,12 +114,15 @@ struct Inner {
     volumes: Arc<dyn VolumeDriver>,
     registry: Arc<dyn RegistryClient>,
     records: Records,
+    secrets: Secrets,
     outbox: Outbox,
     hooks: Hooks,
     /// Calls the hooks that see events, for as long as the engine is open.
     follower: OnceLock<Follower>,
     default_network: Option<crate::id::Name>,
     id_pool: IdPool,
+    /// The maps of containers that ask for no user namespace.
+    user_namespace: Option<crate::container_spec::IdMappings>,
     cdi_dirs: Vec<PathBuf>,
     spec_patch: Option<SpecPatch>,
 }

@@ -14,13 +14,14 @@ use crate::database::{Database, Durability};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event};
-use crate::id::{ContainerId, Name};
+use crate::id::{ContainerId, Name, SecretId};
 use crate::image_config::ProcessDefaults;
 
 use super::events::of_container;
 use super::fork::{ForkBase, Snapshot};
 use super::id_pool::{self, IdPool};
 use super::outbox::Outbox;
+use super::secrets;
 
 const STEPS: &[&str] = &[
     "CREATE TABLE container (
@@ -30,6 +31,7 @@ const STEPS: &[&str] = &[
     data TEXT NOT NULL
 ) STRICT, WITHOUT ROWID",
     id_pool::STEP,
+    secrets::STEP,
 ];
 
 /// A container as it was asked for.
@@ -72,6 +74,9 @@ pub(crate) struct RecordData {
     /// The maps of its own user namespace.
     #[serde(default)]
     pub(crate) id_mappings: Option<IdMappings>,
+    /// Its secrets, in the order of its spec. It keeps their content as it was at its creation.
+    #[serde(default)]
+    pub(crate) secrets: Vec<SecretId>,
     /// The program a scoped container ends with.
     #[serde(default)]
     pub(crate) owner: Option<ProcessIdentity>,
@@ -160,6 +165,7 @@ impl Records {
                     Some(UserNamespace::Mapped(maps)) => record.data.id_mappings = Some(maps.clone()),
                     _ => {}
                 }
+                secrets::take(tx, &mut record)?;
                 tx.prepare_cached("INSERT INTO container VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                     record.id.as_str(),
                     record.name.as_str(),
@@ -180,6 +186,7 @@ impl Records {
         self.changing(move |outbox| {
             outbox.write(record.data.durability(), |tx, events| {
                 IdPool::free(tx, &record.id)?;
+                secrets::let_go(tx, &record)?;
                 let gone = tx
                     .prepare_cached("DELETE FROM container WHERE id = ?1")?
                     .execute([record.id.as_str()])?
@@ -356,7 +363,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn nanos(time: SystemTime) -> i64 {
+pub(super) fn nanos(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -385,6 +392,7 @@ mod tests {
                 snapshots: Vec::new(),
                 mounted_images: Vec::new(),
                 id_mappings: None,
+                secrets: Vec::new(),
                 owner: ProcessIdentity::current(),
             },
         }

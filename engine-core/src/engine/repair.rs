@@ -40,6 +40,7 @@ impl Engine {
         }
         let live: Vec<ContainerId> = records.iter().map(|r| r.id.clone()).collect();
         self.inner.network.sweep(&live).await?;
+        self.inner.secrets.repair().await?;
         self.reap(&records).await
     }
 

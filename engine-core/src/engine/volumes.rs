@@ -97,6 +97,28 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Conflict`] while a container, running or not, uses it.
     pub async fn remove_volume(&self, name: &Name) -> Result<()> {
+        self.refuse_users("remove volume", name).await?;
+        self.destroy_volume(name).await
+    }
+
+    /// Gives a volume another name. One that nobody named is a named one from then on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] while a container, running or not, uses it; [`ErrorKind::NotFound`];
+    /// [`ErrorKind::AlreadyExists`] if there is a volume of the new name.
+    pub async fn rename_volume(&self, name: &Name, new: &Name) -> Result<Volume> {
+        let volumes = std::sync::Arc::clone(&self.inner.volumes);
+        if volumes.inspect(name).await?.is_none() {
+            return Err(no_such_volume("rename volume", name));
+        }
+        self.refuse_users("rename volume", name).await?;
+        let event = of_volume(Action::Rename, new, volumes.name()).with("oldName", name);
+        let (name, new) = (name.clone(), new.clone());
+        self.change(event, async move { volumes.rename(&name, &new).await }).await
+    }
+
+    /// Refuses to touch a volume that containers use.
+    async fn refuse_users(&self, operation: &'static str, name: &Name) -> Result<()> {
         let mut users = Vec::new();
         for record in self.inner.records.all().await? {
             if record.uses_volume(name) {
@@ -106,12 +128,12 @@ impl Engine {
         }
         if !users.is_empty() {
             let (noun, verb) = if users.len() == 1 { ("container", "uses") } else { ("containers", "use") };
-            return Err(Error::new(ErrorKind::Conflict, "remove volume")
+            return Err(Error::new(ErrorKind::Conflict, operation)
                 .with("volume", name)
                 .with_message(format!("{noun} {} {verb} it", users.join(", ")))
                 .with_hint("remove the container first"));
         }
-        self.destroy_volume(name).await
+        Ok(())
     }
 
     /// Removes a volume that nothing uses.

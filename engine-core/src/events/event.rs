@@ -123,6 +123,8 @@ words! {
         Network = "network",
         /// A builder.
         Builder = "builder",
+        /// A secret.
+        Secret = "secret",
     }
 }
 
@@ -184,6 +186,8 @@ words! {
         Pull = "pull",
         /// An image went to a registry.
         Push = "push",
+        /// A secret was removed.
+        Remove = "remove",
         /// An object got another name.
         Rename = "rename",
         /// A terminal got another size.

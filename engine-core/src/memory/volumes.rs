@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::ContainerFiles;
 use crate::id::Name;
 use crate::mount::Mount;
-use crate::volume_driver::{Volume, VolumeDriver, VolumeOptions};
+use crate::volume_driver::{ANONYMOUS_LABEL, Volume, VolumeDriver, VolumeOptions};
 
 /// A [`VolumeDriver`] without storage: a volume is mounted as an empty tmpfs, and never filled from
 /// an image.
@@ -99,6 +99,21 @@ impl VolumeDriver for MemoryVolumes {
         self.faults.check("volume.remove", name).await?;
         lock(&self.volumes).remove(name);
         Ok(())
+    }
+
+    async fn rename(&self, name: &Name, new: &Name) -> Result<Volume> {
+        self.faults.check("volume.rename", name).await?;
+        let mut volumes = lock(&self.volumes);
+        if volumes.contains_key(new) {
+            return Err(Error::new(ErrorKind::AlreadyExists, "rename volume").with("volume", new));
+        }
+        let mut volume = volumes
+            .remove(name)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "rename volume").with("volume", name))?;
+        volume.name = new.clone();
+        volume.labels.remove(ANONYMOUS_LABEL);
+        volumes.insert(new.clone(), volume.clone());
+        Ok(volume)
     }
 
     async fn mount(&self, name: &Name, target: &Path) -> Result<Mount> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Subject, Suite, assert_kind, fresh_name, run_promises};
 use crate::error::ErrorKind;
 use crate::mount::Mount;
-use crate::volume_driver::{VolumeDriver, VolumeOptions};
+use crate::volume_driver::{ANONYMOUS_LABEL, VolumeDriver, VolumeOptions};
 
 /// Runs every promise, each on what `factory` makes anew.
 ///
@@ -29,6 +29,8 @@ where
         remove_is_idempotent(&*subject.first);
         removed_volume_is_gone(&*subject.first);
         content_goes_with_the_volume(&*subject.first);
+        renamed_volume_is_the_same(&*subject.first, &*subject.second);
+        rename_takes_no_name(&*subject.first);
         mount_has_the_target(&*subject.first);
         content_is_measured(&*subject.first);
         only_an_empty_volume_is_filled(&*subject.first);
@@ -125,6 +127,45 @@ pub async fn removed_volume_is_gone(driver: &dyn VolumeDriver) {
     assert!(driver.list().await.expect("list").is_empty());
     assert_kind(driver.mount(&name, Path::new("/data")).await, &[ErrorKind::NotFound], "mount");
     driver.create(&name, &labelled("new")).await.expect("the name is free again");
+}
+
+/// Promise: a renamed volume is found by its new name alone, with what it was made with and its content, and is no longer one
+/// that nobody named.
+pub async fn renamed_volume_is_the_same(driver: &dyn VolumeDriver, second: &dyn VolumeDriver) {
+    let (old, new) = (fresh_name("old"), fresh_name("new"));
+    let mut options = labelled("x");
+    options.labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
+    let made = driver.create(&old, &options).await.expect("create");
+    if let Some(dir) = &made.mountpoint {
+        std::fs::write(dir.join("file"), "content").expect("write");
+    }
+    let renamed = driver.rename(&old, &new).await.expect("rename");
+    assert_eq!((&renamed.name, &renamed.labels), (&new, &labelled("x").labels));
+    assert_eq!(
+        renamed.created_at,
+        driver.inspect(&new).await.expect("inspect").expect("it is there").created_at
+    );
+    assert_eq!(second.inspect(&old).await.expect("inspect"), None);
+    let there = second.inspect(&new).await.expect("inspect").expect("it is there");
+    assert_eq!(there, renamed);
+    if let Some(dir) = there.mountpoint {
+        assert_eq!(std::fs::read_to_string(dir.join("file")).expect("read"), "content");
+    }
+    driver.create(&old, &VolumeOptions::default()).await.expect("the old name is free");
+}
+
+/// Promise: a rename takes no volume's name, and one of nothing makes nothing.
+pub async fn rename_takes_no_name(driver: &dyn VolumeDriver) {
+    let (one, other, none) = (fresh_name("one"), fresh_name("other"), fresh_name("none"));
+    for (name, value) in [(&one, "1"), (&other, "2")] {
+        driver.create(name, &labelled(value)).await.expect("create");
+    }
+    for taken in [&other, &one] {
+        assert_kind(driver.rename(&one, taken).await, &[ErrorKind::AlreadyExists], "rename to a taken name");
+    }
+    assert_kind(driver.rename(&none, &fresh_name("x")).await, &[ErrorKind::NotFound], "rename of nothing");
+    let labels: Vec<_> = driver.list().await.expect("list").into_iter().map(|volume| volume.labels).collect();
+    assert_eq!(labels, [labelled("1").labels, labelled("2").labels]);
 }
 
 /// Promise: a volume's content goes with it. Checked where it is in a directory of the host.

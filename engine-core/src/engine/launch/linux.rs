@@ -90,6 +90,12 @@ fn namespace(kind: LinuxNamespaceType, peer: Option<&Peer>, name: &str) -> Resul
     .map_err(failed)
 }
 
+/// Refuses maps that the kernel would refuse, or that have no root.
+pub(in crate::engine) fn check_maps(maps: &IdMappings) -> Result<()> {
+    mappings(&maps.uids)?;
+    mappings(&maps.gids).map(drop)
+}
+
 fn mappings(ranges: &[IdRange]) -> Result<Vec<LinuxIdMapping>> {
     // The kernel takes at most 340 lines, see user_namespaces(7).
     if ranges.is_empty() || ranges.len() > 340 || ranges.iter().any(|range| range.size == 0) {

@@ -13,6 +13,7 @@ mod process;
 mod resources;
 
 pub(super) use cdi::resolve as cdi_devices;
+pub(super) use linux::check_maps;
 pub(super) use process::{effective_command, stop_signal};
 
 use std::path::PathBuf;
@@ -194,7 +195,7 @@ fn is_id_mapped(mount: &MountSpec) -> bool {
 fn check_user_namespace(spec: &ContainerSpec) -> Result<()> {
     let refused = |what: &str| {
         Err(invalid(format!("a container with a user namespace cannot {what}"))
-            .with_hint("leave the user namespace out, or that"))
+            .with_hint("give it the host's user namespace (--userns=host), or leave that out"))
     };
     if spec.privileged {
         return refused("be privileged");
@@ -241,7 +242,7 @@ pub(super) fn check(record: &Record) -> Result<()> {
             spec.user_namespace = None;
             spec.mounts.retain(|mount| !is_id_mapped(mount));
         }
-        None => {}
+        Some(UserNamespace::Host) | None => {}
     }
     for mode in [&mut spec.pid_mode, &mut spec.ipc_mode] {
         if matches!(mode, NamespaceMode::Container(_)) {

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::ingest::Temporary;
@@ -23,6 +23,8 @@ const MAX_DEPTH: usize = 200;
 /// Mount points that a start makes for what the engine mounts there: nobody changed anything by them.
 const MOUNT_POINTS: [&[u8]; 7] =
     [b"dev", b"proc", b"sys", b"etc/hosts", b"etc/hostname", b"etc/resolv.conf", b"etc/mtab"];
+/// The directory of mount points of secrets.
+const SECRETS: &[u8] = b"run/secrets";
 
 /// The two trees that are compared.
 pub(super) struct Trees {
@@ -155,15 +157,28 @@ impl Walk<'_> {
     }
 
     fn is_mount_point(&self, handle: &OwnedFd, stat: &Stat) -> io::Result<bool> {
-        if !MOUNT_POINTS.contains(&&self.path[..]) {
+        let path = &self.path[..];
+        let of_secret = path.strip_prefix(SECRETS).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+        if !of_secret && !MOUNT_POINTS.contains(&path) {
             return Ok(false);
         }
         Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if of_secret => has_only_empty_files(handle)?,
             FileType::Directory => names(handle)?.is_empty(),
             FileType::RegularFile => stat.st_size == 0,
             _ => false,
         })
     }
+}
+
+fn has_only_empty_files(dir: &OwnedFd) -> io::Result<bool> {
+    for name in names(dir)? {
+        let stat = rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The directories called `name` in `layers`, topmost first; `None` if one of them hides or moves what is below.

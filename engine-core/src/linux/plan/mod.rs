@@ -5,6 +5,7 @@
 //! Invariant: whatever [`LaunchPlan::encode`] returns, [`format::Plan::parse`] accepts.
 
 use std::ffi::CStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
@@ -132,8 +133,8 @@ pub(crate) struct MountStep {
     pub(crate) options: Vec<(String, Vec<u8>)>,
 }
 
-/// Something to make on a tmpfs of ours.
-#[derive(Clone, Debug, Default)]
+/// Something to make on a tmpfs of ours. What is in a file may be a secret, and is not shown.
+#[derive(Clone, Default)]
 pub(crate) struct EntryStep {
     /// Index of the mount, or [`format::PRIVATE_FILES`].
     pub(crate) mount: u32,
@@ -144,6 +145,40 @@ pub(crate) struct EntryStep {
     pub(crate) path: String,
     /// Content of a file; target of a link, with its NUL.
     pub(crate) data: Vec<u8>,
+}
+
+impl fmt::Debug for EntryStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryStep").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The environment of a process, `NAME=value`. It may have secrets, and is not shown.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub(crate) struct Environment(pub(crate) Vec<Vec<u8>>);
+
+impl Environment {
+    /// Sets `variable`, which replaces one of the same name.
+    pub(crate) fn set(&mut self, variable: Vec<u8>) {
+        self.unset(variable.split(|&byte| byte == b'=').next().unwrap_or_default());
+        self.0.push(variable);
+    }
+
+    /// Removes a variable.
+    pub(crate) fn unset(&mut self, name: &[u8]) {
+        self.0.retain(|known| known.split(|&byte| byte == b'=').next() != Some(name));
+    }
+
+    /// Whether there is a variable of this name.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|known| known.split(|&byte| byte == b'=').next() == Some(name))
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
+    }
 }
 
 /// A process, of a container or of an exec.
@@ -164,7 +199,7 @@ pub(crate) struct ProcessPlan {
     /// Filter flags and BPF instructions.
     pub(crate) seccomp: Option<(u32, Vec<u8>)>,
     pub(crate) argv: Vec<Vec<u8>>,
-    pub(crate) env: Vec<Vec<u8>>,
+    pub(crate) env: Environment,
     pub(crate) cwd: String,
     /// Rows and columns.
     pub(crate) terminal: Option<(u16, u16)>,
@@ -320,7 +355,7 @@ impl ProcessPlan {
                     process.seccomp = record.seccomp().map(|(flags, program)| (flags, program.to_vec()))
                 }
                 tag::ARGV => process.argv = texts(&record),
-                tag::ENV => process.env = texts(&record),
+                tag::ENV => process.env = Environment(texts(&record)),
                 tag::IO_PRIORITY => process.io_priority = record.number(),
                 tag::PERSONALITY => process.personality = record.number(),
                 tag::SCHEDULER => {
@@ -374,7 +409,7 @@ impl ProcessPlan {
         if let Some((flags, program)) = &self.seccomp {
             out.record(tag::SECCOMP, |body| body.u32(*flags).u32(0).bytes(program))?;
         }
-        for (tag, texts) in [(tag::ARGV, &self.argv), (tag::ENV, &self.env)] {
+        for (tag, texts) in [(tag::ARGV, &self.argv), (tag::ENV, &self.env.0)] {
             out.record(tag, |body| texts.iter().fold(body.count(texts.len()), |body, text| body.text(text)))?;
         }
         out.text(tag::CWD, &self.cwd)?;

@@ -43,7 +43,7 @@ fn sample() -> LaunchPlan {
             groups: vec![1001, 5],
             seccomp: Some((0, vec![0; 16])),
             argv: vec![b"true".to_vec(), b"x".to_vec()],
-            env: vec![b"A=b".to_vec()],
+            env: Environment(vec![b"A=b".to_vec()]),
             cwd: "/".into(),
             terminal: Some((24, 80)),
             ..ProcessPlan::default()
@@ -81,7 +81,7 @@ fn a_nul_inside_a_text_is_an_error_that_names_it() {
 fn a8_a_plan_is_length_checked_up_to_its_hard_limit() {
     let with = |extra: usize| {
         let mut plan = sample();
-        plan.process.env = vec![vec![b'x'; extra]];
+        plan.process.env = Environment(vec![vec![b'x'; extra]]);
         plan.encode()
     };
     let base = with(0).unwrap().len();

@@ -138,7 +138,7 @@ impl Inner {
                 return Err(not_running("exec", id));
             }
             let user = users::resolve(&root, user, &[])?;
-            plan.env.retain(|variable| !variable.starts_with(b"HOME="));
+            plan.env.unset(b"HOME");
             process::become_user(&mut plan, &user, bounding, ambient);
         }
         if spec.privileged {
@@ -146,11 +146,10 @@ impl Inner {
             (plan.capabilities.effective, plan.capabilities.permitted) = (bounding.bits(), bounding.bits());
         }
         for variable in &spec.env {
-            let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
-            let same = |known: &Vec<u8>| known.split(|&byte| byte == b'=').next() == Some(name.as_bytes());
-            plan.env.retain(|known| !same(known));
             if variable.contains('=') {
-                plan.env.push(variable.clone().into_bytes());
+                plan.env.set(variable.clone().into_bytes());
+            } else {
+                plan.env.unset(variable.as_bytes());
             }
         }
         Ok(plan)

@@ -179,7 +179,7 @@ mod tests {
             options: option::TTY | option::INIT | option::NO_NEW_PRIVS,
             uid: 1000,
             terminal: Some((24, 80)),
-            env: vec![b"A=1".to_vec()],
+            env: crate::linux::plan::Environment(vec![b"A=1".to_vec()]),
             ..ProcessPlan::default()
         };
         let probe = command(&["check".to_owned()], &process);

@@ -86,6 +86,25 @@ pub(super) fn translate(
             ..MountStep::default()
         });
     }
+    for (index, file) in launch.secret_files.iter().enumerate() {
+        let name = format!("secret-{index}");
+        plan.entries.push(EntryStep {
+            mount: PRIVATE_FILES,
+            mode: S_IFREG | (file.mode & 0o777),
+            uid: file.uid,
+            gid: file.gid,
+            path: name.clone(),
+            data: file.content.reveal().to_vec(),
+            ..EntryStep::default()
+        });
+        plan.mounts.push(MountStep {
+            kind: mount::FILE,
+            attributes: RDONLY | NOSUID | NODEV | NOEXEC,
+            source: name.into_bytes(),
+            target: target(&file.path)?,
+            ..MountStep::default()
+        });
+    }
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use super::translate::invalid;
 use super::{Inner, scheduling};
 use crate::error::Result;
 use crate::launch::{LaunchSpec, SeccompPolicy};
-use crate::linux::plan::ProcessPlan;
 use crate::linux::plan::format::{self, option};
+use crate::linux::plan::{Environment, ProcessPlan};
 use crate::linux::seccomp::{DEFAULT_PROFILE, Program, Target};
 use crate::linux::users::ResolvedUser;
 use crate::policy::{CapabilitySet, ProcessCapabilities};
@@ -29,7 +29,7 @@ impl Inner {
             lsm: label(process),
             umask: process.user().umask(),
             argv: process.args().iter().flatten().map(|text| text.clone().into_bytes()).collect(),
-            env: process.env().iter().flatten().map(|text| text.clone().into_bytes()).collect(),
+            env: environment(launch, process),
             cwd: super::translate::text(process.cwd())?,
             terminal: launch.terminal.map(|size| (size.rows, size.columns)),
             seccomp: self
@@ -62,6 +62,15 @@ impl Inner {
     }
 }
 
+/// What the spec says, and the secrets among it.
+fn environment(launch: &LaunchSpec, process: &Process) -> Environment {
+    let mut env = Environment(process.env().iter().flatten().map(|text| text.clone().into_bytes()).collect());
+    for secret in &launch.secret_env {
+        env.set([secret.name.as_bytes(), b"=", secret.value.reveal()].concat());
+    }
+    env
+}
+
 /// Gives the process its user, and the capabilities that such a user has.
 pub(super) fn become_user(
     plan: &mut ProcessPlan,
@@ -79,8 +88,8 @@ pub(super) fn become_user(
         inheritable: sets.inheritable.bits(),
         ambient: sets.ambient.bits(),
     };
-    if !plan.env.iter().any(|variable| variable.starts_with(b"HOME=")) {
-        plan.env.push(format!("HOME={}", user.home).into_bytes());
+    if !plan.env.has(b"HOME") {
+        plan.env.set(format!("HOME={}", user.home).into_bytes());
     }
 }
 

@@ -20,7 +20,7 @@ use crate::linux::image_store::remove::remove_tree;
 use crate::linux::walk;
 use crate::mount::{Mount, MountKind};
 use crate::time::{parse_rfc3339, rfc3339};
-use crate::volume_driver::{Volume, VolumeOptions};
+use crate::volume_driver::{ANONYMOUS_LABEL, Volume, VolumeOptions};
 
 /// The version of `volume.json` we write, and the newest we read.
 const FORMAT: u32 = 1;
@@ -149,6 +149,49 @@ impl Files {
         // What cannot be removed now is left to the sweep; the volume is gone either way.
         self.discard(&trash);
         Ok(())
+    }
+
+    /// Gives a volume another name, by one rename of its directory.
+    pub(super) fn rename(&self, name: &Name, new: &Name) -> Result<Volume> {
+        let fail = |e: io::Error| Error::from_io("rename volume", e).with("volume", name);
+        let taken = || {
+            Error::new(ErrorKind::AlreadyExists, "rename volume")
+                .with("volume", name)
+                .with_message(format!("there is a volume called {new}"))
+                .with_hint("choose another name, or remove that volume")
+        };
+        let missing = || {
+            Error::new(ErrorKind::NotFound, "rename volume")
+                .with("volume", name)
+                .with_message("no such volume")
+        };
+        let _lock = self.lock(FlockOperation::LockShared).map_err(fail)?;
+        let mut volume = self.read(name)?.ok_or_else(missing)?;
+        if self.read(new)?.is_some() {
+            return Err(taken());
+        }
+        let dir = self.dir.join(name.as_str());
+        let before = volume.clone();
+        // First: nobody prunes a volume because of the label it had under another name.
+        if volume.labels.remove(ANONYMOUS_LABEL).is_some() {
+            describe_again(&dir, &volume).map_err(fail)?;
+        }
+        match self.publish(&dir, new) {
+            Ok(()) => {
+                volume.name = new.clone();
+                Ok(volume)
+            }
+            Err(error) => {
+                if before.labels != volume.labels {
+                    let _ = describe_again(&dir, &before);
+                }
+                Err(match error.kind() {
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => taken(),
+                    io::ErrorKind::NotFound => missing(),
+                    _ => fail(error),
+                })
+            }
+        }
     }
 
     /// Copies what `rootfs` has at `path` into the volume, if that is empty or such a copy was cut short before.
@@ -334,17 +377,29 @@ fn write_volume(dir: &Path, volume: &Volume) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(&data)?;
     // The container's users enter it; the directories above keep the host's users out (SECURITY B9).
     fs::set_permissions(&data, Permissions::from_mode(0o755))?;
+    describe(&dir.join("volume.json"), volume)?;
+    sync_dir(&data)?;
+    sync_dir(dir)
+}
+
+/// Writes a volume's description and brings it to the disk.
+fn describe(path: &Path, volume: &Volume) -> io::Result<()> {
     let description = Description {
         version: FORMAT,
         created_at: rfc3339(volume.created_at),
         labels: volume.labels.clone(),
         driver_options: volume.driver_options.clone(),
     };
-    let mut file =
-        OpenOptions::new().create_new(true).write(true).mode(0o600).open(dir.join("volume.json"))?;
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
     file.write_all(&serde_json::to_vec(&description)?)?;
-    file.sync_all()?;
-    sync_dir(&data)?;
+    file.sync_all()
+}
+
+/// Replaces the description of a volume that is there.
+fn describe_again(dir: &Path, volume: &Volume) -> io::Result<()> {
+    let fresh = dir.join("volume.json.new");
+    describe(&fresh, volume)?;
+    fs::rename(&fresh, dir.join("volume.json"))?;
     sync_dir(dir)
 }
 

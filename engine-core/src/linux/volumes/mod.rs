@@ -112,6 +112,11 @@ impl VolumeDriver for LocalVolumes {
         self.with_files(move |files| files.remove(&name)).await
     }
 
+    async fn rename(&self, name: &Name, new: &Name) -> Result<Volume> {
+        let (name, new) = (name.clone(), new.clone());
+        self.with_files(move |files| Ok(Self::locate(files, files.rename(&name, &new)?))).await
+    }
+
     async fn mount(&self, name: &Name, target: &Path) -> Result<Mount> {
         let (name, target) = (name.clone(), PathBuf::from(target));
         self.with_files(move |files| {

@@ -255,7 +255,8 @@ impl Container {
         let oci = self.launch.oci.process().as_ref();
         let process = Process {
             args: self.args.clone(),
-            env: oci.and_then(|process| process.env().clone()).unwrap_or_default(),
+            env: self.env(),
+            secret_files: self.launch.secret_files.clone(),
             working_dir: oci.map_or_else(|| "/".to_owned(), |process| process.cwd().display().to_string()),
             stdin: Input(run.stdin.clone()),
             stdout: Output::of_container(&self.hub, LogSource::Stdout, terminal),
@@ -263,6 +264,17 @@ impl Container {
             signals: run.control.signals(),
         };
         (run.control, process)
+    }
+
+    /// The environment that its processes begin with.
+    fn env(&self) -> Vec<String> {
+        let oci = self.launch.oci.process().as_ref();
+        let mut env = oci.and_then(|process| process.env().clone()).unwrap_or_default();
+        for secret in &self.launch.secret_env {
+            env.retain(|known| known.split('=').next() != Some(&secret.name));
+            env.push(format!("{}={}", secret.name, String::from_utf8_lossy(secret.value.reveal())));
+        }
+        env
     }
 
     /// Begins another run, unless there is to be none any more.
@@ -424,7 +436,7 @@ impl Container {
             args: spec.args.clone(),
         });
         let oci = self.launch.oci.process().as_ref();
-        let mut env = oci.and_then(|process| process.env().clone()).unwrap_or_default();
+        let mut env = self.env();
         for entry in &spec.env {
             let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
             env.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != name));
@@ -434,6 +446,7 @@ impl Container {
         let process = Process {
             args: spec.args.clone(),
             env,
+            secret_files: self.launch.secret_files.clone(),
             working_dir: spec.working_dir.clone().unwrap_or_else(own_dir),
             stdin: input,
             stdout,

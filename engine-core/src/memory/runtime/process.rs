@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::super::lock;
 use super::streams::{Input, Output};
 use crate::io::TerminalSize;
+use crate::secret::SecretFile;
 
 const SIGKILL: i32 = 9;
 const SIGWINCH: i32 = 28;
@@ -46,6 +47,8 @@ pub struct Process {
     pub args: Vec<String>,
     /// The environment, `NAME=value`.
     pub env: Vec<String>,
+    /// The files of secrets it can read.
+    pub secret_files: Vec<SecretFile>,
     /// The working directory.
     pub working_dir: String,
     /// Standard input.

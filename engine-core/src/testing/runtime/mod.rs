@@ -9,6 +9,7 @@ mod files;
 mod health;
 mod life;
 mod restart;
+mod secrets;
 mod streams;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use files::*;
 pub use health::*;
 pub use life::*;
 pub use restart::*;
+pub use secrets::*;
 pub use streams::*;
 
 use super::{Subject, Suite, assert_kind};
@@ -150,6 +152,9 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         command_that_is_not_there_is_not_retried
         streams_end_with_each_run
         policy_is_changed_while_it_runs
+    }
+    run! {
+        secrets_are_there_at_each_run
     }
     run! {
         passing_probe_makes_it_healthy
