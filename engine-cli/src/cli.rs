@@ -8,6 +8,7 @@ use crate::commands::{
     archive, artifact, attach, branch, df, events, exec, files, history, image, inspect, lifecycle, login,
     logs, prune, ps, rename, run, secret, stats, system, top, transfer, update, volume,
 };
+use crate::options::Later;
 
 /// Containers without a daemon.
 #[derive(Debug, Parser)]
@@ -81,102 +82,102 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum Command {
     /// Create and start a container
     #[command(disable_help_flag = true)]
-    Run(Box<run::RunArgs>),
+    Run(Later<Box<run::RunArgs>>),
     /// Create a container
     #[command(disable_help_flag = true)]
-    Create(Box<run::CreateArgs>),
+    Create(Later<Box<run::CreateArgs>>),
     /// Start containers
-    Start(lifecycle::StartArgs),
+    Start(Later<lifecycle::StartArgs>),
     /// Stop containers
-    Stop(lifecycle::StopArgs),
+    Stop(Later<lifecycle::StopArgs>),
     /// Stop and start containers
-    Restart(lifecycle::StopArgs),
+    Restart(Later<lifecycle::StopArgs>),
     /// Send a signal to containers
-    Kill(lifecycle::KillArgs),
+    Kill(Later<lifecycle::KillArgs>),
     /// Freeze all processes of containers
-    Pause(lifecycle::Names),
+    Pause(Later<lifecycle::Names>),
     /// Thaw all processes of containers
-    Unpause(lifecycle::Names),
+    Unpause(Later<lifecycle::Names>),
     /// Remove containers
-    Rm(lifecycle::RmArgs),
+    Rm(Later<lifecycle::RmArgs>),
     /// Change the restart policy of containers
-    Update(update::UpdateArgs),
+    Update(Later<update::UpdateArgs>),
     /// Wait until containers end, and print their exit codes
-    Wait(lifecycle::Names),
+    Wait(Later<lifecycle::Names>),
     /// List containers
     #[command(visible_alias = "list")]
-    Ps(ps::PsArgs),
+    Ps(Later<ps::PsArgs>),
     /// Give a container another name
-    Rename(rename::RenameArgs),
+    Rename(Later<rename::RenameArgs>),
     /// Show the processes of a container
-    Top(top::TopArgs),
+    Top(Later<top::TopArgs>),
     /// Show what containers use, live
-    Stats(stats::StatsArgs),
+    Stats(Later<stats::StatsArgs>),
     /// Show the output of a container
-    Logs(logs::LogsArgs),
+    Logs(Later<logs::LogsArgs>),
     /// Show what happens to containers, images and volumes
-    Events(events::EventsArgs),
+    Events(Later<events::EventsArgs>),
     /// Run a command in a running container
     #[command(disable_help_flag = true)]
-    Exec(exec::ExecArgs),
+    Exec(Later<exec::ExecArgs>),
     /// Attach to a running container
-    Attach(attach::AttachArgs),
+    Attach(Later<attach::AttachArgs>),
     /// Copy files between a container and the host
-    Cp(files::CpArgs),
+    Cp(Later<files::CpArgs>),
     /// Show what a container changed in its root file system
-    Diff(files::DiffArgs),
+    Diff(Later<files::DiffArgs>),
     /// Write a container's root file system as a tar archive
-    Export(files::ExportArgs),
+    Export(Later<files::ExportArgs>),
     /// Make an image of a container
-    Commit(files::CommitArgs),
+    Commit(Later<files::CommitArgs>),
     /// Show containers, images or volumes as JSON
-    Inspect(inspect::InspectArgs),
+    Inspect(Later<inspect::InspectArgs>),
     /// Pull an image from a registry
-    Pull(transfer::PullArgs),
+    Pull(Later<transfer::PullArgs>),
     /// Push an image to a registry
-    Push(transfer::PushArgs),
+    Push(Later<transfer::PushArgs>),
     /// List images
-    Images(image::ImagesArgs),
+    Images(Later<image::ImagesArgs>),
     /// Give an image another name
-    Tag(image::TagArgs),
+    Tag(Later<image::TagArgs>),
     /// Remove images
-    Rmi(image::RmiArgs),
+    Rmi(Later<image::RmiArgs>),
     /// Save images to an archive
-    Save(archive::SaveArgs),
+    Save(Later<archive::SaveArgs>),
     /// Load images from an archive
-    Load(archive::LoadArgs),
+    Load(Later<archive::LoadArgs>),
     /// Make an image of a tar archive of a root file system
-    Import(archive::ImportArgs),
+    Import(Later<archive::ImportArgs>),
     /// Show how an image was made
-    History(history::HistoryArgs),
+    History(Later<history::HistoryArgs>),
     /// Log in to a registry
-    Login(login::LoginArgs),
+    Login(Later<login::LoginArgs>),
     /// Log out of a registry
-    Logout(login::LogoutArgs),
+    Logout(Later<login::LogoutArgs>),
     /// Show this engine and what works on this host
-    Info(system::FormatArgs),
+    Info(Later<system::FormatArgs>),
     /// Show the version
-    Version(system::FormatArgs),
+    Version(Later<system::FormatArgs>),
     /// Print the completions of a shell
-    Completion(system::CompletionArgs),
+    Completion(Later<system::CompletionArgs>),
     /// Commands of containers
     #[command(subcommand)]
-    Container(ContainerCommand),
+    Container(Later<ContainerCommand>),
     /// Commands of images
     #[command(subcommand)]
-    Image(ImageCommand),
+    Image(Later<ImageCommand>),
     /// Commands of artifacts
     #[command(subcommand)]
-    Artifact(artifact::ArtifactCommand),
+    Artifact(Later<artifact::ArtifactCommand>),
     /// Commands of volumes
     #[command(subcommand)]
-    Volume(volume::VolumeCommand),
+    Volume(Later<volume::VolumeCommand>),
     /// Commands of secrets
     #[command(subcommand)]
-    Secret(secret::SecretCommand),
+    Secret(Later<secret::SecretCommand>),
     /// Commands of the engine
     #[command(subcommand)]
-    System(SystemCommand),
+    System(Later<SystemCommand>),
 }
 
 /// `engine-cli container …`.
@@ -184,61 +185,61 @@ pub(crate) enum Command {
 pub(crate) enum ContainerCommand {
     /// Create and start a container
     #[command(disable_help_flag = true)]
-    Run(Box<run::RunArgs>),
+    Run(Later<Box<run::RunArgs>>),
     /// Create a container
     #[command(disable_help_flag = true)]
-    Create(Box<run::CreateArgs>),
+    Create(Later<Box<run::CreateArgs>>),
     /// Start containers
-    Start(lifecycle::StartArgs),
+    Start(Later<lifecycle::StartArgs>),
     /// Stop containers
-    Stop(lifecycle::StopArgs),
+    Stop(Later<lifecycle::StopArgs>),
     /// Stop and start containers
-    Restart(lifecycle::StopArgs),
+    Restart(Later<lifecycle::StopArgs>),
     /// Send a signal to containers
-    Kill(lifecycle::KillArgs),
+    Kill(Later<lifecycle::KillArgs>),
     /// Freeze all processes of containers
-    Pause(lifecycle::Names),
+    Pause(Later<lifecycle::Names>),
     /// Thaw all processes of containers
-    Unpause(lifecycle::Names),
+    Unpause(Later<lifecycle::Names>),
     /// Remove containers
-    Rm(lifecycle::RmArgs),
+    Rm(Later<lifecycle::RmArgs>),
     /// Change the restart policy of containers
-    Update(update::UpdateArgs),
+    Update(Later<update::UpdateArgs>),
     /// Wait until containers end, and print their exit codes
-    Wait(lifecycle::Names),
+    Wait(Later<lifecycle::Names>),
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
-    Ls(ps::PsArgs),
+    Ls(Later<ps::PsArgs>),
     /// Give a container another name
-    Rename(rename::RenameArgs),
+    Rename(Later<rename::RenameArgs>),
     /// Show the processes of a container
-    Top(top::TopArgs),
+    Top(Later<top::TopArgs>),
     /// Show what containers use, live
-    Stats(stats::StatsArgs),
+    Stats(Later<stats::StatsArgs>),
     /// Show the output of a container
-    Logs(logs::LogsArgs),
+    Logs(Later<logs::LogsArgs>),
     /// Run a command in a running container
     #[command(disable_help_flag = true)]
-    Exec(exec::ExecArgs),
+    Exec(Later<exec::ExecArgs>),
     /// Attach to a running container
-    Attach(attach::AttachArgs),
+    Attach(Later<attach::AttachArgs>),
     /// Copy files between a container and the host
-    Cp(files::CpArgs),
+    Cp(Later<files::CpArgs>),
     /// Show what a container changed in its root file system
-    Diff(files::DiffArgs),
+    Diff(Later<files::DiffArgs>),
     /// Write a container's root file system as a tar archive
-    Export(files::ExportArgs),
+    Export(Later<files::ExportArgs>),
     /// Make an image of a container
-    Commit(files::CommitArgs),
+    Commit(Later<files::CommitArgs>),
     /// Make a second container from the state of a first
-    Fork(branch::ForkArgs),
+    Fork(Later<branch::ForkArgs>),
     /// Keep states of a container's root file system
     #[command(subcommand)]
-    Snapshot(branch::SnapshotCommand),
+    Snapshot(Later<branch::SnapshotCommand>),
     /// Show containers as JSON
-    Inspect(inspect::OneKindArgs),
+    Inspect(Later<inspect::OneKindArgs>),
     /// Remove stopped containers
-    Prune(prune::PruneArgs),
+    Prune(Later<prune::PruneArgs>),
 }
 
 impl From<ContainerCommand> for Command {
@@ -269,8 +270,8 @@ impl From<ContainerCommand> for Command {
             // These have no short form.
             command @ (ContainerCommand::Fork(_)
             | ContainerCommand::Snapshot(_)
-            | ContainerCommand::Prune(_)) => Self::Container(command),
-            ContainerCommand::Inspect(args) => Self::Inspect(args.of(inspect::Kind::Container)),
+            | ContainerCommand::Prune(_)) => Self::Container(Later(command)),
+            ContainerCommand::Inspect(args) => Self::Inspect(Later(args.0.of(inspect::Kind::Container))),
         }
     }
 }
@@ -280,43 +281,43 @@ impl From<ContainerCommand> for Command {
 pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "list")]
-    Ls(image::ImagesArgs),
+    Ls(Later<image::ImagesArgs>),
     /// Remove images
     #[command(visible_alias = "remove")]
-    Rm(image::RmiArgs),
+    Rm(Later<image::RmiArgs>),
     /// Give an image another name
-    Tag(image::TagArgs),
+    Tag(Later<image::TagArgs>),
     /// Pull an image from a registry
-    Pull(transfer::PullArgs),
+    Pull(Later<transfer::PullArgs>),
     /// Push an image to a registry
-    Push(transfer::PushArgs),
+    Push(Later<transfer::PushArgs>),
     /// Show images as JSON
-    Inspect(inspect::ImageArgs),
+    Inspect(Later<inspect::ImageArgs>),
     /// Show how an image was made
-    History(history::HistoryArgs),
+    History(Later<history::HistoryArgs>),
     /// Save images to an archive
-    Save(archive::SaveArgs),
+    Save(Later<archive::SaveArgs>),
     /// Load images from an archive
-    Load(archive::LoadArgs),
+    Load(Later<archive::LoadArgs>),
     /// Make an image of a tar archive of a root file system
-    Import(archive::ImportArgs),
+    Import(Later<archive::ImportArgs>),
     /// Remove images that nothing uses
-    Prune(history::PruneArgs),
+    Prune(Later<history::PruneArgs>),
 }
 
 /// `engine-cli system …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SystemCommand {
     /// Show this engine and what works on this host
-    Info(system::FormatArgs),
+    Info(Later<system::FormatArgs>),
     /// Start the containers whose restart policy wants them running: what a boot has to do
     StartAll,
     /// Show what happens to containers, images and volumes
-    Events(events::EventsArgs),
+    Events(Later<events::EventsArgs>),
     /// Show what images, containers and volumes take on disk
-    Df(df::DfArgs),
+    Df(Later<df::DfArgs>),
     /// Remove stopped containers, and images and volumes that nothing needs
-    Prune(prune::SystemPruneArgs),
+    Prune(Later<prune::SystemPruneArgs>),
 }
 
 impl Command {
@@ -330,13 +331,37 @@ impl Command {
                 | Self::Load(_)
                 | Self::Import(_)
                 | Self::Artifact(_)
-                | Self::Image(
+                | Self::Image(Later(
                     ImageCommand::Pull(_)
                         | ImageCommand::Push(_)
                         | ImageCommand::Save(_)
                         | ImageCommand::Load(_)
                         | ImageCommand::Import(_)
-                )
+                ))
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_sound_and_says_what_it_does() {
+        Cli::command().debug_assert();
+        let mut root = Cli::command();
+        root.build();
+        let mut todo: Vec<&clap::Command> = root.get_subcommands().collect();
+        let mut seen = 0;
+        while let Some(command) = todo.pop() {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            // "`run`'s flags." is what the type says of itself, not what the command does.
+            assert!(!about.is_empty() && !about.contains('`'), "{}: {about:?}", command.get_name());
+            todo.extend(command.get_subcommands());
+            seen += 1;
+        }
+        assert!(seen > 80, "{seen}");
     }
 }

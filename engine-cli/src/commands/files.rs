@@ -85,8 +85,21 @@ pub(crate) struct CommitArgs {
     /// Apply an instruction of a Dockerfile to the image, such as 'CMD ["sh"]'
     #[arg(short, long, value_name = "INSTRUCTION")]
     change: Vec<String>,
-    /// Do not pause the container meanwhile
-    #[arg(long)]
+    /// Pause the container meanwhile [default: true]
+    #[arg(
+        short,
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        hide_default_value = true,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pause: bool,
+    /// As --pause=false
+    #[arg(long, conflicts_with = "pause")]
     no_pause: bool,
     /// Name or id
     container: String,
@@ -265,7 +278,7 @@ pub(crate) async fn commit(context: &Context, args: &CommitArgs) -> Result<u8> {
     options.author.clone_from(&args.author);
     options.message.clone_from(&args.message);
     options.changes.clone_from(&args.change);
-    options.no_pause = args.no_pause;
+    options.no_pause = args.no_pause || !args.pause;
     let id = context.engine().await?.container(&args.container).await?.commit(&options).await?;
     output::line(id)?;
     Ok(0)

@@ -29,14 +29,17 @@ pub(crate) mod volume;
 use crate::cli::{Cli, Command, ContainerCommand, ImageCommand, SystemCommand};
 use crate::context::Context;
 use crate::failure::Result;
+use crate::options::Later;
 
 /// Runs a command and returns its exit code.
 pub(crate) async fn run(cli: Cli) -> Result<u8> {
     let context = Context { global: cli.global };
     let context = &context;
     let command = match cli.command {
-        Command::Container(ContainerCommand::Prune(args)) => return prune::containers(context, &args).await,
-        Command::Container(command) => command.into(),
+        Command::Container(Later(ContainerCommand::Prune(args))) => {
+            return prune::containers(context, &args).await;
+        }
+        Command::Container(Later(command)) => command.into(),
         other => other,
     };
     match command {
@@ -56,7 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Stats(args) => stats::stats(context, &args).await,
         Command::Ps(args) => ps::ps(context, &args).await,
         Command::Logs(args) => logs::logs(context, &args).await,
-        Command::Events(args) | Command::System(SystemCommand::Events(args)) => {
+        Command::Events(args) | Command::System(Later(SystemCommand::Events(args))) => {
             events::events(context, &args).await
         }
         Command::Exec(args) => exec::exec(context, &args).await,
@@ -65,39 +68,51 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Diff(args) => files::diff(context, &args).await,
         Command::Export(args) => files::export(context, &args).await,
         Command::Commit(args) => files::commit(context, &args).await,
-        Command::Container(ContainerCommand::Fork(args)) => branch::fork(context, &args).await,
-        Command::Container(ContainerCommand::Snapshot(command)) => branch::snapshot(context, &command).await,
+        Command::Container(Later(ContainerCommand::Fork(args))) => branch::fork(context, &args).await,
+        Command::Container(Later(ContainerCommand::Snapshot(command))) => {
+            branch::snapshot(context, &command).await
+        }
         Command::Inspect(args) => inspect::inspect(context, &args).await,
-        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
+        Command::Pull(args) | Command::Image(Later(ImageCommand::Pull(args))) => {
             transfer::pull(context, &args).await
         }
-        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => {
+        Command::Push(args) | Command::Image(Later(ImageCommand::Push(args))) => {
             transfer::push(context, &args).await
         }
-        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => image::images(context, &args).await,
-        Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => image::tag(context, &args).await,
-        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => image::rmi(context, &args).await,
-        Command::Save(args) | Command::Image(ImageCommand::Save(args)) => archive::save(context, &args).await,
-        Command::Load(args) | Command::Image(ImageCommand::Load(args)) => archive::load(context, &args).await,
-        Command::Import(args) | Command::Image(ImageCommand::Import(args)) => {
+        Command::Images(args) | Command::Image(Later(ImageCommand::Ls(args))) => {
+            image::images(context, &args).await
+        }
+        Command::Tag(args) | Command::Image(Later(ImageCommand::Tag(args))) => {
+            image::tag(context, &args).await
+        }
+        Command::Rmi(args) | Command::Image(Later(ImageCommand::Rm(args))) => {
+            image::rmi(context, &args).await
+        }
+        Command::Save(args) | Command::Image(Later(ImageCommand::Save(args))) => {
+            archive::save(context, &args).await
+        }
+        Command::Load(args) | Command::Image(Later(ImageCommand::Load(args))) => {
+            archive::load(context, &args).await
+        }
+        Command::Import(args) | Command::Image(Later(ImageCommand::Import(args))) => {
             archive::import(context, &args).await
         }
-        Command::History(args) | Command::Image(ImageCommand::History(args)) => {
+        Command::History(args) | Command::Image(Later(ImageCommand::History(args))) => {
             history::history(context, &args).await
         }
-        Command::Image(ImageCommand::Prune(args)) => history::prune(context, &args).await,
-        Command::Artifact(command) => artifact::run(context, command).await,
-        Command::Image(ImageCommand::Inspect(args)) => inspect::inspect(context, &args.into()).await,
-        Command::Secret(command) => secret::run(context, command).await,
-        Command::Volume(command) => volume::run(context, command).await,
+        Command::Image(Later(ImageCommand::Prune(args))) => history::prune(context, &args).await,
+        Command::Artifact(command) => artifact::run(context, command.0).await,
+        Command::Image(Later(ImageCommand::Inspect(args))) => inspect::inspect(context, &args.0.into()).await,
+        Command::Volume(command) => volume::run(context, command.0).await,
+        Command::Secret(command) => secret::run(context, command.0).await,
         Command::Login(args) => login::login(context, &args).await,
         Command::Logout(args) => login::logout(context, &args).await,
-        Command::Info(args) | Command::System(SystemCommand::Info(args)) => {
+        Command::Info(args) | Command::System(Later(SystemCommand::Info(args))) => {
             system::info(context, &args).await
         }
-        Command::System(SystemCommand::StartAll) => system::start_all(context).await,
-        Command::System(SystemCommand::Prune(args)) => prune::system(context, &args).await,
-        Command::System(SystemCommand::Df(args)) => df::df(context, &args).await,
+        Command::System(Later(SystemCommand::StartAll)) => system::start_all(context).await,
+        Command::System(Later(SystemCommand::Prune(args))) => prune::system(context, &args).await,
+        Command::System(Later(SystemCommand::Df(args))) => df::df(context, &args).await,
         Command::Version(args) => system::version(&args),
         Command::Completion(args) => system::completion(&args),
         // Translated above.

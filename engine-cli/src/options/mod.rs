@@ -6,8 +6,11 @@
 pub(crate) mod container;
 pub(crate) mod env;
 pub(crate) mod health;
+mod later;
 pub(crate) mod logs;
 pub(crate) mod mounts;
 pub(crate) mod resources;
 pub(crate) mod secrets;
 pub(crate) mod security;
+
+pub(crate) use later::Later;

@@ -126,6 +126,13 @@ fn diff_export_and_commit_show_what_a_container_did() {
             .ok(),
         "b\n"
     );
+    cli.run(&["run", "-d", "--name", "two", "busybox", "sleep", "1000"]).ok();
+    for flag in ["--pause=false", "--no-pause", "-p"] {
+        cli.run(&["commit", flag, "two", "made:2"]).ok();
+        assert_eq!(cli.run(&["inspect", "-f", "{{.State.Status}}", "two"]).ok(), "running\n", "{flag}");
+    }
+    cli.run(&["commit", "--pause=false", "--no-pause", "two"]).fails(125, &["--no-pause"]);
+    cli.run(&["rm", "-f", "two"]).ok();
     cli.run(&["commit", "-c", "FROM x", "one"]).fails(1, &["FROM x"]);
     cli.run(&["diff", "none"]).fails(1, &["no such container"]);
     cli.run(&["export", "none"]).fails(1, &["no such container"]);
