@@ -1,11 +1,20 @@
 //! User namespaces with shifted ids: whose files are whose, inside and on disk, and the rows of SECURITY that could differ.
 
+use engine_core::container_spec::UserNamespace;
+use engine_core::engine::{CommitOptions, ForkOptions, RemoveOptions};
+use engine_core::files::UnpackFiles;
+use engine_core::io::AttachOptions;
 use engine_core::oci_spec::runtime::{
     LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, RootBuilder,
 };
-use engine_core::{ContainerId, ErrorKind, LaunchSpec, Runtime as _};
+use engine_core::{ContainerId, ContainerSpec, ErrorKind, LaunchSpec, Runtime as _};
+use engine_testkit::image::LayerBuilder;
+use engine_testkit::require;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 
+use crate::files::{World, collect, stream};
 use crate::support::Bench;
 
 /// Gives a container ids from `host` on.
@@ -188,4 +197,136 @@ async fn binds_are_seen_through_the_maps_when_asked() {
     mount.options.id_mapped = true;
     spec.mounts = vec![mount];
     assert_eq!(bench.runtime.create(&id, &spec).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+/// An archive with a directory, a file of user 5 and group 6 in it, and a link.
+fn archive(name: &str) -> engine_core::io::ByteStream {
+    let file = format!("{name}/file");
+    let layer = LayerBuilder::new().owner(5, 6).dir(name, 0o750).file(&file, 0o640, b"copied in");
+    stream(layer.owner(0, 0).symlink(&format!("{name}/link"), "file").build())
+}
+
+/// Names and owners in an archive, as another program reads them.
+fn owners(archive: &[u8]) -> std::collections::BTreeMap<String, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tar");
+    std::fs::write(&path, archive).unwrap();
+    let script =
+        "import sys,tarfile\nfor m in tarfile.open(sys.argv[1]): print(m.name, '%d:%d' % (m.uid, m.gid))";
+    let output = std::process::Command::new("python3").args(["-c", script]).arg(path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let pair = |line: &str| {
+        let (name, owner) = line.rsplit_once(' ')?;
+        Some((name.strip_prefix("./").unwrap_or(name).to_owned(), owner.to_owned()))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+#[tokio::test]
+async fn copies_exports_and_images_have_the_ids_of_inside() {
+    require!(root, overlayfs, "python3");
+    if !shifts() {
+        return;
+    }
+    let world = World::new().await;
+    let volume: engine_core::Name = "shared".parse().unwrap();
+    let script = "mkdir -p /made && echo x > /made/file && chown 7:8 /made/file; echo x > /data/own; \
+        while ! test -e /stop; do sleep 0.05; done";
+    let mut spec = ContainerSpec::command(["sh", "-c", script]).with_volume(volume.clone(), "/data");
+    spec.user_namespace = Some(UserNamespace::Auto { size: Some(2000) });
+    let container = world.create(spec).await;
+    let upper = world.dir.path().join("root/containers").join(container.id().as_str()).join("upper");
+    let mut own = UnpackFiles::default();
+    own.owner = Some((0, 0));
+    for (state, running) in [("new", false), ("running", true), ("stopped", false)] {
+        if running {
+            container.start().await.unwrap();
+            while container.stat_path("/data/own").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        if state == "stopped" {
+            let stop = LayerBuilder::new().file("stop", 0o644, b"").build();
+            container.copy_in("/", stream(stop), &own).await.unwrap();
+            container.wait().await.unwrap();
+        }
+        // In: as the archive says, or root's. On disk, as ever, what they are inside.
+        container.copy_in("/root", archive(state), &UnpackFiles::default()).await.unwrap();
+        container.copy_in("/data", archive(state), &own).await.unwrap();
+        let on_disk = |path: &str| {
+            let stat = upper.join(path).symlink_metadata().unwrap();
+            (stat.uid(), stat.gid())
+        };
+        assert_eq!(on_disk(&format!("root/{state}/file")), (5, 6), "{state}");
+        assert_eq!(on_disk(&format!("root/{state}")), (5, 6), "{state}");
+        assert_eq!(on_disk(&format!("root/{state}/link")), (0, 0), "{state}");
+        let kept = world.dir.path().join("root/volumes/shared/_data").join(state).join("file");
+        assert_eq!((kept.metadata().unwrap().uid(), kept.metadata().unwrap().gid()), (0, 0), "{state}");
+        if running {
+            let look = format!(
+                "stat -c %u:%g /root/{state} /root/{state}/file /data/{state}/file; cat /root/{state}/link"
+            );
+            let exec = engine_core::ExecSpec::new(["sh", "-c", &look]);
+            let mut process = container.exec(&exec, AttachOptions::piped(false)).await.unwrap();
+            let mut said = String::new();
+            process.streams.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+            assert_eq!(said, "5:6\n5:6\n0:0\ncopied in");
+        }
+        // Out: the same.
+        let (_, out) = container.copy_out(format!("/root/{state}")).await.unwrap();
+        let out = owners(&collect(out).await.unwrap());
+        assert_eq!((&*out[&format!("{state}/file")], &*out[&format!("{state}/link")]), ("5:6", "0:0"));
+        if state != "new" {
+            let (_, out) = container.copy_out("/made").await.unwrap();
+            assert_eq!(owners(&collect(out).await.unwrap())["made/file"], "7:8", "{state}");
+        }
+        let whole = owners(&collect(container.export().await.unwrap()).await.unwrap());
+        assert_eq!(
+            (&*whole["bin/busybox"], &*whole[&format!("root/{state}/file")]),
+            ("0:0", "5:6"),
+            "{state}"
+        );
+        // An image, a fork and a snapshot are made of what is on disk.
+        if state != "new" {
+            let name: engine_core::Reference = format!("made:{state}").parse().unwrap();
+            container.commit(&CommitOptions::default().with_name(name.clone())).await.unwrap();
+            let made =
+                world.engine.create(&name.to_string(), ContainerSpec::command(["true"])).await.unwrap();
+            let whole = owners(&collect(made.export().await.unwrap()).await.unwrap());
+            assert_eq!((&*whole["made/file"], &*whole[&format!("root/{state}/file")]), ("7:8", "5:6"));
+            made.remove(RemoveOptions::default()).await.unwrap();
+            let fork = container.fork(ForkOptions::default()).await.unwrap();
+            let whole = owners(&collect(fork.export().await.unwrap()).await.unwrap());
+            assert_eq!((&*whole["made/file"], &*whole[&format!("root/{state}/file")]), ("7:8", "5:6"));
+            fork.remove(RemoveOptions::default()).await.unwrap();
+        }
+        let changes = container.changes().await.unwrap();
+        assert!(
+            changes.iter().any(|change| change.path.ends_with(format!("root/{state}/file"))),
+            "{changes:?}"
+        );
+    }
+    // What it has no number for is refused, and nothing is made of it.
+    container.copy_in("/", stream(LayerBuilder::new().file("x", 0o644, b"").build()), &own).await.unwrap();
+    container.remove(RemoveOptions::default().with_force(true)).await.unwrap();
+    world.engine.remove_volume(&volume).await.unwrap();
+}
+
+#[tokio::test]
+async fn owners_that_a_running_container_has_not_are_refused() {
+    require!(root, overlayfs);
+    if !shifts() {
+        return;
+    }
+    let world = World::new().await;
+    let mut spec = ContainerSpec::command(["sleep", "1000"]);
+    spec.user_namespace = Some(UserNamespace::Auto { size: Some(2000) });
+    let container = world.create(spec).await;
+    container.start().await.unwrap();
+    let stranger = LayerBuilder::new().owner(2000, 0).file("stranger", 0o644, b"").build();
+    let error = container.copy_in("/root", stream(stranger), &UnpackFiles::default()).await.unwrap_err();
+    assert!(error.report().contains("user namespace"), "{}", error.report());
+    assert_eq!(container.stat_path("/root/stranger").await.unwrap_err().kind(), ErrorKind::NotFound);
+    container.remove(RemoveOptions::default().with_force(true)).await.unwrap();
 }

@@ -126,6 +126,7 @@ pub async fn unpack_host(
             owner: options.owner.or_else(|| (!archive_owners).then(own)),
             rename: options.rename.map(|(from, to)| (bytes(&from), bytes(&to))),
             plain: !archive_owners,
+            ids: None,
         };
         unpack_at(source, &root, &scratch, rules).map_err(|error| error.into_error(WRITE))
     })

@@ -1,13 +1,14 @@
 //! A container's file system, reached by descriptor: what `cp`, `export`, `diff` and `commit` stand on.
 //!
 //! `view` opens the root: a running container's own, or one that is mounted for the moment. `pack` turns a tree into an
-//! archive; `image_store::unpack` does the reverse. `work` gives each operation a thread, since namespaces, umask and
-//! blocking calls are a thread's affair.
+//! archive; `image_store::unpack` does the reverse. `ids` knows whose the files of a running
+//! container are. `work` gives each operation a thread, since namespaces, umask, ids and blocking calls are a thread's affair.
 //!
 //! Invariants (SECURITY E4): every name is resolved beneath a root descriptor; no program is executed and no library
 //! loaded; nothing is mounted in the host's namespace, and what is mounted goes with the thread that needed it.
 
 mod host;
+pub(in crate::linux) mod ids;
 pub(in crate::linux) mod pack;
 pub(in crate::linux) mod view;
 pub(in crate::linux) mod work;
@@ -83,7 +84,8 @@ impl ContainerFiles for LinuxFiles {
             let stat = located.describe(view.root(), &path).map_err(&fail)?;
             let name = entry_name(&path);
             let mut writer = ArchiveWriter::new(target.begin(stat)?);
-            pack::tree(&located, &name, &PackOptions::default(), &mut writer).map_err(&fail)?;
+            let options = PackOptions { ids: view.ids().cloned(), ..PackOptions::default() };
+            pack::tree(&located, &name, &options, &mut writer).map_err(&fail)?;
             writer.finish().map(drop).map_err(&fail)
         })
         .await
@@ -109,12 +111,16 @@ impl ContainerFiles for LinuxFiles {
                 return Err(wrong(ErrorKind::PermissionDenied, "it is mounted read-only"));
             }
             drop(dir);
+            if let Some(ids) = view.ids() {
+                ids.own_new_files().map_err(&fail)?;
+            }
             let rules = CopyRules {
                 prefix: root.canonical(beneath(&path)).map_err(&fail)?.as_os_str().as_bytes().to_vec(),
                 keep_kinds: options.keep_kinds,
                 owner: options.owner,
                 rename: options.rename.map(|(from, to)| (bytes(&from), bytes(&to))),
                 plain: false,
+                ids: view.ids().cloned(),
             };
             unpack_at(source, root, &scratch, rules).map_err(|error| error.into_error(COPY_IN))
         })

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::beneath;
 use crate::files::PathStat;
+use crate::linux::files::ids::Ids;
 use crate::linux::rootfd::RootFd;
 use crate::tar::{ArchiveWriter, Entry, EntryKind, Segment, Timestamp, Xattr};
 
@@ -95,19 +96,21 @@ impl Located {
 }
 
 /// What goes into an archive.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::linux) struct PackOptions {
     /// Whether holes stay holes. They depend on the file system, so an archive that has a digest has none.
     pub(in crate::linux) sparse: bool,
     /// Whose everything is; the files' own owners without it.
     pub(in crate::linux) owner: Option<(u32, u32)>,
+    /// How owners are translated.
+    pub(in crate::linux) ids: Option<Ids>,
     /// Whether a tree ends where another file system is mounted.
     pub(in crate::linux) one_file_system: bool,
 }
 
 impl Default for PackOptions {
     fn default() -> Self {
-        Self { sparse: true, owner: None, one_file_system: false }
+        Self { sparse: true, owner: None, ids: None, one_file_system: false }
     }
 }
 
@@ -128,7 +131,7 @@ pub(in crate::linux) fn tree<W: Write>(
     options: &PackOptions,
     writer: &mut ArchiveWriter<W>,
 ) -> io::Result<()> {
-    let mut packer = Packer::new(*options, writer);
+    let mut packer = Packer::new(options.clone(), writer);
     let is_dir = packer.add(&located.handle, &located.stat, name)?;
     if !is_dir {
         return Ok(());
@@ -281,7 +284,9 @@ impl<'a, W: Write> Packer<'a, W> {
         entry.kind = kind;
         entry.link.clear();
         entry.mode = stat.st_mode & 0o7777;
-        (entry.uid, entry.gid) = self.options.owner.unwrap_or((stat.st_uid, stat.st_gid));
+        let owner = (stat.st_uid, stat.st_gid);
+        let seen = self.options.ids.as_ref().map_or(owner, |ids| ids.inside(owner));
+        (entry.uid, entry.gid) = self.options.owner.unwrap_or(seen);
         entry.mtime = mtime(stat);
         (entry.size, entry.sparse, entry.device) = (0, None, (0, 0));
         entry.xattrs.clear();

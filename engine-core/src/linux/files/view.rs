@@ -19,6 +19,7 @@ use rustix::mount::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{FilesScope, FilesSpec};
+use crate::linux::files::ids::Ids;
 use crate::linux::rootfd::RootFd;
 use crate::linux::shim::{ShimState, StateStatus};
 use crate::mount::{Mount, MountKind, MountOptions};
@@ -38,6 +39,8 @@ pub(in crate::linux) struct Viewer {
 #[derive(Debug)]
 pub(in crate::linux) struct View {
     root: RootFd,
+    /// How owners are numbered there, if otherwise than here.
+    ids: Option<Ids>,
     /// The namespace that holds the mounts beneath the root, or the lock that keeps a start away.
     _held: Option<OwnedFd>,
 }
@@ -45,6 +48,11 @@ pub(in crate::linux) struct View {
 impl View {
     pub(in crate::linux) fn root(&self) -> &RootFd {
         &self.root
+    }
+
+    /// The maps of the container's user namespace, if owners are to be translated.
+    pub(in crate::linux) fn ids(&self) -> Option<&Ids> {
+        self.ids.as_ref()
     }
 }
 
@@ -79,7 +87,7 @@ impl Viewer {
     pub(in crate::linux) fn open(&self) -> Result<View> {
         let fail = |e: io::Error| Error::from_io(OPERATION, e).with("path", self.dir.display());
         let Some(spec) = &self.spec else {
-            return Ok(View { root: RootFd::open(&self.dir).map_err(fail)?, _held: None });
+            return Ok(View { root: RootFd::open(&self.dir).map_err(fail)?, ids: None, _held: None });
         };
         if let Some(view) = self.running(false, spec.scope)? {
             return Ok(view);
@@ -110,7 +118,7 @@ impl Viewer {
             }
         }
         let root = self.assemble(spec).map_err(fail)?;
-        Ok(View { root, _held: held })
+        Ok(View { root, ids: None, _held: held })
     }
 
     /// The root that a running container's processes see; with `created`, also that of one which waits to be started.
@@ -128,6 +136,7 @@ impl Viewer {
             }
             Err(e) => return Err(fail(e)),
         };
+        let ids = Ids::of_process(state.init.pid);
         // Looked at again: the number may have become another process's before it was opened.
         if !state.init.is_alive() {
             return Ok(None);
@@ -138,7 +147,7 @@ impl Viewer {
         });
         let root = RootFd::from_fd(entered.map_err(fail)?).map_err(fail)?;
         // The namespace is kept: with it, what is mounted beneath the root stays where it is.
-        Ok(Some(View { root, _held: Some(namespace.into()) }))
+        Ok(Some(View { root, ids: ids.map_err(fail)?, _held: Some(namespace.into()) }))
     }
 
     /// Mounts what the specification describes, in a namespace of this thread.

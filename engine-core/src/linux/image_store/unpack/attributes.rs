@@ -24,7 +24,8 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn of_thread() -> Self {
-        Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+        let (uid, gid) = crate::linux::files::ids::file_ids();
+        Self { uid, gid }
     }
 
     /// Whether a new file has the entry's owner from its creation.

@@ -1,6 +1,7 @@
 //! What is different when an archive is copied into a tree that is in use, instead of unpacked as a layer.
 
 use super::{UnpackError, tree};
+use crate::linux::files::ids::Ids;
 use crate::tar::{Entry, EntryKind};
 
 /// How entries are changed before they are placed, and what they may replace.
@@ -14,6 +15,8 @@ pub(in crate::linux) struct CopyRules {
     pub(in crate::linux) owner: Option<(u32, u32)>,
     /// The first component of names, and what it becomes.
     pub(in crate::linux) rename: Option<(Vec<u8>, Vec<u8>)>,
+    /// How owners are translated.
+    pub(in crate::linux) ids: Option<Ids>,
     /// Leaves out what gives rights: set-ID bits, file capabilities, `trusted` attributes.
     pub(in crate::linux) plain: bool,
 }
@@ -36,6 +39,11 @@ impl CopyRules {
         entry.path = path;
         if let Some((uid, gid)) = self.owner {
             (entry.uid, entry.gid) = (uid, gid);
+        }
+        if let Some(ids) = &self.ids {
+            (entry.uid, entry.gid) = ids.outside((entry.uid, entry.gid)).ok_or_else(|| {
+                UnpackError::refused(&entry.path, "its owner is nobody in the container's user namespace")
+            })?;
         }
         if self.plain {
             entry.mode &= 0o1777;
