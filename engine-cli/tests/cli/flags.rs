@@ -25,6 +25,8 @@ fn identity_environment_and_files() {
             .contains("nameserver 9.9.9.9")
     );
     assert_eq!(inside(&["-u", "worker", "--group-add", "wheel"], "id -u; id -G"), "1000\n1000 10");
+    assert_eq!(inside(&["--dns-option", "ndots:3"], "grep options /etc/resolv.conf"), "options ndots:3");
+    assert_eq!(inside(&["--domainname", "example.org"], "cat /proc/sys/kernel/domainname"), "example.org");
     assert_eq!(inside(&["-w", "/made/here"], "pwd"), "/made/here");
     assert_eq!(inside(&["--entrypoint", "echo"], "x"), "sh -c x");
     assert_eq!(inside(&["--init"], "cat /proc/1/comm").lines().count(), 1);
@@ -65,6 +67,59 @@ fn limits_and_privileges() {
     );
     assert_eq!(inside(&["--network", "none"], "ls /sys/class/net | tr '\\n' ' '"), "lo");
     assert_eq!(inside(&["--userns", "0:0:65536"], "cat /proc/self/uid_map | tr -s ' '"), " 0 0 65536");
+    cli.finish_clean();
+}
+
+#[test]
+fn labels_annotations_and_standard_streams() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let labels = cli.path("labels");
+    std::fs::write(&labels, "# comment\nfrom.file=1\nboth=file\n").unwrap();
+    let flags =
+        ["--label-file", labels.to_str().unwrap(), "-l", "both=flag", "--annotation", "org.example.a=b"];
+    cli.run(&[&["create", "--name", "one"], &flags[..], &["busybox", "true"]].concat()).ok();
+    let shown = |format: &str| cli.run(&["inspect", "-f", format, "one"]).ok();
+    assert_eq!(shown("{{index .Config.Labels \"from.file\"}} {{.Config.Labels.both}}"), "1 flag\n");
+    assert_eq!(shown("{{index .HostConfig.Annotations \"org.example.a\"}}"), "b\n");
+    // Only the streams that are asked for; the others go to the log alone.
+    let script = "echo out; echo err >&2";
+    let said = cli.run(&["run", "--name", "two", "-a", "stderr", "busybox", "sh", "-c", script]);
+    assert_eq!((said.code, &*said.out, &*said.err), (0, "", "err\n"));
+    assert_eq!(cli.run(&["logs", "two"]).ok(), "out\n");
+    cli.run(&["run", "--rm", "-a", "nonsense", "busybox", "true"]).fails(125, &["nonsense"]);
+    cli.finish();
+}
+
+/// Each number is read from the kernel's own file, under its name in both versions of cgroups.
+#[test]
+fn limits_arrive_in_the_kernel() {
+    require!(root, overlayfs);
+    let mut cli = Cli::new();
+    let inside = |flags: &[&str], files: &str| {
+        let script = format!("cd /sys/fs/cgroup; cat {files} 2>/dev/null | tr '\\n' ' '");
+        let args: Vec<&str> =
+            ["run", "--rm"].iter().chain(flags).chain(&["busybox", "sh", "-c", &script]).copied().collect();
+        cli.run(&args).ok().trim_end().to_owned()
+    };
+    let half = inside(&["--cpus", "0.5"], "cpu.max cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us");
+    assert_eq!(half, "50000 100000");
+    let quota = ["--cpu-quota", "20000", "--cpu-period", "40000"];
+    assert_eq!(inside(&quota, "cpu.max cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us"), "20000 40000");
+    let shares = inside(&["--cpu-shares", "512"], "cpu.weight cpu/cpu.shares");
+    // A weight is 1 to 10000 where shares are 2 to 262144.
+    assert!(["512", "20", "59"].contains(&&*shares), "{shares}");
+    let places =
+        inside(&["--cpuset-cpus", "0", "--cpuset-mems", "0"], "cpuset*/cpuset.cpus cpuset*/cpuset.mems");
+    let places = if places.is_empty() {
+        inside(&["--cpuset-cpus", "0", "--cpuset-mems", "0"], "cpuset.cpus cpuset.mems")
+    } else {
+        places
+    };
+    assert_eq!(places, "0 0");
+    let reserved =
+        inside(&["-m", "64m", "--memory-reservation", "32m"], "memory.low memory/memory.soft_limit_in_bytes");
+    assert_eq!(reserved, (32 << 20).to_string());
     cli.finish_clean();
 }
 
