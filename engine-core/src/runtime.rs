@@ -40,8 +40,9 @@ pub use crate::stats::Stats;
 /// - What happens to a container is appended to the journal in [`LaunchSpec::events`](crate::LaunchSpec::events), if
 ///   there is one, by whoever sees it happen, also after the host program has gone: what is to happen at a start and
 ///   `start`; `kill` with its `signal`; `exec_create`, `exec_start` (a colon and the command behind them) and
-///   `exec_die`, with `execID`; `health_status` (a colon and the status behind it); `oom`, `die` with `exitCode` and `execDuration`, and what is to happen at an end. Each
-///   is there before a caller can know of it otherwise: before `start` returns, before `wait` does.
+///   `exec_die`, with `execID`; `health_status` (a colon and the status behind it); `oom`, `die` with `exitCode` and
+///   `execDuration`, and what is to happen at an end. Each is there before a caller can know of it otherwise: before
+///   `start` returns, before `wait` does. An end that nobody saw is told by nobody, and [`RuntimeState::lost`] says so.
 ///
 /// # Implementing
 /// Check your type with [`testing::runtime`](crate::testing) (feature `testing`).

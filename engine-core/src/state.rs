@@ -107,6 +107,9 @@ pub struct RuntimeState {
     pub restart_count: u32,
     /// Whether somebody asked it to end, so that no restart policy applies.
     pub stopped: bool,
+    /// Whether its end was seen by nobody: what watched over it was killed, or the machine went down. The runtime has told
+    /// no events of such an end.
+    pub lost: bool,
     /// Its health, if it has a check. After its end, what was found last.
     pub health: Option<Health>,
 }
@@ -123,6 +126,7 @@ impl RuntimeState {
             exit: None,
             restart_count: 0,
             stopped: false,
+            lost: false,
             health: None,
         }
     }

@@ -95,6 +95,10 @@ impl Control for ExecControl<'_> {
         self.container.exec_resize(&self.id, size).await
     }
 
+    async fn detached(&self) -> engine_core::Result<()> {
+        self.container.exec_detached(&self.id).await
+    }
+
     /// A signal that would end this command ends the process too, so that an interrupted `exec` leaves none behind.
     async fn signal(&self, number: i32) -> bool {
         if let Err(error) = self.container.exec_signal(&self.id, number).await {

@@ -139,11 +139,15 @@ impl StopArgs {
         self.time.map(|t| Duration::from_secs(u64::try_from(t).unwrap_or(100 * 365 * 86_400)))
     }
 
+    fn number(&self) -> Result<Option<i32>> {
+        Ok(self.signal.as_deref().map(engine_core::signal::parse).transpose()?)
+    }
+
     async fn stop(&self, container: &Container) -> Result<()> {
         let timeout = self.timeout();
-        match &self.signal {
+        match self.number()? {
             None => container.stop(timeout).await?,
-            Some(signal) => container.stop_with(engine_core::signal::parse(signal)?, timeout).await?,
+            Some(signal) => container.stop_with(signal, timeout).await?,
         }
         Ok(())
     }
@@ -157,8 +161,7 @@ pub(crate) async fn stop(context: &Context, args: &StopArgs) -> Result<u8> {
 /// Runs `restart`.
 pub(crate) async fn restart(context: &Context, args: &StopArgs) -> Result<u8> {
     each(context, &args.containers.names, async |container, _| {
-        args.stop(&container).await?;
-        Ok(container.start().await?)
+        Ok(container.restart(args.number()?, args.timeout()).await?)
     })
     .await
 }

@@ -211,6 +211,10 @@ impl Control for ContainerControl<'_> {
         }
         true
     }
+
+    async fn detached(&self) -> engine_core::Result<()> {
+        self.container.detached().await
+    }
 }
 
 /// Keeps the translation honest: a plain `run` asks for nothing.

@@ -84,6 +84,8 @@ pub(crate) trait Control: Send + Sync {
     async fn resize(&self, size: TerminalSize) -> engine_core::Result<()>;
     /// Forwards a signal. Returns false if this session does not.
     async fn signal(&self, number: i32) -> bool;
+    /// Notes that the user has left by the detach keys.
+    async fn detached(&self) -> engine_core::Result<()>;
 }
 
 /// Copies until the process has ended, the user detaches, or a signal ends the session.
@@ -145,6 +147,11 @@ pub(crate) async fn run(
         }
     };
     drop(raw);
+    if let Ok(Ended::Detached) = ended
+        && let Err(error) = control.detached().await
+    {
+        tracing::debug!(%error, "nobody was told of the detaching");
+    }
     ended
 }
 

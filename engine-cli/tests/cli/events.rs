@@ -79,6 +79,70 @@ fn events_follow_other_programs() {
 }
 
 #[test]
+fn each_command_tells_what_it_did() {
+    require!(root, overlayfs);
+    let mut cli = Cli::new();
+    cli.start(&["--name", "one", "-v", "data:/data", "busybox", "sleep", "600"]);
+    let mut seen = told(&cli, &[]).len();
+    let mut next = |args: &[&str], expected: &[&str]| {
+        cli.run(args).ok();
+        let all = told(&cli, &[]);
+        assert_eq!(all[seen..], *expected, "{args:?}");
+        seen = all.len();
+    };
+    std::fs::write(cli.path("file"), "x").unwrap();
+    let (file, archive) = (cli.path("file").display().to_string(), cli.path("a.tar").display().to_string());
+    let restart = [
+        "container kill",
+        "container kill",
+        "container die",
+        "volume unmount",
+        "container stop",
+        "volume mount",
+        "container start",
+        "container restart",
+    ];
+    next(&["top", "one"], &["container top"]);
+    next(&["restart", "-t", "0", "one"], &restart);
+    next(&["cp", &file, "one:/"], &["container extract-to-dir"]);
+    next(&["cp", "one:/file", &archive], &["container archive-path"]);
+    next(&["export", "-o", &archive, "one"], &["container export"]);
+    next(&["commit", "-m", "why", "one", "made:1"], &["container commit"]);
+    next(&["rename", "one", "two"], &["container rename"]);
+    next(&["update", "--pids-limit", "60", "two"], &["container update"]);
+    next(&["save", "-o", &archive, "made:1"], &["image save"]);
+    next(
+        &["stop", "-t", "0", "two"],
+        &["container kill", "container kill", "container die", "volume unmount", "container stop"],
+    );
+    next(&["container", "prune", "-f"], &["container destroy", "container prune"]);
+    next(&["volume", "prune", "-f"], &["volume prune"]);
+    next(&["volume", "prune", "-a", "-f"], &["volume destroy", "volume prune"]);
+    next(&["rmi", "made:1"], &["image untag", "image delete"]);
+    next(&["load", "-i", &archive], &["image load"]);
+    next(
+        &["image", "prune", "-a", "-f"],
+        &["image untag", "image untag", "image delete", "image delete", "image prune"],
+    );
+    let attribute = |event: &str, key: &str| {
+        let format = format!("{{{{index .Actor.Attributes {key:?}}}}}");
+        let filter = format!("event={event}");
+        cli.run(&["events", "--since", "0", "--until", "0s", "-f", &filter, "--format", &format]).ok()
+    };
+    assert_eq!(attribute("rename", "oldName"), "/one\n");
+    assert_eq!(attribute("commit", "imageRef"), "made:1\n");
+    assert_eq!(attribute("commit", "comment"), "why\n");
+    assert_eq!(attribute("kill", "signal").lines().next(), Some("15"));
+    let reclaimed: Vec<u64> =
+        attribute("prune", "reclaimed").lines().map(|line| line.parse().unwrap()).collect();
+    assert!(
+        reclaimed.len() == 4 && reclaimed[0] > 0 && reclaimed[1] == 0 && reclaimed[3] > 0,
+        "{reclaimed:?}"
+    );
+    cli.finish_clean();
+}
+
+#[test]
 fn bad_questions_about_events_are_refused() {
     let cli = Cli::empty();
     cli.run(&["events", "-f", "color=red"]).fails(1, &["invalid filter", "color"]);

@@ -118,9 +118,20 @@ fn detach_keys_leave_the_container_running_and_attach_comes_back() {
     again.types(b"\x18");
     assert_eq!(again.exit(), Some(0));
     assert_eq!(cli.inspect("shell", "{{.State.Running}}"), "true");
+    let mut exec = Terminal::open(&cli, &["exec", "-it", "shell", "sh"]);
+    exec.shows("# ");
+    exec.types(b"\x10\x11");
+    assert_eq!(exec.exit(), Some(0));
     let mut last = Terminal::open(&cli, &["attach", "shell"]);
     last.types(b"exit 3\r");
     assert_eq!(last.exit(), Some(3));
+    let told = |filter: &str| {
+        cli.run(&["events", "--since", "0", "--until", "0s", "-f", filter, "--format", "{{.Action}}"]).ok()
+    };
+    assert_eq!(told("event=detach"), "detach\ndetach\n");
+    assert_eq!(told("event=exec_detach"), "exec_detach\n");
+    assert_eq!(told("event=attach"), "attach\nattach\nattach\n");
+    assert!(told("event=resize").starts_with("resize\n"), "{}", told("event=resize"));
     cli.finish();
 }
 

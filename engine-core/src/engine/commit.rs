@@ -78,10 +78,9 @@ impl Container {
             self.paused(&record, options.no_pause, images.commit_rootfs(&record.id)).await?
         };
         let id = engine.commit_image(&record, options, &config, layer, &diff_id).await?;
-        let comment = options.message.clone();
-        engine
-            .emit(of_container(Action::Commit, &record).with("comment", comment).with("imageID", &id))
-            .await;
+        let name = options.name.as_ref().map_or_else(String::new, Reference::familiar);
+        let event = of_container(Action::Commit, &record).with("comment", &options.message);
+        engine.emit(event.with("imageID", &id).with("imageRef", name)).await;
         Ok(id)
     }
 

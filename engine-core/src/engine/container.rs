@@ -196,6 +196,8 @@ impl Container {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ExitStatus::new(0)),
             Err(error) => return Err(error),
         };
+        // An end that nothing told is told now.
+        self.engine.state_of(&record).await?;
         if record.data.spec.auto_remove && record.data.owner.is_none() {
             self.engine.remove_record(&record, true).await?;
         }
@@ -219,11 +221,32 @@ impl Container {
         self.stop_by(Some(signal), timeout).await
     }
 
+    /// Stops the container if it runs, by signal number `signal` or its own, and starts it. It is not removed in between.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn restart(&self, signal: Option<i32>, timeout: Option<Duration>) -> Result<()> {
+        let record = self.record().await?;
+        self.halt(&record, signal, timeout).await?;
+        self.start().await?;
+        self.engine.emit(of_container(Action::Restart, &record)).await;
+        Ok(())
+    }
+
     async fn stop_by(&self, wish: Option<i32>, timeout: Option<Duration>) -> Result<()> {
         let record = self.record().await?;
-        let state = self.engine.state_of(&record).await?;
+        let stopped = self.halt(&record, wish, timeout).await?;
+        if stopped && record.data.spec.auto_remove && record.data.owner.is_none() {
+            self.engine.remove_record(&record, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the container's process; returns whether it ran.
+    async fn halt(&self, record: &Record, wish: Option<i32>, timeout: Option<Duration>) -> Result<bool> {
+        let state = self.engine.state_of(record).await?;
         if !state.status.is_running() {
-            return Ok(());
+            return Ok(false);
         }
         let runtime = &self.engine.inner.runtime;
         let (spec, image) = (&record.data.spec, &record.data.defaults);
@@ -242,11 +265,8 @@ impl Container {
             runtime.stop(&self.id, signal::SIGKILL).await?;
             runtime.wait(&self.id).await?;
         }
-        self.engine.emit(of_container(Action::Stop, &record)).await;
-        if record.data.spec.auto_remove && record.data.owner.is_none() {
-            self.engine.remove_record(&record, true).await?;
-        }
-        Ok(())
+        self.engine.emit(of_container(Action::Stop, record)).await;
+        Ok(true)
     }
 
     /// Sends signal number `signal` to the container's process; see [`signal::parse`] for names. By SIGKILL or its stop
@@ -322,6 +342,16 @@ impl Container {
         Ok(streams)
     }
 
+    /// Tells the followers of events that a client has left the container's streams, while the container runs on. To leave
+    /// them is to drop them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was removed.
+    pub async fn detached(&self) -> Result<()> {
+        self.engine.emit(of_container(Action::Detach, &self.record().await?)).await;
+        Ok(())
+    }
+
     /// Sets the size of the container's terminal.
     ///
     /// # Errors
@@ -390,6 +420,16 @@ impl Container {
     /// [`ErrorKind::NotFound`] if there is no such process.
     pub async fn exec_resize(&self, exec: &crate::id::ExecId, size: TerminalSize) -> Result<()> {
         self.engine.inner.runtime.exec_resize(&self.id, exec, size).await
+    }
+
+    /// As [`detached`](Self::detached), of the streams of a process started by [`exec`](Self::exec).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the container was removed.
+    pub async fn exec_detached(&self, exec: &crate::id::ExecId) -> Result<()> {
+        let event = of_container(Action::ExecDetach, &self.record().await?);
+        self.engine.emit(event.with("execID", exec)).await;
+        Ok(())
     }
 
     /// Changes the restart policy, now if it runs and for each start to come.

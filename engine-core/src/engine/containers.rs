@@ -62,10 +62,15 @@ impl Engine {
         })
     }
 
-    /// Returns the running state: what the runtime knows, or `Created`.
+    /// Returns the running state: what the runtime knows, or `Created`. An end that nothing told is told.
     pub(super) async fn state_of(&self, record: &Record) -> Result<RuntimeState> {
         match self.inner.runtime.state(&record.id).await {
-            Ok(state) => Ok(state),
+            Ok(state) => {
+                if state.lost {
+                    self.tell_lost(record, &state).await?;
+                }
+                Ok(state)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Ok(RuntimeState::new(ContainerStatus::Created))
             }

@@ -11,7 +11,8 @@
 //!   [`Engine::has_happened`].
 //! - *Nothing lasting* (attach, cp out, export, top): `self.emit(event).await` after it succeeded.
 //! - *A container's life* (start, die, oom, kill, exec_…, and what is to follow them, such as the unmounts of its
-//!   volumes) is the runtime's to tell, since no program of ours may be alive then: see [`LifeEvents`].
+//!   volumes) is the runtime's to tell, since no program of ours may be alive then: see [`LifeEvents`]. An end that the
+//!   runtime could not tell ([`RuntimeState::lost`]) is told here, by whoever looks at the container next.
 //!
 //! After a rename call [`Engine::describe`], so that the shim of a running container uses the new name.
 
@@ -23,7 +24,7 @@ use crate::error::Result;
 use crate::events::{Action, Event, EventQuery, EventStream, ObjectKind};
 use crate::launch::LifeEvents;
 use crate::reference::Reference;
-use crate::state::ContainerStatus;
+use crate::state::{ContainerStatus, RuntimeState};
 
 use super::records::Record;
 use super::{Engine, blocking, task};
@@ -49,6 +50,12 @@ impl Engine {
     /// # Errors
     /// What the file system says; see [`Journal::read`](crate::events::Journal::read) for those of the stream.
     pub async fn events(&self, query: EventQuery) -> Result<EventStream> {
+        // Ends that nothing could tell belong to what has happened.
+        for record in self.inner.records.all().await? {
+            if let Err(error) = self.state_of(&record).await {
+                tracing::warn!(container = %record.id, %error, "whether its end was told is not known");
+            }
+        }
         self.inner.outbox.journal().read(query).await
     }
 
@@ -95,6 +102,15 @@ impl Engine {
             result
         })
         .await
+    }
+
+    /// Tells of an end that nothing could tell, once, and of what follows one.
+    pub(super) async fn tell_lost(&self, record: &Record, state: &RuntimeState) -> Result<()> {
+        let Some(started) = state.started_at else { return Ok(()) };
+        let code = state.exit.map_or(u8::MAX, |exit| exit.code);
+        let mut events = vec![of_container(Action::Die, record).with("exitCode", code)];
+        events.extend(self.life_events(record).at_end);
+        self.inner.records.lost(record, started, events).await
     }
 
     /// Makes the shim of a running container use the name and labels in `record` from now on.
@@ -211,6 +227,11 @@ pub(super) fn of_container(action: Action, record: &Record) -> Event {
 /// action.
 pub(super) fn of_image(action: Action, id: impl ToString, name: impl ToString) -> Event {
     Event::new(ObjectKind::Image, action, id.to_string()).with("name", name.to_string())
+}
+
+/// The end of a prune that freed so many bytes; as Docker has it, of no object, and also if there was none.
+pub(super) fn of_prune(object: ObjectKind, bytes: u64) -> Event {
+    Event::new(object, Action::Prune, "").with("reclaimed", bytes)
 }
 
 /// An event of a volume.

@@ -116,7 +116,7 @@ impl Container {
                     error.suppress(later);
                 }
                 for volume in &record.data.anonymous_volumes {
-                    if let Err(later) = engine.inner.volumes.remove(volume).await {
+                    if let Err(later) = engine.destroy_volume(volume).await {
                         error.suppress(later);
                     }
                 }

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::{Action, Event, ObjectKind};
+use crate::events::{Action, ObjectKind};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::state::ContainerStatus;
 
 use super::Engine;
-use super::events::of_image;
+use super::events::{of_image, of_prune};
 use super::image::RemovedImage;
 use super::records::Record;
 
@@ -160,7 +160,7 @@ impl Engine {
         for id in report.blobs.iter().filter(|blob| ids.contains(*blob)) {
             self.emit(of_image(Action::Delete, id, id)).await;
         }
-        self.emit(Event::new(ObjectKind::Image, Action::Prune, "").with("reclaimed", report.bytes)).await;
+        self.emit(of_prune(ObjectKind::Image, report.bytes)).await;
         (pruned.deleted, pruned.bytes) = (report.blobs, report.bytes);
         Ok(pruned)
     }

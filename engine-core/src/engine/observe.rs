@@ -6,9 +6,11 @@ use futures_core::stream::BoxStream;
 use futures_util::stream;
 
 use crate::error::{ErrorKind, Result};
+use crate::events::Action;
 use crate::stats::{ProcessInfo, Stats};
 
 use super::container::Container;
+use super::events::of_container;
 
 impl Container {
     /// Returns what the running container uses.
@@ -48,6 +50,8 @@ impl Container {
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn processes(&self) -> Result<Vec<ProcessInfo>> {
         self.require_running("list processes").await?;
-        self.engine.inner.runtime.processes(&self.id).await
+        let processes = self.engine.inner.runtime.processes(&self.id).await?;
+        self.engine.emit(of_container(Action::Top, &self.record().await?)).await;
+        Ok(processes)
     }
 }

@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use crate::error::{ErrorKind, Result};
+use crate::events::ObjectKind;
 use crate::id::{ContainerId, Name};
 use crate::state::ContainerStatus;
 
+use super::events::of_prune;
 use super::{Engine, RemoveOptions};
 
 /// What a prune may remove.
@@ -127,6 +129,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.emit(of_prune(ObjectKind::Container, pruned.bytes)).await;
         Ok(pruned)
     }
 
@@ -160,6 +163,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.emit(of_prune(ObjectKind::Volume, pruned.bytes)).await;
         Ok(pruned)
     }
 }

@@ -32,6 +32,8 @@ const STEPS: &[&str] = &[
 ) STRICT, WITHOUT ROWID",
     id_pool::STEP,
     secrets::STEP,
+    // Runs whose end nothing could tell, and the library has.
+    "CREATE TABLE lost (id TEXT PRIMARY KEY, started INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
 /// A container as it was asked for.
@@ -187,6 +189,7 @@ impl Records {
             outbox.write(record.data.durability(), |tx, events| {
                 IdPool::free(tx, &record.id)?;
                 secrets::let_go(tx, &record)?;
+                tx.prepare_cached("DELETE FROM lost WHERE id = ?1")?.execute([record.id.as_str()])?;
                 let gone = tx
                     .prepare_cached("DELETE FROM container WHERE id = ?1")?
                     .execute([record.id.as_str()])?
@@ -254,6 +257,37 @@ impl Records {
                     return Err(failed(ErrorKind::NotFound).with_message("no such container").into());
                 }
                 events.push(event);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Notes that the end of the run that began at `started` was told by `events`; they happen if it was not before, and
+    /// the record is there.
+    pub(crate) async fn lost(&self, record: &Record, started: SystemTime, events: Vec<Event>) -> Result<()> {
+        let (id, durability) = (record.id.clone(), record.data.durability());
+        self.changing(move |outbox| {
+            let started = nanos(started);
+            let known: Option<i64> = outbox.database().read(|c| {
+                c.prepare_cached("SELECT started FROM lost WHERE id = ?1")?
+                    .query_row([id.as_str()], |r| r.get(0))
+                    .optional()
+            })?;
+            if known == Some(started) {
+                return Ok(());
+            }
+            outbox.write(durability, |tx, told| {
+                let noted = tx
+                    .prepare_cached(
+                        "INSERT INTO lost SELECT id, ?2 FROM container WHERE id = ?1
+                         ON CONFLICT (id) DO UPDATE SET started = excluded.started
+                         WHERE started <> excluded.started",
+                    )?
+                    .execute(params![id.as_str(), started])?;
+                if noted > 0 {
+                    told.extend(events);
+                }
                 Ok(())
             })
         })

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::id::{ContainerId, SnapshotId};
 use crate::state::ContainerStatus;
 
@@ -63,10 +63,6 @@ impl Engine {
         if !record.data.spec.auto_remove {
             return Ok(false);
         }
-        match self.inner.runtime.state(&record.id).await {
-            Ok(state) => Ok(state.status == ContainerStatus::Exited),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.state_of(record).await?.status == ContainerStatus::Exited)
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use engine_core::container_spec::MountSpec;
-use engine_core::engine::RemoveOptions;
+use engine_core::engine::{PruneOptions, RemoveOptions};
 use engine_core::events::{Action, EventFilters, EventQuery, ObjectKind};
 use engine_core::io::AttachOptions;
 use engine_core::volume_driver::VolumeOptions;
-use engine_core::{ContainerSpec, Engine, ErrorKind, ExecSpec, Resources, signal};
+use engine_core::{ContainerSpec, Engine, ErrorKind, Event, ExecSpec, Resources, signal};
 use engine_testkit::require;
 use futures_util::StreamExt as _;
 
@@ -36,8 +36,14 @@ async fn tell_a_life(engine: &Engine) {
     container.exec_wait(&exec.id).await.unwrap();
     drop(container.attach(AttachOptions::default()).await.unwrap());
     container.rename(&"two".parse().unwrap()).await.unwrap();
+    container.processes().await.unwrap();
+    container.detached().await.unwrap();
+    container.exec_detached(&exec.id).await.unwrap();
+    container.restart(Some(signal::SIGKILL), None).await.unwrap();
     container.stop(Some(Duration::from_millis(1))).await.unwrap();
+    engine.prune_volumes(&PruneOptions::default()).await.unwrap();
     container.remove(RemoveOptions::default()).await.unwrap();
+    engine.prune_containers(&PruneOptions::default()).await.unwrap();
     container.remove(RemoveOptions::default()).await.unwrap();
     engine.remove_image("other:2", false).await.unwrap();
     engine.remove_volume(&data).await.unwrap();
@@ -59,18 +65,33 @@ async fn tell_a_life(engine: &Engine) {
         "container exec_die",
         "container attach",
         "container rename",
+        "container top",
+        "container detach",
+        "container exec_detach",
+        "container kill",
+        "container die",
+        "volume unmount",
+        "container stop",
+        "volume mount",
+        "container start",
+        "container restart",
         "container kill",
         "container kill",
         "container die",
         "volume unmount",
         "container stop",
+        "volume prune",
         "container destroy",
+        "container prune",
         "image untag",
         "volume destroy",
     ];
     assert_eq!(words(&told), expected);
     let renamed = told.iter().find(|event| event.action == Action::Rename).unwrap().time;
-    for event in told.iter().filter(|event| event.object == ObjectKind::Container) {
+    assert!(told.iter().filter(|event| event.action == Action::Prune).all(|event| event.id.is_empty()));
+    let of_container =
+        |event: &&Event| event.object == ObjectKind::Container && event.action != Action::Prune;
+    for event in told.iter().filter(of_container) {
         let name = if event.time < renamed { "one" } else { "two" };
         let attribute = |key: &str| event.attributes.get(key).map_or("", String::as_str);
         assert_eq!(event.id, container.id().as_str());
@@ -79,7 +100,14 @@ async fn tell_a_life(engine: &Engine) {
     }
     let of = |action: Action| told.iter().find(|event| event.action == action).unwrap();
     assert_eq!(of(Action::Die).attributes["exitCode"], "137");
-    assert_eq!(of(Action::Kill).attributes["signal"], signal::SIGTERM.to_string());
+    let kills: Vec<i32> = told
+        .iter()
+        .filter(|event| event.action == Action::Kill)
+        .map(|event| event.attributes["signal"].parse().unwrap())
+        .collect();
+    assert_eq!(kills, [signal::SIGKILL, signal::SIGTERM, signal::SIGKILL]);
+    assert_eq!(of(Action::ExecDetach).attributes["execID"], exec.id.as_str());
+    assert_eq!(of(Action::Prune).attributes["reclaimed"], "0");
     assert_eq!(of(Action::ExecDie).attributes["exitCode"], "0");
     assert_eq!(of(Action::ExecDie).attributes["execID"], exec.id.as_str());
     assert_eq!(of(Action::Mount).attributes["destination"], "/data");
@@ -172,4 +200,21 @@ async fn what_fails_is_no_event() {
     container.remove(RemoveOptions::default()).await.unwrap();
     let told = all(&engine).await;
     assert_eq!(words(&told[before..]), ["container create", "container destroy"]);
+}
+
+#[tokio::test]
+async fn a_death_for_want_of_memory_is_told() {
+    require!(root, overlayfs);
+    let (world, engine) = World::new().await;
+    let before = all(&engine).await.len();
+    let spec = ContainerSpec::command(["sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M count=1"]);
+    let container = engine.create("busybox", spec.with_memory_limit(16 << 20)).await.unwrap();
+    assert!(container.run().await.unwrap().oom_killed);
+    container.remove(RemoveOptions::default()).await.unwrap();
+    let told = words(&all(&engine).await[before..]);
+    let expected =
+        ["container create", "container start", "container oom", "container die", "container destroy"];
+    assert_eq!(told, expected);
+    drop(container);
+    world.finish(engine).await;
 }

@@ -8,4 +8,5 @@ mod compress;
 mod flood;
 mod hooks;
 mod life;
+mod lost;
 mod support;

@@ -271,8 +271,13 @@ impl Inner {
     }
 
     pub(super) async fn state(&self, id: &ContainerId) -> Result<RuntimeState> {
-        let state = self.state_file("inspect container", id)?;
-        let alive = state.shim_is_alive();
+        let mut state = self.state_file("inspect container", id)?;
+        let mut alive = state.shim_is_alive();
+        if !alive && state.status != StateStatus::Exited {
+            // It may have said its last word in between.
+            state = self.state_file("inspect container", id)?;
+            alive = state.shim_is_alive();
+        }
         let time = |ns: u64| (ns > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns));
         let status = match state.status {
             StateStatus::Exited => ContainerStatus::Exited,
@@ -287,6 +292,7 @@ impl Inner {
             ContainerStatus::Exited | ContainerStatus::Restarting => made.exit = Some(exit_status(&state)),
             _ => made.pid = Some(state.init.pid),
         }
+        made.lost = !alive && state.status == StateStatus::Running;
         made.health = super::health::health(&self.dirs(id).state, &state);
         (made.restart_count, made.stopped) = (state.restarts, state.stopped);
         (made.started_at, made.finished_at) = (time(state.started), time(state.finished));

@@ -4,6 +4,7 @@
 //! `sh`, `echo`, `cat` and `sleep`, as busybox has them. What isolates and limits is left to the
 //! implementation's own tests.
 
+mod events;
 mod exec;
 mod files;
 mod health;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+pub use events::*;
 pub use exec::*;
 pub use files::*;
 pub use health::*;
@@ -169,6 +171,11 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         unhealthy_container_is_stopped
         unhealthy_container_is_restarted
         health_begins_anew_with_each_start
+    }
+    run! {
+        life_is_told
+        each_run_is_told
+        health_is_told
     }
     suite.finish();
 }
