@@ -97,8 +97,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Looks for descriptions of devices (CDI files, `*.json`) in these directories, the last of which wins. The default is
-    /// `/etc/cdi`, then `/var/run/cdi`. Their hooks are never run.
+    /// Looks for descriptions of devices (CDI files, `*.json`, `*.yaml` and `*.yml`) in these directories, the last of which
+    /// wins. The default is `/etc/cdi`, then `/var/run/cdi`. Their hooks are never run.
     pub fn cdi_dirs(mut self, dirs: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         self.cdi_dirs = Some(dirs.into_iter().map(Into::into).collect());
         self

@@ -43,7 +43,7 @@ pub(super) fn devices(
         }
     }
     for text in &spec.device_cgroup_rules {
-        rules.push(cdi::cgroup_rule(text)?);
+        rules.push(cgroup_rule(text)?);
     }
     nodes.extend(cdi.devices.iter().cloned());
     rules.extend(cdi.rules.iter().cloned());
@@ -144,4 +144,40 @@ fn host_devices(dir: &Path, nodes: &mut Vec<LinuxDevice>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The numbers of a device that a rule names: `c 1:3 rwm`, `b 8:* r`, `a *:* rwm`.
+fn cgroup_rule(text: &str) -> Result<LinuxDeviceCgroup> {
+    let wrong = || invalid("a device rule looks like c 1:3 rwm").with("rule", text);
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let [kind, numbers, access] = fields[..] else { return Err(wrong()) };
+    let kind = match kind {
+        "a" => LinuxDeviceType::A,
+        "b" => LinuxDeviceType::B,
+        "c" => LinuxDeviceType::C,
+        _ => return Err(wrong()),
+    };
+    if access.is_empty() || !access.bytes().all(|b| b"rwm".contains(&b)) {
+        return Err(wrong());
+    }
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        digits => digits.parse::<u32>().map(|n| Some(i64::from(n))).map_err(|_| wrong()),
+    };
+    rule(true, kind, number(major)?, number(minor)?, access)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_rules_are_parsed() {
+        let made = cgroup_rule("c 1:* rw").unwrap();
+        assert_eq!((made.typ(), made.major(), made.minor()), (Some(LinuxDeviceType::C), Some(1), None));
+        for wrong in ["", "c 1:3", "x 1:3 r", "c 1 r", "c 1:3 x", "c -1:3 r", "c 1:3 rwm extra"] {
+            assert!(cgroup_rule(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -4,19 +4,18 @@
 //! Only that is taken. Hooks, which other engines run on the host as root, are not run (SECURITY B10): they are skipped,
 //! and said so. Names are looked up in what was read; they are never part of a path.
 
-use std::path::{Path, PathBuf};
+mod file;
+mod yaml;
 
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceType};
-use serde::Deserialize;
+use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{Mount, MountKind};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup};
 
 use super::devices::{device_numbers, rule};
 use super::{failed, invalid};
-
-/// Larger files are no descriptions of devices.
-const MAX_FILE: u64 = 4 << 20;
+use file::{BindMount, ContainerEdits, DeviceNode};
 
 /// What devices change in a container.
 #[derive(Clone, Debug, Default)]
@@ -26,64 +25,6 @@ pub(in crate::engine) struct Edits {
     pub(super) rules: Vec<LinuxDeviceCgroup>,
     pub(super) mounts: Vec<Mount>,
     pub(super) groups: Vec<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct File {
-    kind: String,
-    #[serde(default)]
-    devices: Vec<Device>,
-    #[serde(default)]
-    container_edits: ContainerEdits,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Device {
-    name: String,
-    #[serde(default)]
-    container_edits: ContainerEdits,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ContainerEdits {
-    env: Vec<String>,
-    device_nodes: Vec<DeviceNode>,
-    mounts: Vec<CdiMount>,
-    hooks: Vec<Hook>,
-    #[serde(rename = "additionalGids")]
-    groups: Vec<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DeviceNode {
-    path: PathBuf,
-    host_path: Option<PathBuf>,
-    permissions: Option<String>,
-    file_mode: Option<u32>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CdiMount {
-    host_path: PathBuf,
-    container_path: PathBuf,
-    #[serde(default)]
-    options: Vec<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Hook {
-    hook_name: Option<String>,
-    path: Option<String>,
 }
 
 /// Looks up devices such as `vendor.com/class=name` in the CDI files of `dirs`; the last directory wins.
@@ -96,7 +37,7 @@ pub(in crate::engine) fn resolve(dirs: &[PathBuf], names: &[String]) -> Result<E
     if names.is_empty() {
         return Ok(edits);
     }
-    let (files, foreign) = read(dirs)?;
+    let files = file::read(dirs)?;
     let mut used: Vec<usize> = Vec::new();
     for wanted in names {
         let (kind, name) = wanted
@@ -109,16 +50,10 @@ pub(in crate::engine) fn resolve(dirs: &[PathBuf], names: &[String]) -> Result<E
         });
         let (at, device) = found.ok_or_else(|| {
             let list: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-            let error = Error::new(ErrorKind::NotFound, "find CDI device")
+            Error::new(ErrorKind::NotFound, "find CDI device")
                 .with("device", wanted)
-                .with_message(format!("no file in {} describes it", list.join(" or ")));
-            match &foreign {
-                Some(yaml) => error.with_hint(format!(
-                    "{} is YAML, which is not read here: write it as JSON, for example by nvidia-ctk cdi generate --format=json",
-                    yaml.display()
-                )),
-                None => error.with_hint("the vendor's tool writes them, such as nvidia-ctk cdi generate --format=json"),
-            }
+                .with_message(format!("no file in {} describes it", list.join(" or ")))
+                .with_hint("the vendor's tool writes them, such as nvidia-ctk cdi generate")
         })?;
         edits.apply(&device.container_edits, wanted)?;
         if !used.contains(&at) {
@@ -127,35 +62,6 @@ pub(in crate::engine) fn resolve(dirs: &[PathBuf], names: &[String]) -> Result<E
         }
     }
     Ok(edits)
-}
-
-/// Reads the files, and one that cannot be understood because it is YAML.
-fn read(dirs: &[PathBuf]) -> Result<(Vec<File>, Option<PathBuf>)> {
-    let (mut files, mut foreign) = (Vec::new(), None);
-    for dir in dirs {
-        let Ok(entries) = std::fs::read_dir(dir) else { continue };
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => files.push(file(&path)?),
-                Some("yaml" | "yml") => foreign = Some(path),
-                _ => {}
-            }
-        }
-    }
-    Ok((files, foreign))
-}
-
-fn file(path: &Path) -> Result<File> {
-    let failed = |error| Error::from_io("read CDI file", error).with("path", path.display());
-    let corrupt = || Error::new(ErrorKind::Corrupt, "read CDI file").with("path", path.display());
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(corrupt().with_message("it is no file, or too large for one that describes devices"));
-    }
-    let text = std::fs::read(path).map_err(failed)?;
-    serde_json::from_slice(&text).map_err(|error| corrupt().with_source(error))
 }
 
 impl Edits {
@@ -206,7 +112,7 @@ impl Edits {
     }
 }
 
-fn bind(wanted: &CdiMount, of: &str) -> Result<Mount> {
+fn bind(wanted: &BindMount, of: &str) -> Result<Mount> {
     let wrong = |why: String| {
         invalid(format!("a mount of a CDI file {why}"))
             .with("device", of)
@@ -234,28 +140,6 @@ fn bind(wanted: &CdiMount, of: &str) -> Result<Mount> {
     }
     mount.kind = MountKind::Bind { source: wanted.host_path.clone(), recursive };
     Ok(mount)
-}
-
-/// The numbers of a device that a rule names: `c 1:3 rwm`, `b 8:* r`, `a *:* rwm`.
-pub(super) fn cgroup_rule(text: &str) -> Result<LinuxDeviceCgroup> {
-    let wrong = || invalid("a device rule looks like c 1:3 rwm").with("rule", text);
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    let [kind, numbers, access] = fields[..] else { return Err(wrong()) };
-    let kind = match kind {
-        "a" => LinuxDeviceType::A,
-        "b" => LinuxDeviceType::B,
-        "c" => LinuxDeviceType::C,
-        _ => return Err(wrong()),
-    };
-    if access.is_empty() || !access.bytes().all(|b| b"rwm".contains(&b)) {
-        return Err(wrong());
-    }
-    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
-    let number = |text: &str| match text {
-        "*" => Ok(None),
-        digits => digits.parse::<u32>().map(|n| Some(i64::from(n))).map_err(|_| wrong()),
-    };
-    rule(true, kind, number(major)?, number(minor)?, access)
 }
 
 #[cfg(test)]
@@ -294,25 +178,90 @@ mod tests {
         assert!(edits.mounts[0].options.read_only && edits.mounts[0].options.nosuid);
     }
 
+    /// As `nvidia-ctk cdi generate` lays it out, with what YAML has beyond JSON: comments, bare texts, octal numbers, one
+    /// piece used twice.
+    const YAML: &str = r#"---
+# written by a vendor's tool
+cdiVersion: 0.5.0
+kind: example.com/null
+containerEdits:
+  env:
+  - ALL=1
+  mounts: &shared
+  - hostPath: /etc
+    containerPath: /vendor
+    options: [ro, nosuid, bind]
+devices:
+- name: "0"
+  containerEdits:
+    mounts: *shared
+    deviceNodes:
+    - path: /dev/first
+      hostPath: /dev/null
+      fileMode: 0620
+      permissions: r
+    hooks:
+    - hookName: createContainer
+      path: /bin/touch
+      args: [touch, /tmp/evil]
+- name: second
+"#;
+
     #[test]
-    fn what_is_not_there_or_not_understood_is_told() {
-        let here = dir(&[("vendor.json", FILE), ("other.yaml", "kind: x")]);
-        let ask = |name: &str| resolve(&[here.path().to_owned()], &[name.to_owned()]).unwrap_err();
-        assert_eq!(ask("example.com/null=third").kind(), ErrorKind::NotFound);
-        assert!(ask("example.com/null=third").report().to_string().contains("YAML"));
-        assert_eq!(ask("../x").kind(), ErrorKind::InvalidArgument);
-        let broken = dir(&[("x.json", "{")]);
-        let error = resolve(&[broken.path().to_owned()], &["a/b=c".to_owned()]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(resolve(&["/nonexistent".into()], &[]).is_ok());
+    fn b10_yaml_says_the_same_as_json() {
+        for name in ["vendor.yaml", "vendor.yml"] {
+            let dir = dir(&[(name, YAML), ("notes.yaml.txt", ": no : yaml")]);
+            let names = ["example.com/null=0".to_owned(), "example.com/null=second".to_owned()];
+            let edits = resolve(&[dir.path().to_owned()], &names).unwrap();
+            assert_eq!(edits.env, ["ALL=1"], "{name}");
+            assert_eq!((edits.devices.len(), edits.devices[0].minor()), (1, 3));
+            assert_eq!(edits.devices[0].file_mode(), Some(0o620));
+            assert_eq!(edits.mounts.len(), 2, "of the device and of its file");
+            assert_eq!(edits.mounts[0], edits.mounts[1]);
+            assert!(edits.mounts[0].options.read_only && edits.mounts[0].options.nosuid);
+        }
     }
 
     #[test]
-    fn device_rules_are_parsed() {
-        let made = cgroup_rule("c 1:* rw").unwrap();
-        assert_eq!((made.typ(), made.major(), made.minor()), (Some(LinuxDeviceType::C), Some(1), None));
-        for wrong in ["", "c 1:3", "x 1:3 r", "c 1 r", "c 1:3 x", "c -1:3 r", "c 1:3 rwm extra"] {
-            assert!(cgroup_rule(wrong).is_err(), "{wrong:?}");
+    fn the_last_directory_wins_whatever_its_format() {
+        let said = |value: &str| {
+            format!("kind: a/b\ndevices:\n- name: c\n  containerEdits:\n    env: [FROM={value}]\n")
+        };
+        let json = r#"{"kind": "a/b", "devices": [{"name": "c", "containerEdits": {"env": ["FROM=json"]}}]}"#;
+        let (yaml, json) = (dir(&[("x.yaml", &said("yaml"))]), dir(&[("x.json", json)]));
+        let dirs = [yaml.path().to_owned(), json.path().to_owned()];
+        let names = ["a/b=c".to_owned()];
+        assert_eq!(resolve(&dirs, &names).unwrap().env, ["FROM=json"]);
+        let dirs = dirs.into_iter().rev().collect::<Vec<_>>();
+        assert_eq!(resolve(&dirs, &names).unwrap().env, ["FROM=yaml"]);
+    }
+
+    #[test]
+    fn what_is_not_there_or_not_understood_is_told() {
+        let here = dir(&[("vendor.json", FILE)]);
+        let ask = |name: &str| resolve(&[here.path().to_owned()], &[name.to_owned()]).unwrap_err();
+        assert_eq!(ask("example.com/null=third").kind(), ErrorKind::NotFound);
+        assert_eq!(ask("../x").kind(), ErrorKind::InvalidArgument);
+        let deep = "[".repeat(100_000);
+        let items = format!("[{}]", vec!["*a"; 20_000].join(","));
+        let many = format!("kind: a/b\nx: &a [1]\ncontainerEdits: {{ env: {items} }}\n");
+        for (name, text) in [
+            ("x.json", "{"),
+            ("x.yaml", "kind: [a"),
+            ("x.yaml", "kind: a/b\nkind: a/b\n"),
+            ("x.yaml", "- kind: a/b\n"),
+            ("x.yaml", "devices: []\n"),
+            ("x.yaml", "\u{1}"),
+            ("x.yml", ""),
+            ("x.yml", &deep),
+            ("x.yml", &many),
+        ] {
+            let broken = dir(&[(name, text)]);
+            let error = resolve(&[broken.path().to_owned()], &["a/b=c".to_owned()]).unwrap_err();
+            let shown = &text[..text.len().min(40)];
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{name} {shown:?}");
+            assert!(error.report().to_string().contains(name), "{name} {shown:?}");
         }
+        assert!(resolve(&["/nonexistent".into()], &[]).is_ok());
     }
 }
