@@ -3,8 +3,6 @@
 //! Owns the syntax of the instructions that only set a default of the process. Source: the Dockerfile reference. Variables
 //! are not expanded: there is no build they could come from.
 
-use std::time::Duration;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_config::{Empty, Healthcheck, ProcessDefaults};
 
@@ -203,25 +201,7 @@ fn healthcheck(text: &str) -> Result<Healthcheck, String> {
 
 /// Reads a duration as Go writes it, `1m30s`, into nanoseconds.
 fn duration(text: &str) -> Option<u64> {
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_length = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
-        let unit = match &rest[digits..digits + unit_length] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
-        rest = &rest[digits + unit_length..];
-    }
-    u64::try_from(total.as_nanos()).ok().filter(|_| !text.is_empty())
+    u64::try_from(crate::time::parse_duration(text)?.as_nanos()).ok()
 }
 
 #[cfg(test)]

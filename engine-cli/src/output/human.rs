@@ -111,31 +111,11 @@ pub(crate) fn parse_size_or_unlimited(text: &str) -> std::result::Result<i64, St
 
 /// Parses Go's durations: `10`, `1.5h`, `2h45m`, `300ms`. A bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration: give seconds, or something like 10s, 5m or 2h45m");
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
-    }
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let at = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..at].parse().map_err(|_| wrong())?;
-        rest = &rest[at..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = match &rest[..end] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(wrong()),
-        };
-        let part = Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
-        rest = &rest[end..];
-    }
-    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+    text.parse()
+        .map(Duration::from_secs)
+        .ok()
+        .or_else(|| engine_core::time::parse_duration(text))
+        .ok_or_else(|| format!("{text:?} is no duration: give seconds, or something like 10s, 5m or 2h45m"))
 }
 
 /// Parses a point in time: RFC 3339 (with or without its time or zone), seconds since 1970, or a duration before now.

@@ -1,39 +1,15 @@
 //! The conformance suite of `RegistryClient`, on `OciRegistry` against Debian's `docker-registry`.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
-
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine_core::reference::Reference;
-use engine_core::registry_client::Credentials;
 use engine_core::testing::registry_client::{self, RegistrySubject};
 use engine_registry::OciRegistry;
-use engine_testkit::{LeakCheck, Registry, RegistryMode, require};
+use engine_testkit::{RegistryMode, require};
 
-async fn start(mode: RegistryMode) -> Registry {
-    tokio::task::spawn_blocking(move || Registry::start(mode)).await.unwrap()
-}
-
-/// What the client and the registry leave behind when both are gone. Whoever is alone in its process (cargo nextest) counts every
-/// descriptor and child of it.
-fn leak_check() -> LeakCheck {
-    let nothing = std::env::temp_dir().join("engine-registry-without-a-root");
-    let check = LeakCheck::begin(&nothing, &nothing);
-    let alone = std::env::var("NEXTEST_EXECUTION_MODE").is_ok_and(|mode| mode == "process-per-test");
-    if alone { check.exclusive() } else { check }
-}
-
-/// Ends the registry off the test's own thread, then compares.
-async fn finish(check: LeakCheck, registry: Registry) {
-    tokio::task::spawn_blocking(move || drop(registry)).await.unwrap();
-    check.finish_async().await;
-}
-
-fn login() -> Credentials {
-    Credentials::Basic { username: Registry::USER.to_owned(), password: Registry::PASSWORD.to_owned() }
-}
+use crate::{finish, leak_check, login, start};
 
 #[tokio::test]
 async fn oci_registry_keeps_every_promise() {

@@ -1,6 +1,4 @@
-//! `OciRegistry` against a real registry: Debian's `docker-registry` on loopback.
-
-#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
+//! Pulling and pushing with and without TLS and a password, resuming, deleting, credentials.
 
 use std::fs;
 
@@ -13,9 +11,11 @@ use engine_core::io::ByteStream;
 use engine_core::manifest::Manifest;
 use engine_core::reference::Reference;
 use engine_core::registry_client::{BlobSource, Credentials, PushOutcome, RegistryClient as _};
-use engine_registry::{DockerConfig, OciRegistry, RegistryBuilder};
-use engine_testkit::{LeakCheck, Registry, RegistryMode, image, require};
+use engine_registry::{DockerConfig, OciRegistry};
+use engine_testkit::{RegistryMode, image, require};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::{client_of, finish, leak_check, login, start};
 
 #[derive(Debug)]
 struct Content(Bytes);
@@ -27,41 +27,6 @@ impl BlobSource for Content {
         let pieces: Vec<_> = rest.chunks(64 << 10).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         Ok(Box::pin(stream::iter(pieces)))
     }
-}
-
-fn login() -> Credentials {
-    Credentials::Basic { username: Registry::USER.to_owned(), password: Registry::PASSWORD.to_owned() }
-}
-
-/// Starts a registry off the test's own thread, since it waits for it.
-async fn start(mode: RegistryMode) -> Registry {
-    tokio::task::spawn_blocking(move || Registry::start(mode)).await.unwrap()
-}
-
-/// What the client and the registry leave behind when both are gone. Whoever is alone in its process (cargo nextest) counts every
-/// descriptor and child of it.
-fn leak_check() -> LeakCheck {
-    let nothing = std::env::temp_dir().join("engine-registry-without-a-root");
-    let check = LeakCheck::begin(&nothing, &nothing);
-    let alone = std::env::var("NEXTEST_EXECUTION_MODE").is_ok_and(|mode| mode == "process-per-test");
-    if alone { check.exclusive() } else { check }
-}
-
-/// Ends the registry off the test's own thread, then compares.
-async fn finish(check: LeakCheck, registry: Registry) {
-    tokio::task::spawn_blocking(move || drop(registry)).await.unwrap();
-    check.finish_async().await;
-}
-
-fn client_of(registry: &Registry, mode: RegistryMode) -> OciRegistry {
-    let mut builder: RegistryBuilder = OciRegistry::builder().with_system_roots(false);
-    if let Some(ca) = registry.ca_file() {
-        builder = builder.with_ca_pem(fs::read(ca).unwrap());
-    }
-    if matches!(mode, RegistryMode::Password | RegistryMode::TlsPassword) {
-        builder = builder.with_credentials(&registry.host(), login());
-    }
-    builder.build().unwrap()
 }
 
 /// Reads an image as a pull does and checks every digest; returns the digests of its layers.

@@ -1,18 +1,16 @@
 //! The main job against a real registry: pull an image, run it, look at what it says.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
-
 use std::fs;
 
 use engine_core::container_spec::NetworkMode;
 use engine_core::engine::{LayerProgress, PullEvent, PullOptions, PushOptions, RemoveOptions};
 use engine_core::logs::LogQuery;
-use engine_core::registry_client::Credentials;
 use engine_core::{ContainerSpec, Engine, ErrorKind, Reference};
-use engine_registry::OciRegistry;
 use engine_testkit::{LeakCheck, Registry, RegistryMode, image, require};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
+
+use crate::client_of;
 
 /// An engine on directories of its own, and the check that nothing of it stays.
 struct Bench {
@@ -52,21 +50,6 @@ impl Bench {
         container.remove(RemoveOptions::default()).await.unwrap();
         (status.code, String::from_utf8(text).unwrap())
     }
-}
-
-fn client_of(registry: &Registry, mode: RegistryMode) -> OciRegistry {
-    let mut builder = OciRegistry::builder().with_system_roots(false);
-    if let Some(ca) = registry.ca_file() {
-        builder = builder.with_ca_pem(fs::read(ca).unwrap());
-    }
-    if matches!(mode, RegistryMode::Password | RegistryMode::TlsPassword) {
-        let login = Credentials::Basic {
-            username: Registry::USER.to_owned(),
-            password: Registry::PASSWORD.to_owned(),
-        };
-        builder = builder.with_credentials(&registry.host(), login);
-    }
-    builder.build().unwrap()
 }
 
 /// A repository, and what makes the image in it.
