@@ -12,6 +12,7 @@
 mod cgroups;
 mod child;
 mod clients;
+mod copy_up;
 mod enter;
 mod events;
 mod gzip;

@@ -7,6 +7,7 @@
 use core::ffi::CStr;
 
 use crate::plan::{EntryStep, MAX_MOUNTS, MountStep, PRIVATE_FILES, Plan, mount, option, tag};
+use crate::copy_up;
 use crate::root::{self, Make};
 use crate::sys::{self, Fd};
 use crate::{Failure, fail, wire::step};
@@ -60,7 +61,7 @@ impl Mounts {
             }
         }
         for (index, wanted) in plan.mounts().enumerate() {
-            if wanted.flags & mount::SEAL != 0 {
+            if wanted.flags & (mount::SEAL | mount::COPY_UP) == mount::SEAL {
                 let sealed = sys::mount_setattr(self.slots[index], false, ATTR_RDONLY, 0, -1);
                 sealed.map_err(fail(step::MOUNT_SOURCE, index))?;
             }
@@ -169,7 +170,13 @@ impl Mounts {
                 slot => slot.map_err(fail(step::MOUNT_SOURCE, index))?,
             };
             let target = target(root, &wanted, slot).map_err(fail(step::MOUNT_TARGET, index))?;
+            if wanted.flags & mount::COPY_UP != 0 {
+                copy_up::directory(target, slot).map_err(fail(step::MOUNT_SOURCE, index))?;
+            }
             sys::move_mount(slot, target).map_err(attach)?;
+            if wanted.flags & (mount::SEAL | mount::COPY_UP) == mount::SEAL | mount::COPY_UP {
+                sys::mount_setattr(slot, false, ATTR_RDONLY, 0, -1).map_err(attach)?;
+            }
             sys::close(target);
             if slot != self.devpts {
                 sys::close(slot);

@@ -91,6 +91,10 @@ pub struct MountOptions {
     pub propagation: Propagation,
     /// Creates the source directory on the host if it is missing (Docker's `-v`, unlike `--mount`).
     pub create_source: bool,
+    /// Copies what the root file system has at the target into a tmpfs, at each start and each run by policy: directories,
+    /// files, links and FIFOs, with owner and mode. Nothing else can be filled so.
+    #[serde(default)]
+    pub copy_up: bool,
     /// Shows a bind's owners through the id maps of the container's user namespace: what is user 0's on the host is
     /// root's inside (mount_setattr(2)). Without it, they are who they are on the host.
     #[serde(default)]

@@ -99,7 +99,7 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
     let (mut kind, mut source, mut target) = ("volume".to_owned(), None, None);
     let mut options = MountOptions::default();
     let (mut recursive, mut no_copy, mut recursion) = (true, false, "enabled".to_owned());
-    let (mut size, mut mode, mut subpath) = (None, None, None);
+    let (mut size, mut mode, mut subpath, mut copy_up) = (None, None, None, None);
     let mut create = VolumeOptions::default();
     // Keys of one type, to be refused for the others.
     let mut special: Vec<String> = Vec::new();
@@ -142,6 +142,9 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
             "volume-label" => create.labels.extend([pair()?]),
             "volume-opt" => create.driver_options.extend([pair()?]),
             "volume-driver" => driver(needed()?).map_err(wrong)?,
+            // Podman's, which has them on by default.
+            "tmpcopyup" => copy_up = Some(flag()?),
+            "notmpcopyup" => copy_up = Some(!flag()?),
             "tmpfs-size" => size = Some(human::parse_size(needed()?).map_err(wrong)?),
             "tmpfs-mode" => {
                 mode = Some(octal(needed()?).ok_or_else(|| wrong("tmpfs-mode is not octal".into()))?)
@@ -152,6 +155,9 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
     let target = target.ok_or_else(|| wrong("it has no target".to_owned()))?;
     if let Some(key) = special.iter().find(|key| !key.starts_with(&format!("{kind}-"))) {
         return Err(wrong(format!("{key} is no key of type {kind}")));
+    }
+    if copy_up.is_some() && kind != "tmpfs" {
+        return Err(wrong(format!("tmpcopyup is no key of type {kind}")));
     }
     if matches!(&*recursion, "writable" | "readonly") && !options.read_only {
         return Err(wrong(format!("bind-recursive={recursion} needs readonly")));
@@ -179,6 +185,7 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
             }
             let mut mount = Mount::tmpfs(target);
             mount.options.read_only = options.read_only;
+            mount.options.copy_up = copy_up.unwrap_or(false);
             mount.kind = MountKind::Tmpfs { size, mode: mode.unwrap_or(0o1777), uid: 0, gid: 0 };
             Ok(MountSpec::Mount(mount))
         }
@@ -252,6 +259,8 @@ pub(crate) fn tmpfs(text: &str) -> Result<MountSpec> {
             None => match flag {
                 "rw" => options.read_only = false,
                 "ro" => options.read_only = true,
+                "tmpcopyup" => options.copy_up = true,
+                "notmpcopyup" => options.copy_up = false,
                 "defaults" => {}
                 other if mount_flag(options, other) => {}
                 _ => return Err(wrong(format!("unknown option {flag:?}"))),
@@ -361,5 +370,10 @@ mod tests {
         assert!(!memory.options.noexec && memory.options.nosuid);
         assert_eq!(memory.kind, MountKind::Tmpfs { size: Some(64 << 10), mode: 0o755, uid: 0, gid: 0 });
         assert!(tmpfs("/t:bogus").is_err());
+        assert!(as_mount(tmpfs("/t:ro,tmpcopyup").unwrap()).options.copy_up);
+        assert!(!as_mount(tmpfs("/t:tmpcopyup,notmpcopyup").unwrap()).options.copy_up);
+        assert!(as_mount(mount("type=tmpfs,dst=/t,tmpcopyup").unwrap()).options.copy_up);
+        assert!(!as_mount(mount("type=tmpfs,dst=/t,notmpcopyup").unwrap()).options.copy_up);
+        assert!(mount("type=bind,src=/a,dst=/t,tmpcopyup").is_err());
     }
 }

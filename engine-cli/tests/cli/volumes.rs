@@ -370,3 +370,59 @@ fn volumes_are_renamed_unless_they_are_used() {
     cli.run(&["volume", "rm", "named", "new", "taken"]).ok();
     cli.finish();
 }
+
+#[test]
+fn a9_a_tmpfs_gets_what_the_image_has_there_and_no_link_leads_out() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let outside = cli.path("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("secret"), "of the host").unwrap();
+    let link = outside.display().to_string();
+    let up = format!("../../../../../..{link}");
+    let layer = engine_testkit::image::busybox_layer()
+        .dir("data", 0o755)
+        .dir("data/deep", 0o755)
+        .file("data/deep/file", 0o644, &vec![b'x'; 100_000])
+        .owner(5, 6)
+        .dir("data/own", 0o750)
+        .file("data/own/suid", 0o4711, b"text")
+        .owner(0, 0)
+        .symlink("data/out", &link)
+        .symlink("data/up", &up)
+        .symlink("data/file", "deep/file")
+        .fifo("data/fifo", 0o640)
+        .char_device("data/null", 0o666, 1, 3)
+        .symlink("leads-out", &up);
+    let tar = cli.path("copied.tar");
+    std::fs::write(&tar, layer.build()).unwrap();
+    cli.run(&["image", "import", tar.to_str().unwrap(), "copied"]).ok();
+    let run = |flags: &[&str], script: &str| {
+        let all = [&["run", "--rm"][..], flags, &["copied", "sh", "-c", script]].concat();
+        cli.run(&all)
+    };
+    let look = "stat -f -c %T /data; cd /data; ls | tr '\\n' ' '; wc -c < file; readlink out; readlink up; \
+        stat -c %a:%u:%g own own/suid fifo; cat own/suid; cat out/secret 2>/dev/null; touch /data/x && echo written";
+    let expected =
+        format!("tmpfs\ndeep fifo file out own up 100000\n{link}\n{up}\n750:5:6\n4711:5:6\n640:0:0\ntext");
+    let tmpfs = |options: &str| format!("/data:{options}");
+    assert_eq!(run(&["--tmpfs", &tmpfs("tmpcopyup")], look).ok(), format!("{expected}written\n"));
+    assert_eq!(run(&["--mount", "type=tmpfs,dst=/data,tmpcopyup,ro"], look).out, expected);
+    assert_eq!(run(&["--tmpfs", &tmpfs("tmpcopyup,notmpcopyup")], "ls /data").ok(), "");
+    assert_eq!(run(&["--tmpfs", "/new/dir:tmpcopyup"], "ls /new/dir").ok(), "");
+    if cli.run(&["info"]).ok().contains("id-mapped layers") {
+        let flags = ["--userns", "auto", "--mount", "type=tmpfs,dst=/data,tmpcopyup,ro"];
+        assert_eq!(run(&flags, look).out, expected);
+    }
+    // A target that leads out is the root's own directory of that name: there is nothing in it.
+    assert_eq!(run(&["--tmpfs", "/leads-out:tmpcopyup"], "ls /leads-out; touch /leads-out/x").ok(), "");
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+    run(&["--tmpfs", &tmpfs("tmpcopyup,size=16k")], "true").fails(125, &["/data"]);
+    run(&["--mount", "type=bind,src=/tmp,dst=/data,tmpcopyup"], "true").fails(125, &["tmpcopyup"]);
+    // Each run begins with it anew.
+    let script = "ls /data/own; rm /data/own/suid; test -e /twice && exec sleep 1000; touch /twice; exit 1";
+    let flags = ["--name", "again", "--restart", "always", "--tmpfs", "/data:tmpcopyup"];
+    cli.start(&[&flags[..], &["copied", "sh", "-c", script]].concat());
+    crate::support::until("two runs", || cli.run(&["logs", "again"]).ok() == "suid\nsuid\n");
+    cli.finish();
+}

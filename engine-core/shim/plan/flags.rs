@@ -55,6 +55,8 @@ pub mod mount {
     pub const DEVPTS: u32 = 1 << 5;
     /// Make the mount read-only once its entries are made.
     pub const SEAL: u32 = 1 << 7;
+    /// Copy what the root has at the target into the new filesystem; with [`SEAL`], that comes after it.
+    pub const COPY_UP: u32 = 1 << 8;
     /// Map the mount's owners through the container's user namespace.
     pub const IDMAP: u32 = 1 << 6;
 }

@@ -99,6 +99,11 @@ pub(crate) fn readlinkat(at: Fd, path: &CStr, buffer: &mut [u8]) -> Result<usize
     sys!(nr::READLINKAT, at, path, buffer.as_mut_ptr(), buffer.len())
 }
 
+/// Reads a part of a directory's listing, in the form of getdents64(2).
+pub(crate) fn getdents(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
+    sys!(nr::GETDENTS64, fd, buffer.as_mut_ptr(), buffer.len())
+}
+
 /// The part of struct statx (statx(2)) that the shim uses; the same on every architecture.
 #[repr(C)]
 #[derive(Clone, Copy)]

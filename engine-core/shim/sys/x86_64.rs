@@ -115,6 +115,7 @@ pub(crate) mod nr {
     pub(crate) const EXIT_GROUP: usize = 231;
     pub(crate) const SET_MEMPOLICY: usize = 238;
     pub(crate) const IOPRIO_SET: usize = 251;
+    pub(crate) const GETDENTS64: usize = 217;
     pub(crate) const OPENAT: usize = 257;
     pub(crate) const MKDIRAT: usize = 258;
     pub(crate) const MKNODAT: usize = 259;

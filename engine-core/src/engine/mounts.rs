@@ -60,6 +60,10 @@ impl Engine {
         for mount in &spec.mounts {
             match mount {
                 MountSpec::Mount(mount) => {
+                    if mount.options.copy_up && !matches!(mount.kind, MountKind::Tmpfs { .. }) {
+                        return Err(invalid("only a tmpfs is filled by a copy of what is at its target")
+                            .with("mount target", mount.target.display()));
+                    }
                     if let MountKind::Bind { source, .. } = &mount.kind {
                         check_bind_source(source, mount.options.create_source)?;
                     }

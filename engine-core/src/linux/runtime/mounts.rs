@@ -157,6 +157,10 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
         subpath: subpath(wanted)?,
         ..MountStep::default()
     };
+    if options.copy_up && !matches!(wanted.kind, MountKind::Tmpfs { .. }) {
+        return Err(invalid("only a tmpfs is filled by a copy of what is at its target")
+            .with("target", wanted.target.display()));
+    }
     match &wanted.kind {
         MountKind::Bind { source, recursive } => {
             bind(&mut step, source, *recursive);
@@ -209,6 +213,10 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
             if let Some(size) = size {
                 option("size", size.to_string());
             }
+            if options.copy_up {
+                step.flags |= mount::COPY_UP;
+                seal_later(&mut step);
+            }
         }
         MountKind::Filesystem { kind, source, options } => {
             step.kind = mount::FILESYSTEM;
@@ -218,6 +226,14 @@ fn engine_mount(wanted: &Mount) -> Result<MountStep> {
         }
     }
     Ok(step)
+}
+
+/// What is copied into a file system comes before it is read-only.
+fn seal_later(step: &mut MountStep) {
+    if step.attributes & RDONLY != 0 {
+        step.attributes &= !RDONLY;
+        step.flags |= mount::SEAL;
+    }
 }
 
 /// The part of a mount that is shown: a plain path, beneath what is mounted.
@@ -275,6 +291,7 @@ fn kernel_mount(
             "private" | "rprivate" => step.propagation = MS_PRIVATE,
             "slave" | "rslave" => step.propagation = MS_SLAVE,
             "shared" | "rshared" => step.propagation = MS_SHARED,
+            "tmpcopyup" if wanted.typ().as_deref() == Some("tmpfs") => step.flags |= mount::COPY_UP,
             "idmap" | "ridmap" => {
                 step.flags |= mount::IDMAP;
                 if option == "ridmap" {
@@ -318,6 +335,9 @@ fn kernel_mount(
             }
             if matches!(step.target.as_slice(), b"/proc" | b"/sys" | b"/dev") {
                 step.flags |= mount::REAL_TARGET;
+            }
+            if step.flags & mount::COPY_UP != 0 {
+                seal_later(&mut step);
             }
             let devices = step.target == b"/dev" && kind == "tmpfs";
             plan.mounts.push(step);
