@@ -13,6 +13,7 @@ mod restart;
 mod secrets;
 mod streams;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -75,8 +76,8 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         ($($promise:ident)*) => { $(
             let subject = harness.runtime().await;
             let bench = Bench { runtime: &*subject.first, second: &*subject.second, harness };
-            suite.run(stringify!($promise), $promise(bench)).await;
-            suite.run(concat!("delete after ", stringify!($promise)), clean_up(bench)).await;
+            suite.run(stringify!($promise), boxed(|| $promise(bench))).await;
+            suite.run(concat!("delete after ", stringify!($promise)), boxed(|| clean_up(bench))).await;
         )* };
     }
     run! {
@@ -178,6 +179,11 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         health_is_told
     }
     suite.finish();
+}
+
+/// Puts a promise on the heap: all of them together are more than the stack of a test holds.
+fn boxed<F: Future<Output = ()>>(promise: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(promise())
 }
 
 async fn clean_up(bench: Bench<'_>) {
