@@ -20,7 +20,7 @@ impl Container {
     /// a slash follows it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if nothing is there.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if nothing is there.
     pub async fn stat_path(&self, path: impl AsRef<Path>) -> Result<PathStat> {
         self.files().await?.stat(path.as_ref()).await
     }
@@ -54,7 +54,7 @@ impl Container {
     /// Returns the container's root file system as a tar archive, without what is mounted in it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed. What fails later comes in the stream.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was removed. What fails later comes in the stream.
     pub async fn export(&self) -> Result<ByteStream> {
         let record = self.record().await?;
         let spec = FilesSpec::new(self.engine().rootfs(&record).await?, Vec::new()).root_only();
@@ -67,7 +67,7 @@ impl Container {
     /// Returns what the container changed in its root file system since its image.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was removed.
     pub async fn changes(&self) -> Result<Vec<Change>> {
         let record = self.record().await?;
         self.engine().rootfs(&record).await?;
