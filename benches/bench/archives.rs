@@ -5,7 +5,6 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
 };
 
 use anyhow::{Result, ensure};
@@ -17,12 +16,11 @@ use engine_registry::OciRegistry;
 use engine_testkit::{Registry, RegistryMode, debian, image};
 
 use crate::{
-    host::{self, Host},
+    host::{self, Host, best, best_after},
     ours::Peak,
     pull::{cell, mega, print_ours},
 };
 
-const ROUNDS: usize = 5;
 const NAME: &str = "localhost/debian:minbase";
 
 /// Prints the table.
@@ -44,7 +42,7 @@ pub(crate) fn run(host: &Host) -> Result<()> {
         ("engine push", "push"),
         ("engine push of what another repository has", "push-again"),
     ] {
-        match host.ours_text(what, ROUNDS, Some(&archive.display().to_string())) {
+        match host.ours_text(what, host::BEST_OF, Some(&archive.display().to_string())) {
             Ok(text) => print_ours(name, &text),
             Err(error) => println!("| {name} | {error:#} | |"),
         }
@@ -59,25 +57,6 @@ pub(crate) fn run(host: &Host) -> Result<()> {
     }
     println!();
     Ok(())
-}
-
-fn best(mut work: impl FnMut(usize) -> Result<()>) -> Result<f64> {
-    best_after(|_| Ok(()), |round, ()| work(round))
-}
-
-/// As [`best`], where what `prepare` does is not measured.
-fn best_after<T>(
-    mut prepare: impl FnMut(usize) -> Result<T>,
-    mut work: impl FnMut(usize, &T) -> Result<()>,
-) -> Result<f64> {
-    let mut best = f64::INFINITY;
-    for round in 0..ROUNDS {
-        let prepared = prepare(round)?;
-        let start = Instant::now();
-        work(round, &prepared)?;
-        best = best.min(start.elapsed().as_secs_f64() * 1e3);
-    }
-    Ok(best)
 }
 
 /// The image as every docker reads it: 20.10 knows no OCI archives.

@@ -6,11 +6,15 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
 use engine_benches::{payload_pause, payload_true};
 use engine_testkit::image::{Compression, Format, Image, ImageBuilder, LayerBuilder};
+
+/// How often what takes long is repeated.
+pub(crate) const BEST_OF: usize = 5;
 
 /// The place of all measurements; undone when dropped.
 #[derive(Debug)]
@@ -93,7 +97,7 @@ impl Host {
 
     /// Runs the floor in `processes` processes at once and returns how long all took together.
     pub(crate) fn floor_parallel(&self, rounds: usize, processes: usize) -> Result<Vec<u64>> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let handles: Vec<_> = (0..processes)
             .map(|number| {
                 let share = rounds / processes + usize::from(number < rounds % processes);
@@ -200,4 +204,24 @@ fn last_line(text: &[u8]) -> String {
 
 fn numbers(text: &str) -> Result<Vec<u64>> {
     text.lines().map(|line| line.trim().parse().with_context(|| format!("{line:?} is no duration"))).collect()
+}
+
+/// The shortest of [`BEST_OF`] times, in milliseconds.
+pub(crate) fn best(mut work: impl FnMut(usize) -> Result<()>) -> Result<f64> {
+    best_after(|_| Ok(()), |round, ()| work(round))
+}
+
+/// As [`best`], where what `prepare` does is not measured.
+pub(crate) fn best_after<T>(
+    mut prepare: impl FnMut(usize) -> Result<T>,
+    mut work: impl FnMut(usize, &T) -> Result<()>,
+) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for round in 0..BEST_OF {
+        let prepared = prepare(round)?;
+        let start = Instant::now();
+        work(round, &prepared)?;
+        best = best.min(start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(best)
 }

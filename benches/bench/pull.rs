@@ -5,15 +5,12 @@ use std::{
     io::{self, BufReader, Read},
     net::TcpStream,
     process::Command,
-    time::Instant,
 };
 
 use anyhow::{Context, Result};
 use engine_testkit::{Registry, RegistryMode, debian, image};
 
-use crate::host::{self, Host};
-
-const ROUNDS: usize = 5;
+use crate::host::{self, Host, best};
 
 /// Prints the table.
 pub(crate) fn run(host: &Host) -> Result<()> {
@@ -47,7 +44,7 @@ pub(crate) fn run(host: &Host) -> Result<()> {
     })?;
     println!("| stage: files alone (GNU tar from the page cache) | {files:.0} | |");
     for (name, what) in [("engine pull (unpacks)", "pull"), ("engine unpack alone", "unpack")] {
-        match host.ours_text(what, ROUNDS, Some(&reference)) {
+        match host.ours_text(what, host::BEST_OF, Some(&reference)) {
             Ok(text) => print_ours(name, &text),
             Err(error) => println!("| {name} | {error:#} | |"),
         }
@@ -74,16 +71,6 @@ pub(crate) fn cell(result: Result<f64>) -> String {
 
 pub(crate) fn mega(path: &std::path::Path) -> Result<u64> {
     Ok(path.metadata()?.len() / 1_000_000)
-}
-
-fn best(mut work: impl FnMut(usize) -> Result<()>) -> Result<f64> {
-    let mut best = f64::INFINITY;
-    for round in 0..ROUNDS {
-        let start = Instant::now();
-        work(round)?;
-        best = best.min(start.elapsed().as_secs_f64() * 1e3);
-    }
-    Ok(best)
 }
 
 fn fetch(host: &str, path: &str) -> Result<usize> {
