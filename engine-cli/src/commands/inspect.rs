@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
-use crate::output::template::Template;
-use crate::output::{self, docker_json};
+use crate::output::docker_json;
+use crate::output::documents::Documents;
 
 use super::ps;
 
@@ -75,27 +75,13 @@ impl OneKindArgs {
 /// Runs `inspect`.
 pub(crate) async fn inspect(context: &Context, args: &InspectArgs) -> Result<u8> {
     let engine = context.engine().await?;
-    let template = match args.rest.format.as_deref() {
-        None => None,
-        Some("json") => Some(Template::parse("{{json .}}")?),
-        Some(format) => Some(Template::parse(format)?),
-    };
+    let documents = Documents::new(args.rest.format.as_deref())?;
     let mut several = Several::default();
     let mut found = Vec::new();
     for name in &args.rest.names {
         found.extend(several.note(one(&engine, name, args).await));
     }
-    match template {
-        None => {
-            let pretty = serde_json::to_string_pretty(&found).map_err(|e| Failure::usage(e.to_string()))?;
-            output::line(pretty)?;
-        }
-        Some(template) => {
-            for value in &found {
-                output::line(template.render(value)?)?;
-            }
-        }
-    }
+    documents.print(&found)?;
     several.finish()
 }
 

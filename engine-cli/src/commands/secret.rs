@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
 use crate::options::env;
+use crate::output::documents::Documents;
 use crate::output::table::Listing;
-use crate::output::template::Template;
 use crate::output::{self, docker_json, human};
 
 /// `engine-cli secret …`.
@@ -249,11 +249,7 @@ impl Filter {
 
 async fn inspect(context: &Context, args: &InspectArgs) -> Result<u8> {
     let engine = context.engine().await?;
-    let template = match args.format.as_deref() {
-        None => None,
-        Some("json") => Some(Template::parse("{{json .}}")?),
-        Some(format) => Some(Template::parse(format)?),
-    };
+    let documents = Documents::new(args.format.as_deref())?;
     let mut several = Several::default();
     let mut found = Vec::new();
     for name in &args.names {
@@ -267,17 +263,7 @@ async fn inspect(context: &Context, args: &InspectArgs) -> Result<u8> {
         };
         found.extend(several.note(one.await));
     }
-    match template {
-        None => {
-            let pretty = serde_json::to_string_pretty(&found).map_err(|e| Failure::usage(e.to_string()))?;
-            output::line(pretty)?;
-        }
-        Some(template) => {
-            for value in &found {
-                output::line(template.render(value)?)?;
-            }
-        }
-    }
+    documents.print(&found)?;
     several.finish()
 }
 

@@ -1,6 +1,7 @@
 //! What the commands print: text, tables, templates, Docker-shaped JSON.
 
 pub(crate) mod docker_json;
+pub(crate) mod documents;
 pub(crate) mod human;
 pub(crate) mod progress;
 pub(crate) mod table;
