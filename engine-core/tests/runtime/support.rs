@@ -17,8 +17,8 @@ use engine_core::policy::{CapabilitySet, defaults};
 use engine_core::{ContainerId, ExecSpec, ExitStatus, Runtime as _};
 use tokio::io::AsyncReadExt as _;
 
-/// Long enough for a loaded machine, short enough to see a hang.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for an emulated processor on a loaded machine, short enough to see a hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A runtime over a directory of its own, and an image to run. When it goes, nothing may be left.
 pub struct Bench {
