@@ -29,7 +29,8 @@ impl Cgroups {
             if flags & cgroup::JOIN == 0 {
                 continue;
             }
-            let directory = sys::openat(sys::AT_FDCWD, path, sys::O_RDONLY | sys::O_DIRECTORY, 0).map_err(wrong)?;
+            let directory =
+                sys::openat(sys::AT_FDCWD, path, sys::O_RDONLY | sys::O_DIRECTORY, 0).map_err(wrong)?;
             if flags & cgroup::UNIFIED != 0 {
                 self.unified = directory;
                 continue;
@@ -78,7 +79,9 @@ pub(crate) fn frozen(plan: &Plan<'_>, unified: Fd) -> bool {
         if flags & cgroup::FREEZER == 0 {
             return false;
         }
-        let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else { return false };
+        let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else {
+            return false;
+        };
         let thawed = begins(directory, c"freezer.state", b"THAWED");
         sys::close(directory);
         thawed == Some(false)
@@ -100,7 +103,9 @@ pub(crate) fn out_of_memory(plan: &Plan<'_>) -> u64 {
 }
 
 fn decimal(digits: &[u8]) -> u64 {
-    digits.iter().fold(0, |value: u64, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0'))))
+    digits
+        .iter()
+        .fold(0, |value: u64, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0'))))
 }
 
 /// Kills what lives in the container's cgroup, and waits until nothing does.
@@ -136,7 +141,9 @@ pub(crate) fn remove(plan: &Plan<'_>) {
 
 /// Kills the processes of one cgroup; false when there was none.
 fn kill_all(path: &CStr) -> bool {
-    let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else { return false };
+    let Ok(directory) = sys::openat(sys::AT_FDCWD, path, sys::O_PATH | sys::O_DIRECTORY, 0) else {
+        return false;
+    };
     let mut found = false;
     if let Ok(procs) = sys::openat(directory, c"cgroup.procs", sys::O_RDONLY, 0) {
         let mut bytes = [0; 2048];

@@ -77,7 +77,8 @@ fn set_up(plan: &Plan<'_>, mounts: &mut Mounts, inherited: &Inherited<'_>) -> Re
         // Entered by execve, so that the offsets can still be set (time_namespaces(7)).
         sys::unshare(sys::CLONE_NEWTIME).map_err(fail(step::TIME_NAMESPACE, 0))?;
         if let Some(offsets) = offsets {
-            write_proc(procfs, c"self/timens_offsets", offsets.to_bytes()).map_err(fail(step::TIME_NAMESPACE, 1))?;
+            write_proc(procfs, c"self/timens_offsets", offsets.to_bytes())
+                .map_err(fail(step::TIME_NAMESPACE, 1))?;
         }
     }
     for (index, record) in plan.all(tag::SYSCTL).enumerate() {

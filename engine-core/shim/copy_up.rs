@@ -72,7 +72,8 @@ fn one(from: Fd, found: Fd, to: Fd, name: &CStr, depth: usize) -> sys::Result<()
         }
         sys::S_IFREG => {
             let source = sys::openat2(from, name, sys::O_RDONLY | sys::O_NOFOLLOW | sys::O_NONBLOCK, RESOLVE);
-            let target = sys::openat(to, name, sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW, 0o600);
+            let target =
+                sys::openat(to, name, sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW, 0o600);
             with(source, |source| {
                 // What was looked at, and not what somebody put in its place.
                 if sys::fstat(source)?.ino != stat.ino {

@@ -67,7 +67,8 @@ fn helper(plan: &Plan<'_>, target: &Target<'_>, report: Fd) -> Result<(), Failur
     let _ = sys::close_range(4, 0);
     joined?;
     placed.map_err(fail(step::STDIO, 0))?;
-    let procfs = if process::needs_procfs(plan) { mounts::procfs().map_err(fail(step::PROCFS, 0))? } else { -1 };
+    let procfs =
+        if process::needs_procfs(plan) { mounts::procfs().map_err(fail(step::PROCFS, 0))? } else { -1 };
     process::prepare(plan, procfs)?;
     sys::close(procfs);
     let pid = sys::fork_filtered(sys::CLONE_PARENT).map_err(fail(step::CLONE, 0))?;

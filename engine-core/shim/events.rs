@@ -52,7 +52,11 @@ impl Events {
         }
         let (mut code_text, mut seconds_text) = ([0; 20], [0; 20]);
         let (code, seconds) = (digits(code as u64, &mut code_text), digits(seconds, &mut seconds_text));
-        self.line(&mut batch, &[b"die"], &[b"\"execDuration\":\"", seconds, b"\",\"exitCode\":\"", code, b"\","]);
+        self.line(
+            &mut batch,
+            &[b"die"],
+            &[b"\"execDuration\":\"", seconds, b"\",\"exitCode\":\"", code, b"\","],
+        );
         self.prepared(&mut batch, event::AT_END);
         batch.end();
     }
@@ -194,7 +198,9 @@ impl Batch {
             return None;
         }
         let digits = tail.strip_prefix(TIME)?.strip_suffix(b"}\n")?;
-        digits.iter().try_fold(0, |value, digit| digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0')))
+        digits
+            .iter()
+            .try_fold(0, |value, digit| digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0')))
     }
 
     /// Writes one line, whose time and end are added here.

@@ -49,7 +49,8 @@ pub(crate) struct Health {
     source: Fd,
     began_ns: u64,
     began_at: u64,
-    failure: Option<Failure>,
+    /// Why there is no verdict.
+    pub(crate) failure: Option<Failure>,
     results: u64,
     /// Bytes of its output.
     length: usize,
@@ -93,7 +94,9 @@ impl Health {
 /// The status code of an HTTP answer that has begun.
 fn http_status(answer: &[u8]) -> Option<u32> {
     let digits = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
-    digits.iter().try_fold(0, |value, digit| digit.is_ascii_digit().then(|| value * 10 + u32::from(digit - b'0')))
+    digits
+        .iter()
+        .try_fold(0, |value, digit| digit.is_ascii_digit().then(|| value * 10 + u32::from(digit - b'0')))
 }
 
 impl Shim {
@@ -124,7 +127,8 @@ impl Shim {
             return;
         }
         let now = sys::monotonic();
-        let starting = self.health.condition.status == STARTING && now < self.running_since + rule.start_period_ms;
+        let starting =
+            self.health.condition.status == STARTING && now < self.running_since + rule.start_period_ms;
         self.health.next_at = now + if starting { rule.start_interval_ms } else { rule.interval_ms };
     }
 
@@ -141,7 +145,7 @@ impl Shim {
                 self.drop_probe();
                 self.plan_probe();
             } else {
-                self.health.failure = Some(fail(step::PROBE_TIMEOUT, 0)(sys::EAGAIN));
+                self.health.failure = Some(fail(step::PROBE_TIMEOUT, 0)(sys::ETIMEDOUT));
                 self.on_probe_result(NO_VERDICT);
             }
         } else if is_due(self.health.next_at) {
@@ -197,7 +201,8 @@ impl Shim {
         let target = self.plan.first(tag::HEALTH_TARGET).and_then(|record| record.target());
         let (address, _) = target.ok_or(wrong(sys::EINVAL))?;
         let own = sys::openat(sys::AT_FDCWD, c"/proc/self/ns/net", sys::O_RDONLY, 0).map_err(wrong)?;
-        let made = sys::setns(self.health.network, sys::CLONE_NEWNET).and_then(|()| sys::stream_socket(address));
+        let made =
+            sys::setns(self.health.network, sys::CLONE_NEWNET).and_then(|()| sys::stream_socket(address));
         // Back, or nothing: what is opened next is to be of our own network.
         let back = sys::setns(own, sys::CLONE_NEWNET);
         sys::close(own);
@@ -372,7 +377,14 @@ impl Shim {
         let times = (health.began_ns, sys::now());
         if let Ok(name) = CStr::from_bytes_with_nul(&name) {
             // A result that cannot be written is not shown; what it means holds all the same.
-            let _ = state::write_result(self.state_dir, name, times, code, health.failure, &self.probe_output[..health.length]);
+            let _ = state::write_result(
+                self.state_dir,
+                name,
+                times,
+                code,
+                health.failure,
+                &self.probe_output[..health.length],
+            );
         }
     }
 }

@@ -127,6 +127,11 @@ impl Log {
         self.rotated.on_end();
     }
 
+    /// Whether `pid` is a child that writes or compresses.
+    pub(crate) fn knows(&self, pid: i32) -> bool {
+        (self.ring >= 0 && pid == self.writer) || self.rotated.knows(pid)
+    }
+
     /// Waits until all that was handed on is in the file; not for what is only made smaller.
     pub(crate) fn finish(&mut self) {
         self.rotated.stop();
@@ -170,7 +175,8 @@ impl Log {
         (self.directory, self.ring, self.file, self.buffered) = (0, -1, -1, 0);
         self.rotated.moved(0);
         loop {
-            let mut polled = [(1, 0), (self.rotated.end(), 0)].map(|(fd, ready)| PollFd { fd, events: POLLIN, ready });
+            let mut polled =
+                [(1, 0), (self.rotated.end(), 0)].map(|(fd, ready)| PollFd { fd, events: POLLIN, ready });
             if polled[1].fd >= 0 && sys::poll(&mut polled, -1).is_ok() && polled[1].ready != 0 {
                 self.rotated.on_end();
                 continue;

@@ -15,6 +15,7 @@ mod clients;
 mod copy_up;
 mod enter;
 mod events;
+mod execs;
 mod gzip;
 mod health;
 mod jsonlog;
@@ -121,7 +122,13 @@ fn resident() {
 }
 
 fn refuse(control: Fd, failure: Failure) -> ! {
-    let answer = Reply { kind: reply::FAILED, step: failure.step, index: failure.index, errno: failure.errno, ..Reply::default() };
+    let answer = Reply {
+        kind: reply::FAILED,
+        step: failure.step,
+        index: failure.index,
+        errno: failure.errno,
+        ..Reply::default()
+    };
     let _ = sys::send(control, &answer.encode(), -1);
     sys::exit(1)
 }
@@ -166,7 +173,8 @@ pub(crate) fn make_init(shim: &mut Shim) -> Result<(), Failure> {
     } else {
         open_joins(&plan, &mut joins)?
     };
-    let user_join = joins[..joined].iter().find(|(_, kind)| *kind == sys::CLONE_NEWUSER).map_or(-1, |(fd, _)| *fd);
+    let user_join =
+        joins[..joined].iter().find(|(_, kind)| *kind == sys::CLONE_NEWUSER).map_or(-1, |(fd, _)| *fd);
     let has_users = namespaces & sys::CLONE_NEWUSER != 0;
     let mut userns = shim.held.user;
     if !again && has_users && plan.mounts().any(|wanted| wanted.flags & plan::mount::IDMAP != 0) {
@@ -196,7 +204,12 @@ pub(crate) fn make_init(shim: &mut Shim) -> Result<(), Failure> {
     if pid == 0 {
         sys::close(ours);
         sys::close(shim.control());
-        let inherited = child::Inherited { report: theirs, cgroups: shim.cgroups.procs(), joins: &joins[..joined], stdio };
+        let inherited = child::Inherited {
+            report: theirs,
+            cgroups: shim.cgroups.procs(),
+            joins: &joins[..joined],
+            stdio,
+        };
         child::run(&plan, &mut shim.mounts, &inherited)
     }
     shim.adopt(pid, pidfd, ours);
@@ -227,7 +240,13 @@ pub(crate) fn make_init(shim: &mut Shim) -> Result<(), Failure> {
 
 /// Forks a child whose namespaces belong to the user namespace `user`: a helper enters that one, and makes it as a
 /// sibling. Returns 0 in the child.
-fn fork_below(user: Fd, joins: &[(Fd, u64)], flags: u64, unified: Fd, pidfd: &mut Fd) -> Result<i32, Failure> {
+fn fork_below(
+    user: Fd,
+    joins: &[(Fd, u64)],
+    flags: u64,
+    unified: Fd,
+    pidfd: &mut Fd,
+) -> Result<i32, Failure> {
     let wrong = fail(step::CLONE, 0);
     let (from_helper, to_us) = sys::pipe().map_err(wrong)?;
     let helper = sys::fork(0, pidfd, unified).map_err(wrong)?;
@@ -312,7 +331,8 @@ fn open_stdio(shim: &mut Shim, options: u32) -> Result<[Fd; 3], Failure> {
     let wrong = fail(step::TTY, 0);
     if options & option::TTY != 0 {
         let (master, slave) = open_pty(shim.mounts.devpts).map_err(wrong)?;
-        if let Some((rows, columns)) = shim.plan.first(tag::TTY_SIZE).and_then(|record| record.two_numbers()) {
+        if let Some((rows, columns)) = shim.plan.first(tag::TTY_SIZE).and_then(|record| record.two_numbers())
+        {
             let _ = sys::set_window(master, rows as u16, columns as u16);
         }
         sys::nonblocking(master).map_err(wrong)?;
@@ -350,7 +370,9 @@ pub(crate) fn open_pty(devpts: Fd) -> sys::Result<(Fd, Fd)> {
 }
 
 fn write_id_maps(plan: &Plan<'_>, pid: i32) -> Result<(), Failure> {
-    for (index, (tag, name)) in [(tag::UID_MAP, &b"uid_map"[..]), (tag::GID_MAP, b"gid_map")].into_iter().enumerate() {
+    for (index, (tag, name)) in
+        [(tag::UID_MAP, &b"uid_map"[..]), (tag::GID_MAP, b"gid_map")].into_iter().enumerate()
+    {
         let wrong = fail(step::ID_MAP, index);
         let Some(map) = plan.first(tag).and_then(|record| record.text()) else { continue };
         let mut path = [0; 32];

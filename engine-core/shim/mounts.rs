@@ -6,8 +6,8 @@
 
 use core::ffi::CStr;
 
-use crate::plan::{EntryStep, MAX_MOUNTS, MountStep, PRIVATE_FILES, Plan, mount, option, tag};
 use crate::copy_up;
+use crate::plan::{EntryStep, MAX_MOUNTS, MountStep, PRIVATE_FILES, Plan, mount, option, tag};
 use crate::root::{self, Make};
 use crate::sys::{self, Fd};
 use crate::{Failure, fail, wire::step};
@@ -42,7 +42,9 @@ impl Mounts {
                 continue;
             }
             let made = match wanted.kind {
-                mount::FILESYSTEM if wanted.flags & mount::IDMAP != 0 => mapped_overlay(plan, &wanted, userns),
+                mount::FILESYSTEM if wanted.flags & mount::IDMAP != 0 => {
+                    mapped_overlay(plan, &wanted, userns)
+                }
                 mount::FILESYSTEM if wanted.flags & mount::IN_CONTAINER == 0 => filesystem(&wanted),
                 mount::BIND => bind(&wanted, userns),
                 _ => continue,
@@ -127,7 +129,12 @@ impl Mounts {
                 sys::symlinkat(target, fd, entry.path)?;
             }
             sys::S_IFREG => {
-                let file = sys::openat(fd, entry.path, sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW, permissions)?;
+                let file = sys::openat(
+                    fd,
+                    entry.path,
+                    sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW,
+                    permissions,
+                )?;
                 let written = sys::write_all(file, entry.data);
                 sys::close(file);
                 written?;
@@ -291,7 +298,12 @@ fn mapped_overlay(plan: &Plan<'_>, wanted: &MountStep<'_>, userns: Fd) -> sys::R
     made
 }
 
-fn mapped_layers(context: Fd, wanted: &MountStep<'_>, userns: Fd, open: &mut [Fd; MAX_LAYERS + 4]) -> sys::Result<()> {
+fn mapped_layers(
+    context: Fd,
+    wanted: &MountStep<'_>,
+    userns: Fd,
+    open: &mut [Fd; MAX_LAYERS + 4],
+) -> sys::Result<()> {
     sys::fsconfig(context, c"source", wanted.source)?;
     let mut slots = open.iter_mut();
     let mut base = -1;
@@ -333,7 +345,9 @@ fn mapped_clone(path: &CStr, userns: Fd) -> sys::Result<Fd> {
 /// Does `work` with the file system ids of the container's root and the capabilities of ours. What an overlay makes for
 /// itself (whiteouts, its work directory) belongs to whoever mounted it, and the id maps know nobody else.
 fn as_owner<T>(plan: &Plan<'_>, work: impl FnOnce() -> sys::Result<T>) -> sys::Result<T> {
-    let Some((uid, gid)) = plan.first(tag::OWNER).and_then(|record| record.two_numbers()) else { return work() };
+    let Some((uid, gid)) = plan.first(tag::OWNER).and_then(|record| record.two_numbers()) else {
+        return work();
+    };
     let (get, set, keep) = SECUREBITS;
     let bits = sys::prctl(get, 0, 0)?;
     sys::prctl(set, bits | keep, 0)?;
@@ -506,7 +520,8 @@ fn read_only(root: Fd, path: &CStr) -> sys::Result<()> {
 /// A procfs of our own that no image can have prepared (SECURITY A2).
 pub(crate) fn procfs() -> sys::Result<Fd> {
     let context = sys::fsopen(c"proc")?;
-    let made = sys::fscreate(context).and_then(|()| sys::fsmount(context, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC));
+    let made =
+        sys::fscreate(context).and_then(|()| sys::fsmount(context, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC));
     sys::close(context);
     let fd = made?;
     if sys::fstatfs(fd)? != PROC_SUPER_MAGIC {

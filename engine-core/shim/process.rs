@@ -97,7 +97,11 @@ fn scheduling(plan: &Plan<'_>) -> Result<(), Failure> {
 
 /// The CPUs of an exec: before (`when` is 0) and after (1) it joined the container's cgroup.
 pub(crate) fn exec_affinity(plan: &Plan<'_>, when: u32) -> Result<(), Failure> {
-    for (_, mask) in plan.all(tag::EXEC_AFFINITY).filter_map(|record| record.number_and_words()).filter(|mask| mask.0 == when) {
+    for (_, mask) in plan
+        .all(tag::EXEC_AFFINITY)
+        .filter_map(|record| record.number_and_words())
+        .filter(|mask| mask.0 == when)
+    {
         sys::set_affinity(mask).map_err(fail(step::SCHEDULING, 4))?;
     }
     Ok(())
@@ -216,7 +220,10 @@ fn find_and_execute(plan: &Plan<'_>) -> sys::Result<Failure> {
         return Err(sys::ENOENT);
     }
     let mut failure = sys::ENOENT;
-    for directory in search.unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(|&byte| byte == b':') {
+    for directory in search
+        .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .split(|&byte| byte == b':')
+    {
         let mut path = [0; 4096];
         let Some(path) = join(directory, program.to_bytes(), &mut path) else { continue };
         match attempt(path) {
@@ -273,7 +280,8 @@ pub(crate) fn read_report(socket: Fd) -> Option<Failure> {
     let mut bytes = [0; 12];
     match sys::read(socket, &mut bytes) {
         Ok(12) => {
-            let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            let word =
+                |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             Some(Failure { step: word(0), index: word(4), errno: word(8) as i32 })
         }
         Err(Errno(errno)) => Some(Failure { step: step::PLAN, index: 0, errno }),

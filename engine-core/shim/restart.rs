@@ -65,7 +65,10 @@ impl Held {
             self.user = of_process(b"ns/user").map_err(wrong)?;
         }
         for (kind, name) in KINDS {
-            let joined = plan.all(tag::JOIN).filter_map(|record| record.number_and_text()).any(|(of, _)| u64::from(of) == kind);
+            let joined = plan
+                .all(tag::JOIN)
+                .filter_map(|record| record.number_and_text())
+                .any(|(of, _)| u64::from(of) == kind);
             if joined || own & kind & sys::CLONE_NEWNET != 0 {
                 self.joins[self.count] = (of_process(name).map_err(wrong)?, kind);
                 self.count += 1;
@@ -109,7 +112,11 @@ impl Shim {
 
     /// Holds what the next run will need, if there can be one.
     pub(crate) fn hold(&mut self) -> Result<(), Failure> {
-        if self.policy.is_on() || self.health.restarts() { self.held.open(&self.plan, self.init_pid) } else { Ok(()) }
+        if self.policy.is_on() || self.health.restarts() {
+            self.held.open(&self.plan, self.init_pid)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the run that just ended with `code` is followed by another; then its time is set.

@@ -105,11 +105,15 @@ fn walk(root: Fd, path: &mut Path, make: Make, real: bool) -> sys::Result<Fd> {
         if start == path.length {
             return Ok(parent);
         }
-        let end = path.bytes[start..path.length].iter().position(|&byte| byte == b'/').map_or(path.length, |at| start + at);
+        let end = path.bytes[start..path.length]
+            .iter()
+            .position(|&byte| byte == b'/')
+            .map_or(path.length, |at| start + at);
         let last = path.bytes[end..path.length].iter().all(|&byte| byte == b'/');
         let kind = if last { 0 } else { sys::O_DIRECTORY };
         // The whole prefix from the root: `..` and links mean what they mean inside the root.
-        let found = path.with(0, end, |prefix| sys::openat2(root, prefix_of(prefix), sys::O_PATH | kind, resolve))?;
+        let found =
+            path.with(0, end, |prefix| sys::openat2(root, prefix_of(prefix), sys::O_PATH | kind, resolve))?;
         let next = match found {
             Err(sys::ENOENT) => make_one(parent, path, (start, end), last && make == Make::File),
             other => other,
@@ -131,7 +135,11 @@ fn make_one(parent: Fd, path: &mut Path, range: (usize, usize), file: bool) -> s
         return Err(sys::ENOENT);
     }
     let made = path.with(start, end, |name| {
-        let made = if file { sys::mknodat(parent, name, sys::S_IFREG | 0o644, 0) } else { sys::mkdirat(parent, name, 0o755) };
+        let made = if file {
+            sys::mknodat(parent, name, sys::S_IFREG | 0o644, 0)
+        } else {
+            sys::mkdirat(parent, name, 0o755)
+        };
         match made {
             // Made by us, or by another container that shares the directory: either way opened without following.
             Ok(()) | Err(sys::EEXIST) => sys::openat(parent, name, sys::O_PATH | sys::O_NOFOLLOW, 0),

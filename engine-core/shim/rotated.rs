@@ -85,6 +85,10 @@ impl Rotated {
         self.compress_next();
     }
 
+    pub(crate) fn knows(&self, pid: i32) -> bool {
+        pid == self.child
+    }
+
     /// A compression ended.
     pub(crate) fn on_end(&mut self) {
         let Some((_, status)) = sys::wait(self.child, false) else { return };
@@ -120,14 +124,16 @@ impl Rotated {
         if !self.compress || self.child > 0 {
             return;
         }
-        let Some((number, source)) = (1..self.max_files).find_map(|number| Some((number, self.open(number, PLAIN)?))) else {
+        let Some((number, source)) =
+            (1..self.max_files).find_map(|number| Some((number, self.open(number, PLAIN)?)))
+        else {
             return;
         };
         let mut path = [0; 300];
         let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC | sys::O_NOFOLLOW;
-        let target = self.path(0, UNFINISHED, &mut path).map_or(Err(sys::ENAMETOOLONG), |path| {
-            sys::openat(self.directory, path, flags, 0o600)
-        });
+        let target = self
+            .path(0, UNFINISHED, &mut path)
+            .map_or(Err(sys::ENAMETOOLONG), |path| sys::openat(self.directory, path, flags, 0o600));
         if let Ok(target) = target {
             match sys::fork(sys::CLONE_PIDFD, &mut self.end, -1) {
                 Ok(0) => compress(source, target),
@@ -163,7 +169,8 @@ impl Rotated {
     /// The name of a file; 0 is the one that is written.
     fn path<'a>(&self, number: u32, form: &[u8], text: &'a mut [u8; 300]) -> Option<&'a CStr> {
         let mut digits = [0; 12];
-        let number: [&[u8]; 2] = if number == 0 { [b""; 2] } else { [b".", decimal(number as i32, &mut digits)] };
+        let number: [&[u8]; 2] =
+            if number == 0 { [b""; 2] } else { [b".", decimal(number as i32, &mut digits)] };
         let mut length = 0;
         for piece in [self.name?.to_bytes(), number[0], number[1], form, b"\0"] {
             text.get_mut(length..length + piece.len())?.copy_from_slice(piece);

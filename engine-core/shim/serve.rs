@@ -6,8 +6,9 @@
 use core::ffi::CStr;
 
 use crate::cgroups::{self, Cgroups};
-use crate::clients::{Client, EXECS, Exec, MAX_CLIENTS};
+use crate::clients::{Client, MAX_CLIENTS};
 use crate::events::Events;
+use crate::execs::{EXECS, Exec, Strays};
 use crate::health::{Health, OUTPUT};
 use crate::log::Log;
 use crate::mounts::Mounts;
@@ -97,6 +98,7 @@ pub(crate) struct Shim {
     pub(crate) outputs: [Output; 2],
     pub(crate) clients: [Client; MAX_CLIENTS],
     pub(crate) execs: [Exec; EXECS],
+    pub(crate) strays: Strays,
     poll: [PollFd; MAX_POLL],
     tokens: [Token; MAX_POLL],
     polled: usize,
@@ -318,7 +320,12 @@ impl Shim {
                     Ok(()) if self.restarts > 0 => drop(self.start()),
                     Ok(()) => {
                         let (pid, start) = (i64::from(self.init_pid), self.init_start as i64);
-                        self.clients[0].send(&Reply { kind: reply::CREATED, a: pid, b: start, ..Reply::default() });
+                        self.clients[0].send(&Reply {
+                            kind: reply::CREATED,
+                            a: pid,
+                            b: start,
+                            ..Reply::default()
+                        });
                     }
                 }
             }
@@ -417,9 +424,7 @@ impl Shim {
 
     /// Whether nothing is left to do: exited, streams at their end, execs reaped.
     fn finished(&self) -> bool {
-        self.phase == Phase::Exited
-            && self.outputs_ended()
-            && self.execs.iter().all(|exec| !exec.is_used())
+        self.phase == Phase::Exited && self.outputs_ended() && self.execs.iter().all(|exec| !exec.is_used())
     }
 
     pub(crate) fn watch(&mut self, fd: Fd, events: i16, token: Token) {
@@ -463,14 +468,19 @@ impl Shim {
                 continue;
             }
             let client = &self.clients[at];
-            let (socket, stdin, outputs, behind) = (client.socket, client.stdin, client.outputs, client.behind);
+            let (socket, stdin, outputs, behind) =
+                (client.socket, client.stdin, client.outputs, client.behind);
             self.watch(socket, POLLIN, Token::Request(at));
             if input_free {
                 self.watch(stdin, POLLIN, Token::Stdin(at));
             }
             for stream in 0..2 {
                 // Without POLLOUT, only the end of the reader is told.
-                self.watch(outputs[stream], if behind[stream] { POLLOUT } else { 0 }, Token::Room(at, stream));
+                self.watch(
+                    outputs[stream],
+                    if behind[stream] { POLLOUT } else { 0 },
+                    Token::Room(at, stream),
+                );
             }
         }
         if self.has_room() {
@@ -516,7 +526,7 @@ impl Shim {
 
     /// When the next thing is due, in monotonic milliseconds.
     fn due(&self) -> Option<u64> {
-        self.next_run().into_iter().chain(self.health.due()).min()
+        self.next_run().into_iter().chain(self.health.due()).chain(self.strays.due()).min()
     }
 
     /// Does what is due.
@@ -527,6 +537,7 @@ impl Shim {
             return;
         }
         self.on_health_time(now);
+        self.reap_strays(now);
         if self.next_run().is_some_and(|at| at <= now) {
             self.run_again();
         }

@@ -5,8 +5,8 @@
 
 use core::ffi::CStr;
 
-use crate::sys::{self, Fd};
 use crate::Failure;
+use crate::sys::{self, Fd};
 
 /// What the file tells.
 pub(crate) struct State<'a> {
@@ -109,7 +109,14 @@ pub(crate) fn write(directory: Fd, state: &State<'_>) -> sys::Result<()> {
 }
 
 /// Writes the result of a health probe.
-pub(crate) fn write_result(directory: Fd, name: &CStr, times: (u64, u64), code: i32, failure: Option<Failure>, output: &[u8]) -> sys::Result<()> {
+pub(crate) fn write_result(
+    directory: Fd,
+    name: &CStr,
+    times: (u64, u64),
+    code: i32,
+    failure: Option<Failure>,
+    output: &[u8],
+) -> sys::Result<()> {
     let mut text = Text::new();
     text.line("times", &[times.0, times.1]);
     text.word("code", crate::process::decimal(code, &mut [0; 12]));
@@ -122,7 +129,12 @@ pub(crate) fn write_result(directory: Fd, name: &CStr, times: (u64, u64), code: 
 
 /// Puts a file in place whole: under its first name, then under its second.
 fn replace(directory: Fd, names: (&CStr, &CStr), head: &[u8], tail: &[u8]) -> sys::Result<()> {
-    let file = sys::openat(directory, names.0, sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC | sys::O_NOFOLLOW, 0o600)?;
+    let file = sys::openat(
+        directory,
+        names.0,
+        sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC | sys::O_NOFOLLOW,
+        0o600,
+    )?;
     let written = sys::write_all(file, head).and_then(|()| sys::write_all(file, tail));
     sys::close(file);
     written?;

@@ -128,6 +128,7 @@ pub(crate) mod nr {
     pub(crate) const SET_MEMPOLICY: usize = 237;
     pub(crate) const ACCEPT4: usize = 242;
     pub(crate) const WAIT4: usize = 260;
+    pub(crate) const WAITID: usize = 95;
     pub(crate) const PRLIMIT64: usize = 261;
     pub(crate) const SETNS: usize = 268;
     pub(crate) const SCHED_SETATTR: usize = 274;

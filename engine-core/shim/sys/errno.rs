@@ -22,4 +22,5 @@ pub(crate) const EINVAL: Errno = Errno(22);
 pub(crate) const ENAMETOOLONG: Errno = Errno(36);
 pub(crate) const ELOOP: Errno = Errno(40);
 pub(crate) const ESTALE: Errno = Errno(116);
+pub(crate) const ETIMEDOUT: Errno = Errno(110);
 pub(crate) const EINPROGRESS: Errno = Errno(115);

@@ -78,6 +78,16 @@ pub(crate) fn wait(pid: i32, block: bool) -> Option<(i32, i32)> {
     }
 }
 
+/// A child that ended and is not reaped.
+pub(crate) fn ended_child() -> Option<i32> {
+    // siginfo_t: the pid is its fourth number.
+    let mut info = [0_i32; 32];
+    // WNOHANG, WEXITED, WNOWAIT, __WALL.
+    let flags = 1 | 4 | 0x100_0000 | 0x4000_0000_usize;
+    sys!(nr::WAITID, 0_usize, 0_usize, info.as_mut_ptr(), flags, 0_usize).ok()?;
+    (info[3] != 0).then_some(info[3])
+}
+
 pub(crate) fn pidfd_open(pid: i32) -> Result<Fd> {
     sys!(new::PIDFD_OPEN, pid, 0_usize).map(|fd| fd as Fd)
 }

@@ -83,6 +83,7 @@ pub(crate) mod nr {
     pub(crate) const GETSOCKOPT: usize = 55;
     pub(crate) const EXECVE: usize = 59;
     pub(crate) const WAIT4: usize = 61;
+    pub(crate) const WAITID: usize = 247;
     pub(crate) const KILL: usize = 62;
     pub(crate) const FCNTL: usize = 72;
     pub(crate) const FLOCK: usize = 73;

@@ -127,6 +127,22 @@ async fn a_hanging_probe_is_ended_with_its_children() {
     bench.runtime.delete(&id).await.unwrap();
 }
 
+/// Wherever a probe is on its way when its time is up: before it is in the container, or as it begins there.
+#[tokio::test]
+async fn a_probe_that_is_ended_early_leaves_a_container_that_can_end() {
+    let bench = Bench::new().await;
+    for timeout in (1..=20).cycle().take(60) {
+        let mut check = often(command(&["sleep", "778"]));
+        (check.timeout, check.interval) = (Duration::from_millis(timeout), Duration::from_millis(1));
+        let id = bench.start(&["sleep", "1000"], |spec| spec.health = Some(check)).await;
+        let health = until(&bench, &id, |health| health.results.len() == 5).await;
+        let ended = |text: &str| text.ends_with("the probe took too long and was ended");
+        assert!(health.results.iter().all(|result| ended(&result.output)), "{health:?}");
+        let deleted = tokio::time::timeout(PATIENCE, bench.runtime.delete(&id)).await;
+        deleted.expect("the container ends").unwrap();
+    }
+}
+
 #[tokio::test]
 async fn connections_are_made_from_inside_the_containers_network() {
     let bench = Bench::new().await;

@@ -127,6 +127,9 @@ impl Names {
             // What the kernel says is all there is to say of a connection.
             step::PROBE => self.probe(operation, failure.errno),
             step::REQUEST => request(operation, failure.errno),
+            step::PROBE_TIMEOUT => {
+                Error::new(ErrorKind::DeadlineExceeded, operation).with_message(describe(failure.step))
+            }
             other => error.with_message(describe(other)),
         }
     }
