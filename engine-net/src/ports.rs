@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use engine_core::network::PortMapping;
+use engine_core::network::{PortMapping, Protocol};
 use engine_core::{Error, ErrorKind, Result};
 
 /// Parses one `-p` argument into the mappings it stands for: one for each port of a range.
@@ -20,10 +20,9 @@ pub fn parse_port(text: &str) -> Result<Vec<PortMapping>> {
             .with_hint("for example 80, 8080:80, 127.0.0.1:8080:80/tcp or [::1]:53:53/udp")
     };
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(wrong(format!("the protocol {protocol:?} is none of tcp, udp, sctp")));
-    }
+    let protocol: Protocol = protocol
+        .parse()
+        .map_err(|_| wrong(format!("the protocol {protocol:?} is none of tcp, udp, sctp")))?;
     let (host, container) = match ports.rsplit_once(':') {
         Some((host, container)) => (Some(host), container),
         None => (None, ports),
@@ -63,7 +62,7 @@ pub fn parse_port(text: &str) -> Result<Vec<PortMapping>> {
             let mut mapping = PortMapping::new(container.start() + offset);
             mapping.host_ip = host_ip;
             mapping.host_port = first_host.map_or(0, |first| first + offset);
-            mapping.protocol.clone_from(&protocol);
+            mapping.protocol = protocol;
             mapping
         })
         .collect())

@@ -1,13 +1,15 @@
 //! What a [`Network`] promises. Packets are left to the implementation's own tests.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use async_trait::async_trait;
 
 use super::{Subject, Suite, assert_kind, fresh_name, run_promises};
-use crate::error::ErrorKind;
-use crate::id::ContainerId;
-use crate::network::{EndpointOptions, Network, NetworkOptions, PortMapping};
+use crate::error::{ErrorKind, Result};
+use crate::id::{ContainerId, Name};
+use crate::network::{
+    Endpoint, EndpointOptions, Network, NetworkOptions, PortMapping, Subnet, SubnetOptions,
+};
 use crate::runtime::Sandbox;
 
 /// Where the suite gets what it needs.
@@ -43,7 +45,8 @@ pub async fn all(harness: &dyn NetworkHarness) {
         name_is_taken_once(&*subject.first);
         remove_is_idempotent(&*subject.first);
         overlapping_subnets_conflict(&*subject.first, harness);
-        malformed_subnet_is_refused(&*subject.first);
+        addresses_outside_are_refused(&*subject.first, harness);
+        addresses_come_from_the_range(&*subject.first, harness);
         attached_container_is_listed(&*subject.first, harness);
         addresses_differ(&*subject.first, harness);
         attach_twice_is_refused(&*subject.first, harness);
@@ -61,17 +64,12 @@ pub async fn all(harness: &dyn NetworkHarness) {
 }
 
 fn on(subnet: &str) -> NetworkOptions {
-    let mut options = NetworkOptions::default();
-    options.subnets.push(subnet.to_owned());
-    options
+    let subnet: Subnet = subnet.parse().expect("a subnet");
+    NetworkOptions::default().with_subnet(subnet)
 }
 
 fn published(host_port: u16) -> EndpointOptions {
-    let mut options = EndpointOptions::default();
-    let mut port = PortMapping::new(80);
-    port.host_port = host_port;
-    options.ports.push(port);
-    options
+    EndpointOptions::default().with_ports([PortMapping::new(80).with_host_port(host_port)])
 }
 
 /// Promise: a created network is found by name and listed.
@@ -118,20 +116,46 @@ pub async fn overlapping_subnets_conflict(network: &dyn Network, harness: &dyn N
     }
 }
 
-/// Promise: what is no subnet is refused, and nothing is made.
-pub async fn malformed_subnet_is_refused(network: &dyn Network) {
-    for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/x", "300.0.0.0/8"] {
+/// Promise: a gateway, range or auxiliary address of another subnet is refused, and nothing is made.
+pub async fn addresses_outside_are_refused(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let [subnet, other] = harness.subnets().map(|text| text.parse::<Subnet>().expect("a subnet"));
+    let outside = other.hosts().next().expect("an address");
+    let plain = SubnetOptions::from(subnet);
+    for wrong in [
+        SubnetOptions { gateway: Some(outside), ..plain.clone() },
+        SubnetOptions { ip_range: Some(other), ..plain.clone() },
+        SubnetOptions { aux_addresses: [("router".to_owned(), outside)].into(), ..plain },
+    ] {
         let name = fresh_name("net");
-        assert_kind(network.create(&name, &on(text)).await, &[ErrorKind::InvalidArgument], text);
+        let options = NetworkOptions::default().with_subnet(wrong);
+        assert_kind(network.create(&name, &options).await, &[ErrorKind::InvalidArgument], "create");
         assert_eq!(network.inspect(&name).await.expect("inspect"), None);
     }
+}
+
+/// Promise: containers get addresses of the range, and never the gateway's or an auxiliary one.
+pub async fn addresses_come_from_the_range(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let [subnet, _] = harness.subnets().map(|text| text.parse::<Subnet>().expect("a subnet"));
+    let range = Subnet::around(subnet.base(), 30).expect("a range");
+    let hosts: Vec<IpAddr> = range.hosts().collect();
+    let mut wanted = SubnetOptions::from(subnet);
+    (wanted.gateway, wanted.ip_range) = (hosts.first().copied(), Some(range));
+    let name = fresh_name("net");
+    network.create(&name, &NetworkOptions::default().with_subnet(wanted)).await.expect("create");
+    let (first, second) = (harness.sandbox().await, harness.sandbox().await);
+    let endpoint = attach(network, &name, &first, &EndpointOptions::default()).await.expect("attach");
+    assert_eq!(endpoint.addresses, &hosts[1..]);
+    assert_eq!(endpoint.gateways, &hosts[..1]);
+    let full = attach(network, &name, &second, &EndpointOptions::default()).await;
+    assert_kind(full, &[ErrorKind::ResourceExhausted], "attach to a full range");
+    clean_up(network, &name, &[first.id]).await;
 }
 
 /// Promise: a network lists the containers on it, until they are detached.
 pub async fn attached_container_is_listed(network: &dyn Network, harness: &dyn NetworkHarness) {
     let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
     network.create(&name, &NetworkOptions::default()).await.expect("create");
-    let endpoint = network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    let endpoint = attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach");
     assert_eq!((&endpoint.container, &endpoint.network), (&sandbox.id, &name));
     assert!(!endpoint.addresses.is_empty(), "it has an address");
     let info = network.inspect(&name).await.expect("inspect").expect("it is there");
@@ -150,7 +174,7 @@ pub async fn addresses_differ(network: &dyn Network, harness: &dyn NetworkHarnes
     let mut ids = Vec::new();
     for _ in 0..3 {
         let sandbox = harness.sandbox().await;
-        let endpoint = network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+        let endpoint = attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach");
         for address in endpoint.addresses {
             assert!(!addresses.contains(&address), "{address} was given twice");
             addresses.push(address);
@@ -164,8 +188,8 @@ pub async fn addresses_differ(network: &dyn Network, harness: &dyn NetworkHarnes
 pub async fn attach_twice_is_refused(network: &dyn Network, harness: &dyn NetworkHarness) {
     let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
     network.create(&name, &NetworkOptions::default()).await.expect("create");
-    let first = network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
-    let again = network.attach(&name, &sandbox, &EndpointOptions::default()).await;
+    let first = attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    let again = attach(network, &name, &sandbox, &EndpointOptions::default()).await;
     assert_kind(again, &[ErrorKind::AlreadyExists], "attach again");
     let info = network.inspect(&name).await.expect("inspect").expect("it is there");
     assert_eq!(info.endpoints, [first], "the first endpoint is untouched");
@@ -175,7 +199,7 @@ pub async fn attach_twice_is_refused(network: &dyn Network, harness: &dyn Networ
 /// Promise: there is no attaching to a network that does not exist.
 pub async fn attach_to_nothing_is_not_found(network: &dyn Network, harness: &dyn NetworkHarness) {
     let sandbox = harness.sandbox().await;
-    let result = network.attach(&fresh_name("no"), &sandbox, &EndpointOptions::default()).await;
+    let result = attach(network, &fresh_name("no"), &sandbox, &EndpointOptions::default()).await;
     assert_kind(result, &[ErrorKind::NotFound], "attach");
 }
 
@@ -184,10 +208,10 @@ pub async fn detach_is_idempotent(network: &dyn Network, harness: &dyn NetworkHa
     let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
     network.detach(&name, &sandbox.id).await.expect("detach from nothing");
     network.create(&name, &NetworkOptions::default()).await.expect("create");
-    network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach");
     network.detach(&name, &sandbox.id).await.expect("detach");
     network.detach(&name, &sandbox.id).await.expect("detach again");
-    network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach after detach");
+    attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach after detach");
     clean_up(network, &name, &[sandbox.id]).await;
 }
 
@@ -195,7 +219,7 @@ pub async fn detach_is_idempotent(network: &dyn Network, harness: &dyn NetworkHa
 pub async fn network_in_use_stays(network: &dyn Network, harness: &dyn NetworkHarness) {
     let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
     network.create(&name, &NetworkOptions::default()).await.expect("create");
-    network.attach(&name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach");
     assert_kind(network.remove(&name).await, &[ErrorKind::Conflict], "remove");
     assert!(network.inspect(&name).await.expect("inspect").is_some());
     clean_up(network, &name, &[sandbox.id]).await;
@@ -204,19 +228,23 @@ pub async fn network_in_use_stays(network: &dyn Network, harness: &dyn NetworkHa
 /// Promise: a container gets the address it asks for, unless another has it or it is of no subnet.
 pub async fn asked_address_is_given(network: &dyn Network, harness: &dyn NetworkHarness) {
     let [subnet, other] = harness.subnets();
-    let host = |subnet: &str, number: u8| -> IpAddr {
+    let host = |subnet: &str, number: u8| -> Ipv4Addr {
         let (base, _) = subnet.rsplit_once('.').expect("an IPv4 subnet");
         format!("{base}.{number}").parse().expect("an address")
     };
     let name = fresh_name("net");
     network.create(&name, &on(&subnet)).await.expect("create");
-    let asking = |ip| EndpointOptions { ip: Some(ip), ..EndpointOptions::default() };
+    let asking = |ip| EndpointOptions::default().with_ipv4(ip);
     let (sandbox, rival) = (harness.sandbox().await, harness.sandbox().await);
     let wanted = host(&subnet, 77);
-    let endpoint = network.attach(&name, &sandbox, &asking(wanted)).await.expect("attach");
-    assert!(endpoint.addresses.contains(&wanted), "{endpoint:?}");
-    assert_kind(network.attach(&name, &rival, &asking(wanted)).await, &[ErrorKind::Conflict], "same address");
-    let outside = network.attach(&name, &rival, &asking(host(&other, 77))).await;
+    let endpoint = attach(network, &name, &sandbox, &asking(wanted)).await.expect("attach");
+    assert!(endpoint.addresses.contains(&wanted.into()), "{endpoint:?}");
+    assert_kind(
+        attach(network, &name, &rival, &asking(wanted)).await,
+        &[ErrorKind::Conflict],
+        "same address",
+    );
+    let outside = attach(network, &name, &rival, &asking(host(&other, 77))).await;
     assert_kind(outside, &[ErrorKind::InvalidArgument], "address of another subnet");
     clean_up(network, &name, &[sandbox.id]).await;
 }
@@ -226,12 +254,12 @@ pub async fn ports_are_published_once(network: &dyn Network, harness: &dyn Netwo
     let (name, port) = (fresh_name("net"), harness.free_port());
     network.create(&name, &NetworkOptions::default()).await.expect("create");
     let (a, b) = (harness.sandbox().await, harness.sandbox().await);
-    let endpoint = network.attach(&name, &a, &published(port)).await.expect("attach");
+    let endpoint = attach(network, &name, &a, &published(port)).await.expect("attach");
     assert_eq!(endpoint.ports.first().map(|mapping| mapping.host_port), Some(port));
-    assert_kind(network.attach(&name, &b, &published(port)).await, &[ErrorKind::Conflict], "same port");
+    assert_kind(attach(network, &name, &b, &published(port)).await, &[ErrorKind::Conflict], "same port");
     network.detach(&name, &a.id).await.expect("detach");
-    network.attach(&name, &b, &published(port)).await.expect("the port is free again");
-    let any = network.attach(&name, &a, &published(0)).await.expect("any port");
+    attach(network, &name, &b, &published(port)).await.expect("the port is free again");
+    let any = attach(network, &name, &a, &published(0)).await.expect("any port");
     let given = any.ports.first().map_or(0, |mapping| mapping.host_port);
     assert!(given != 0 && given != port, "{any:?}");
     clean_up(network, &name, &[a.id, b.id]).await;
@@ -244,11 +272,11 @@ pub async fn failed_attach_leaves_nothing(network: &dyn Network, harness: &dyn N
     let (a, b) = (harness.sandbox().await, harness.sandbox().await);
     let mut options = published(0);
     options.ports.extend(published(port).ports);
-    network.attach(&name, &a, &published(port)).await.expect("attach");
-    assert_kind(network.attach(&name, &b, &options).await, &[ErrorKind::Conflict], "taken second port");
+    attach(network, &name, &a, &published(port)).await.expect("attach");
+    assert_kind(attach(network, &name, &b, &options).await, &[ErrorKind::Conflict], "taken second port");
     let info = network.inspect(&name).await.expect("inspect").expect("it is there");
     assert_eq!(info.endpoints.len(), 1, "{info:?}");
-    network.attach(&name, &b, &published(0)).await.expect("attach after a failure");
+    attach(network, &name, &b, &published(0)).await.expect("attach after a failure");
     clean_up(network, &name, &[a.id, b.id]).await;
 }
 
@@ -258,7 +286,7 @@ pub async fn sweep_removes_the_dead(network: &dyn Network, harness: &dyn Network
     network.create(&name, &NetworkOptions::default()).await.expect("create");
     let (alive, dead) = (harness.sandbox().await, harness.sandbox().await);
     for sandbox in [&alive, &dead] {
-        network.attach(&name, sandbox, &EndpointOptions::default()).await.expect("attach");
+        attach(network, &name, sandbox, &EndpointOptions::default()).await.expect("attach");
     }
     network.sweep(std::slice::from_ref(&alive.id)).await.expect("sweep");
     let info = network.inspect(&name).await.expect("inspect").expect("it is there");
@@ -275,9 +303,9 @@ pub async fn attaches_run_at_once(network: &dyn Network, harness: &dyn NetworkHa
     let (a, b, c) = (harness.sandbox().await, harness.sandbox().await, harness.sandbox().await);
     let options = published(0);
     let (x, y, z) = tokio::join!(
-        network.attach(&name, &a, &options),
-        network.attach(&name, &b, &options),
-        network.attach(&name, &c, &options),
+        attach(network, &name, &a, &options),
+        attach(network, &name, &b, &options),
+        attach(network, &name, &c, &options),
     );
     let endpoints = [x.expect("first"), y.expect("second"), z.expect("third")];
     for (index, one) in endpoints.iter().enumerate() {
@@ -296,6 +324,16 @@ pub async fn other_instances_see_networks(first: &dyn Network, second: &dyn Netw
     assert_eq!(second.inspect(&name).await.expect("inspect"), Some(made));
     second.remove(&name).await.expect("remove");
     assert_eq!(first.inspect(&name).await.expect("inspect"), None);
+}
+
+/// Attaches, and lets go of what would be kept for the endpoint while it is there.
+async fn attach(
+    network: &dyn Network,
+    name: &Name,
+    sandbox: &Sandbox,
+    options: &EndpointOptions,
+) -> Result<Endpoint> {
+    network.attach(name, sandbox, options).await.map(|attachment| attachment.endpoint)
 }
 
 async fn clean_up(network: &dyn Network, name: &crate::id::Name, ids: &[ContainerId]) {

@@ -92,10 +92,7 @@ async fn mounts_and_ports_are_asked_about_at_create_and_at_start() {
     *open.lock().unwrap() = true;
     container.run().await.unwrap();
 
-    let mut options = EndpointOptions::default();
-    let mut port = PortMapping::new(80);
-    port.host_port = 80;
-    options.ports.push(port);
+    let options = EndpointOptions::default().with_ports([PortMapping::new(80).with_host_port(80)]);
     let network = NetworkMode::Networks(vec![("front".parse().unwrap(), options)]);
     let error =
         engine.create("busybox", ContainerSpec::command(["true"]).with_network(network)).await.unwrap_err();
