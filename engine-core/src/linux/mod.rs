@@ -7,6 +7,7 @@ pub mod cgroup;
 mod detached;
 pub mod files;
 pub mod image_store;
+pub mod netlink;
 mod plan;
 pub mod rootfd;
 mod runtime;
