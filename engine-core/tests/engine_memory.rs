@@ -165,7 +165,7 @@ async fn a_start_that_fails_leaves_a_container_that_can_start() {
     let spec = ContainerSpec::command(["true"])
         .with_network(NetworkMode::Networks(vec![("lan".parse().unwrap(), Default::default())]));
     let container = engine.create(&image, spec).await.unwrap();
-    engine.network().create(&"lan".parse().unwrap(), &Default::default()).await.unwrap();
+    engine.network_driver().create(&"lan".parse().unwrap(), &Default::default()).await.unwrap();
     for method in ["runtime.create", "network.attach", "runtime.start"] {
         parts.faults.fail_nth(method, 1, ErrorKind::Unavailable);
         assert_eq!(container.start().await.unwrap_err().kind(), ErrorKind::Unavailable, "{method}");

@@ -35,6 +35,7 @@ mod layers;
 mod load;
 mod mounts;
 mod names;
+mod networks;
 mod observe;
 mod operation;
 mod outbox;
@@ -158,9 +159,9 @@ impl Engine {
         &self.inner.runtime
     }
 
-    /// Returns the network.
+    /// Returns the implementation of networks.
     #[must_use]
-    pub fn network(&self) -> &Arc<dyn Network> {
+    pub fn network_driver(&self) -> &Arc<dyn Network> {
         &self.inner.network
     }
 

@@ -38,8 +38,7 @@ impl Engine {
             tracing::info!(snapshot = %id, "removing a snapshot that no record names");
             self.inner.images.remove_snapshot(id).await?;
         }
-        let live: Vec<ContainerId> = records.iter().map(|r| r.id.clone()).collect();
-        self.inner.network.sweep(&live).await?;
+        self.sweep_networks().await?;
         self.inner.secrets.repair().await?;
         self.reap(&records).await
     }

@@ -163,10 +163,25 @@ impl Network for MemoryNetwork {
         Ok(())
     }
 
-    async fn sweep(&self, alive: &[ContainerId]) -> Result<()> {
-        self.faults.check("network.sweep", alive.len()).await?;
+    async fn rename(&self, network: &Name, id: &ContainerId, names: &[String]) -> Result<()> {
+        self.faults.check("network.rename", id).await?;
+        let mut networks = lock(&self.networks);
+        let endpoint = networks
+            .get_mut(network)
+            .and_then(|record| record.endpoints.iter_mut().find(|endpoint| endpoint.container == *id))
+            .ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "rename container on network")
+                    .with("network", network)
+                    .with("container", id)
+            })?;
+        endpoint.options.names = names.to_vec();
+        Ok(())
+    }
+
+    async fn sweep(&self, gone: &[Endpoint]) -> Result<()> {
+        self.faults.check("network.sweep", gone.len()).await?;
         for record in lock(&self.networks).values_mut() {
-            record.endpoints.retain(|endpoint| alive.contains(&endpoint.container));
+            record.endpoints.retain(|endpoint| !gone.iter().any(|one| one.id == endpoint.id));
         }
         Ok(())
     }

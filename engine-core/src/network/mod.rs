@@ -28,6 +28,8 @@ pub use subnet::Subnet;
 /// - `detach` and `remove` are idempotent: what is already gone is `Ok`.
 /// - Calls for different sandboxes may run at the same time.
 /// - What a network made for a sandbox disappears with the sandbox's namespace or can be swept by `sweep`.
+/// - Several programs use one implementation's networks at a time: whatever one of them does, an endpoint that another is
+///   just making stays.
 ///
 /// # Implementing
 /// Check your type with [`testing::network`](crate::testing) (feature `testing`).
@@ -72,8 +74,18 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     /// Removes the endpoint of container `id` on `network` and everything `attach` made for it. Idempotent.
     async fn detach(&self, network: &Name, id: &ContainerId) -> Result<()>;
 
-    /// Removes what belongs to containers that are not in `alive`. Called after a crash.
-    async fn sweep(&self, alive: &[ContainerId]) -> Result<()>;
+    /// Makes `names` the names of container `id` on `network`: those in [`EndpointOptions::names`]. Its aliases stay. The
+    /// container's own resolver and those of the others answer by them at once.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) if the container is not on the network.
+    async fn rename(&self, network: &Name, id: &ContainerId, names: &[String]) -> Result<()>;
+
+    /// Removes the endpoints `gone`, whose containers do not run, and what a crash left that belongs to no endpoint. Idempotent.
+    ///
+    /// An endpoint is meant by its id: one that was made since for the same container stays. Called at each opening of an
+    /// engine, mostly with none, by programs beside those that are attaching.
+    async fn sweep(&self, gone: &[Endpoint]) -> Result<()>;
 }
 
 /// What a network is made with.
@@ -229,7 +241,10 @@ impl Network for NoNetwork {
     async fn detach(&self, _: &Name, _: &ContainerId) -> Result<()> {
         Ok(())
     }
-    async fn sweep(&self, _: &[ContainerId]) -> Result<()> {
+    async fn rename(&self, network: &Name, _: &ContainerId, _: &[String]) -> Result<()> {
+        none(network)
+    }
+    async fn sweep(&self, _: &[Endpoint]) -> Result<()> {
         Ok(())
     }
 }

@@ -56,7 +56,9 @@ pub async fn all(harness: &dyn NetworkHarness) {
         asked_address_is_given(&*subject.first, harness);
         ports_are_published_once(&*subject.first, harness);
         failed_attach_leaves_nothing(&*subject.first, harness);
+        names_are_changed(&*subject.first, harness);
         sweep_removes_the_dead(&*subject.first, harness);
+        sweep_spares_what_was_made_since(&*subject.first, harness);
         attaches_run_at_once(&*subject.first, harness);
         other_instances_see_networks(&*subject.first, &*subject.second);
     );
@@ -280,20 +282,50 @@ pub async fn failed_attach_leaves_nothing(network: &dyn Network, harness: &dyn N
     clean_up(network, &name, &[a.id, b.id]).await;
 }
 
-/// Promise: `sweep` removes the endpoints of containers that are gone and keeps the others.
+/// Promise: a container's names on a network are changed while it is on it, and nothing else of it.
+pub async fn names_are_changed(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let names = ["after".to_owned()];
+    let early = network.rename(&name, &sandbox.id, &names).await;
+    assert_kind(early, &[ErrorKind::NotFound], "rename what is not on it");
+    let mut options = EndpointOptions::default().with_aliases(["alias"]);
+    options.names.push("before".to_owned());
+    let mut endpoint = attach(network, &name, &sandbox, &options).await.expect("attach");
+    network.rename(&name, &sandbox.id, &names).await.expect("rename");
+    endpoint.options.names = names.to_vec();
+    let info = network.inspect(&name).await.expect("inspect").expect("it is there");
+    assert_eq!(info.endpoints, [endpoint]);
+    clean_up(network, &name, &[sandbox.id]).await;
+}
+
+/// Promise: `sweep` removes the endpoints that are named and keeps the others.
 pub async fn sweep_removes_the_dead(network: &dyn Network, harness: &dyn NetworkHarness) {
     let name = fresh_name("net");
     network.create(&name, &NetworkOptions::default()).await.expect("create");
     let (alive, dead) = (harness.sandbox().await, harness.sandbox().await);
-    for sandbox in [&alive, &dead] {
-        attach(network, &name, sandbox, &EndpointOptions::default()).await.expect("attach");
-    }
-    network.sweep(std::slice::from_ref(&alive.id)).await.expect("sweep");
+    let kept = attach(network, &name, &alive, &EndpointOptions::default()).await.expect("attach");
+    let gone = attach(network, &name, &dead, &EndpointOptions::default()).await.expect("attach");
+    network.sweep(&[]).await.expect("sweep nothing");
+    network.sweep(std::slice::from_ref(&gone)).await.expect("sweep");
+    network.sweep(&[gone]).await.expect("sweep again");
     let info = network.inspect(&name).await.expect("inspect").expect("it is there");
-    let left: Vec<_> = info.endpoints.into_iter().map(|endpoint| endpoint.container).collect();
-    assert_eq!(left, std::slice::from_ref(&alive.id));
-    network.sweep(&[]).await.expect("sweep");
+    assert_eq!(info.endpoints, std::slice::from_ref(&kept));
+    network.sweep(&[kept]).await.expect("sweep");
     network.remove(&name).await.expect("nothing is on it");
+}
+
+/// Promise: the endpoint of a container that was started again since is not the one that is swept.
+pub async fn sweep_spares_what_was_made_since(network: &dyn Network, harness: &dyn NetworkHarness) {
+    let (name, sandbox) = (fresh_name("net"), harness.sandbox().await);
+    network.create(&name, &NetworkOptions::default()).await.expect("create");
+    let old = attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach");
+    network.detach(&name, &sandbox.id).await.expect("detach");
+    let new = attach(network, &name, &sandbox, &EndpointOptions::default()).await.expect("attach again");
+    network.sweep(&[old]).await.expect("sweep");
+    let info = network.inspect(&name).await.expect("inspect").expect("it is there");
+    assert_eq!(info.endpoints, [new]);
+    clean_up(network, &name, &[sandbox.id]).await;
 }
 
 /// Promise: different sandboxes are attached at the same time, and get different addresses.
