@@ -219,6 +219,7 @@ impl Shim {
             op::CLOSE_STDIN => self.close_stdin(),
             op::ATTACH => self.attach(at, request.flags, fds).map_err(wrong)?,
             op::EXEC => return self.exec(at, request.flags, fds),
+            op::HOLD => self.hold_for(request.a, &mut fds[0]).map_err(wrong)?,
             _ => return Err(wrong(sys::EINVAL)),
         }
         self.clients[at].send(&ok);
@@ -246,6 +247,16 @@ impl Shim {
                 *fd = -1;
             }
         }
+        Ok(())
+    }
+
+    /// Holds a descriptor that came along, or lets go of one.
+    fn hold_for(&mut self, key: i64, fd: &mut Fd) -> sys::Result<()> {
+        if *fd >= 0 && self.phase == Phase::Exited {
+            return Err(sys::ESRCH);
+        }
+        self.keeps.hold(key, *fd)?;
+        *fd = -1;
         Ok(())
     }
 

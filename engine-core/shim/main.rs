@@ -19,6 +19,7 @@ mod execs;
 mod gzip;
 mod health;
 mod jsonlog;
+mod keeps;
 mod log;
 mod mounts;
 mod plan;

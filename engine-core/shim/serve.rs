@@ -10,6 +10,7 @@ use crate::clients::{Client, MAX_CLIENTS};
 use crate::events::Events;
 use crate::execs::{EXECS, Exec, Strays};
 use crate::health::{Health, OUTPUT};
+use crate::keeps::Keeps;
 use crate::log::Log;
 use crate::mounts::Mounts;
 use crate::plan::{Plan, Restart, tag};
@@ -99,6 +100,7 @@ pub(crate) struct Shim {
     pub(crate) clients: [Client; MAX_CLIENTS],
     pub(crate) execs: [Exec; EXECS],
     pub(crate) strays: Strays,
+    pub(crate) keeps: Keeps,
     poll: [PollFd; MAX_POLL],
     tokens: [Token; MAX_POLL],
     polled: usize,
@@ -411,6 +413,8 @@ impl Shim {
     pub(crate) fn tell_end(&mut self) {
         if self.phase == Phase::Exited {
             self.log.finish();
+            // Whoever learns of the end may want what is held, such as a port.
+            self.keeps.close();
         }
         let _ = self.write_state();
         self.answer_starters(Some(&self.error.unwrap_or(fail(step::EXECVE, 0)(sys::ESRCH))));

@@ -37,6 +37,9 @@ pub mod op {
     pub const PLAN: u32 = 11;
     /// Another restart policy: `a` its kind, `b` most restarts after failures.
     pub const RESTART: u32 = 12;
+    /// Hold the descriptor that comes along as long as the container is there, in place of the one held under the key
+    /// `a`; without one, let go of that.
+    pub const HOLD: u32 = 13;
 }
 
 /// Bits of `flags` in a request.

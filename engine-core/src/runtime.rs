@@ -1,6 +1,7 @@
 //! The [`Runtime`] contract: processes in containers.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -16,6 +17,9 @@ use crate::restart::RestartPolicy;
 use crate::state::{ExitStatus, RuntimeState};
 use crate::stats::ProcessInfo;
 pub use crate::stats::Stats;
+
+/// Most keys under which [`Runtime::keep`] keeps descriptors of one container.
+pub const MAX_KEPT: usize = 32;
 
 /// Runs containers' processes.
 ///
@@ -104,6 +108,16 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) if the container has ended.
     async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()>;
+
+    /// Keeps `descriptors` open until the container has ended for good, in the place of those kept under `key` before, also
+    /// when this program has ended and between two runs by a restart policy. Without any, those kept before are let go. They
+    /// are closed before anybody who waits learns of the last end.
+    ///
+    /// # Errors
+    /// [`ResourceExhausted`](crate::ErrorKind::ResourceExhausted) for more than [`MAX_KEPT`] keys, or more descriptors
+    /// than the system lets a process hand on; [`Conflict`](crate::ErrorKind::Conflict) if there are descriptors to keep
+    /// and the container has ended.
+    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()>;
 
     /// Freezes all processes of the container. Idempotent.
     ///

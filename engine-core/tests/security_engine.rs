@@ -372,6 +372,9 @@ impl Runtime for Recording {
     async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()> {
         self.runtime.set_restart_policy(id, policy).await
     }
+    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<std::os::fd::OwnedFd>) -> Result<()> {
+        self.runtime.keep(id, key, descriptors).await
+    }
     async fn pause(&self, id: &ContainerId) -> Result<()> {
         self.runtime.pause(id).await
     }

@@ -19,6 +19,7 @@ pub(crate) const EXDEV: Errno = Errno(18);
 pub(crate) const ENODEV: Errno = Errno(19);
 pub(crate) const ENOTDIR: Errno = Errno(20);
 pub(crate) const EINVAL: Errno = Errno(22);
+pub(crate) const ENOSPC: Errno = Errno(28);
 pub(crate) const ENAMETOOLONG: Errno = Errno(36);
 pub(crate) const ELOOP: Errno = Errno(40);
 pub(crate) const ESTALE: Errno = Errno(116);

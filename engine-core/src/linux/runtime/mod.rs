@@ -14,6 +14,7 @@ mod exec;
 mod health;
 mod idmap;
 mod io;
+mod keep;
 mod log_files;
 mod logs;
 mod mounts;
@@ -26,6 +27,7 @@ mod users;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -150,6 +152,10 @@ impl Runtime for LinuxRuntime {
 
     async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()> {
         self.inner.set_restart_policy(id, policy).await
+    }
+
+    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
+        self.inner.keep(id, key, descriptors).await
     }
 
     async fn pause(&self, id: &ContainerId) -> Result<()> {

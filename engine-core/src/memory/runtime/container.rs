@@ -1,6 +1,7 @@
 //! One simulated container: its states, its processes, its streams. `restart` runs it again.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -20,7 +21,7 @@ use crate::io::{AttachOptions, Stdio, Streams, TerminalSize, Writer};
 use crate::launch::{ExecSpec, LaunchSpec, LogDriver};
 use crate::logs::{LogQuery, LogSource, LogStream};
 use crate::resources::Resources;
-use crate::runtime::{ExecProcess, Stats};
+use crate::runtime::{ExecProcess, MAX_KEPT, Stats};
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 use crate::stats::ProcessInfo;
 
@@ -70,6 +71,7 @@ pub(super) struct Inner {
     run: Run,
     execs: BTreeMap<ExecId, Arc<Exec>>,
     resources: Resources,
+    kept: BTreeMap<String, Vec<OwnedFd>>,
 }
 
 impl Inner {
@@ -133,6 +135,7 @@ impl Container {
             run: Run::new(launch),
             execs: BTreeMap::new(),
             resources: Resources::default(),
+            kept: BTreeMap::new(),
         };
         Ok(Self {
             id: id.clone(),
@@ -319,6 +322,9 @@ impl Container {
             let mut inner = lock(&self.inner);
             let again = inner.state.exit.is_some();
             inner.state.exit = Some(exit);
+            if status == ContainerStatus::Exited {
+                inner.kept.clear();
+            }
             (inner.execs.values().cloned().collect::<Vec<_>>(), again)
         };
         for exec in execs {
@@ -350,6 +356,25 @@ impl Container {
             }
             control.signal(signal);
         }
+    }
+
+    pub(super) fn keep(&self, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
+        const OPERATION: &str = "keep descriptors";
+        let mut inner = lock(&self.inner);
+        if descriptors.is_empty() {
+            inner.kept.remove(key);
+            return Ok(());
+        }
+        // Not its status: between the two, others learn of the end.
+        if inner.state.status == ContainerStatus::Exited || inner.state.exit.is_some() && inner.is_settled() {
+            return Err(self.conflict(OPERATION, "it has ended"));
+        }
+        if !inner.kept.contains_key(key) && inner.kept.len() == MAX_KEPT {
+            let error = Error::new(ErrorKind::ResourceExhausted, OPERATION).with("container", &self.id);
+            return Err(error.with("key", key).with_message("descriptors are kept under too many keys"));
+        }
+        inner.kept.insert(key.to_owned(), descriptors);
+        Ok(())
     }
 
     /// Whether no process takes a step at this moment.

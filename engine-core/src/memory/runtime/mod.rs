@@ -17,6 +17,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -230,6 +231,11 @@ impl Runtime for MemoryRuntime {
     async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()> {
         self.faults.check("runtime.set_restart_policy", id).await?;
         self.find("update container", id)?.set_restart_policy(policy)
+    }
+
+    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
+        self.faults.check("runtime.keep", id).await?;
+        self.find("keep descriptors", id)?.keep(key, descriptors)
     }
 
     async fn pause(&self, id: &ContainerId) -> Result<()> {

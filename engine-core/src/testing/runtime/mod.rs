@@ -8,6 +8,7 @@ mod events;
 mod exec;
 mod files;
 mod health;
+mod keep;
 mod life;
 mod restart;
 mod secrets;
@@ -23,6 +24,7 @@ pub use events::*;
 pub use exec::*;
 pub use files::*;
 pub use health::*;
+pub use keep::*;
 pub use life::*;
 pub use restart::*;
 pub use secrets::*;
@@ -155,6 +157,12 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         command_that_is_not_there_is_not_retried
         streams_end_with_each_run
         policy_is_changed_while_it_runs
+    }
+    run! {
+        kept_descriptors_last_as_long_as_the_container
+        many_descriptors_are_kept
+        so_many_keys_are_kept
+        only_what_is_there_keeps
     }
     run! {
         secrets_are_there_at_each_run
