@@ -23,6 +23,8 @@ pub enum Requirement {
     NetworkNamespaces,
     /// User namespaces can be made.
     UserNamespaces,
+    /// Layers of an overlay can be id-mapped mounts (Linux 6.15).
+    ShiftedLayers,
     /// nf_tables works.
     Nftables,
     /// A loop device can be had.
@@ -41,6 +43,7 @@ impl Requirement {
             Self::CgroupV2 => "cgroup_v2",
             Self::NetworkNamespaces => "network_namespaces",
             Self::UserNamespaces => "user_namespaces",
+            Self::ShiftedLayers => "shifted_layers",
             Self::Nftables => "nftables",
             Self::LoopDevices => "loop_devices",
             Self::Tool(name) => name,
@@ -68,6 +71,7 @@ impl Requirement {
                 Path::new("/proc/self/ns/user").exists()
                     && fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|n| n.trim() != "0")
             }
+            Self::ShiftedLayers => kernel() >= (6, 15),
             Self::Nftables => *NFT.get_or_init(|| {
                 Command::new("nft").args(["list", "tables"]).output().is_ok_and(|out| out.status.success())
             }),
@@ -75,6 +79,13 @@ impl Requirement {
             Self::Tool(name) => crate::tools::find(name).is_some(),
         }
     }
+}
+
+/// The first two numbers of the kernel's release.
+fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn has_all_capabilities() -> bool {
@@ -140,6 +151,7 @@ macro_rules! require {
     (@ cgroup_v2) => { $crate::Requirement::CgroupV2 };
     (@ network_namespaces) => { $crate::Requirement::NetworkNamespaces };
     (@ user_namespaces) => { $crate::Requirement::UserNamespaces };
+    (@ shifted_layers) => { $crate::Requirement::ShiftedLayers };
     (@ nftables) => { $crate::Requirement::Nftables };
     (@ loop_devices) => { $crate::Requirement::LoopDevices };
     (@ $tool:literal) => { $crate::Requirement::Tool($tool) };
@@ -157,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_macro_takes_every_name() {
-        require!(root, overlayfs, "sh");
+        require!(root, overlayfs, user_namespaces, "sh");
         assert!(rustix::process::geteuid().is_root());
     }
 }

@@ -127,7 +127,7 @@ fn owners_modes_and_targets() {
     assert_eq!(run("key,mode=400", "5", "cat /run/secrets/key").code, 1, "it is root's alone");
     assert_eq!(run("source=key,type=mount,target=sub/k", "5", "cat /run/secrets/sub/k").ok(), "text");
     assert_eq!(run("key,type=env", "5", "echo $key").ok(), "text\n");
-    if cli.run(&["info"]).ok().contains("id-mapped layers") {
+    if engine_testkit::Requirement::ShiftedLayers.is_met() {
         let args = ["run", "--rm", "--userns", "auto", "--secret", "key,uid=7", "busybox"];
         let said = cli.run(&[&args[..], &["stat", "-c", "%u", "/run/secrets/key"]].concat());
         assert_eq!(said.ok(), "7\n", "owners are the container's");

@@ -410,7 +410,7 @@ fn a9_a_tmpfs_gets_what_the_image_has_there_and_no_link_leads_out() {
     assert_eq!(run(&["--mount", "type=tmpfs,dst=/data,tmpcopyup,ro"], look).out, expected);
     assert_eq!(run(&["--tmpfs", &tmpfs("tmpcopyup,notmpcopyup")], "ls /data").ok(), "");
     assert_eq!(run(&["--tmpfs", "/new/dir:tmpcopyup"], "ls /new/dir").ok(), "");
-    if cli.run(&["info"]).ok().contains("id-mapped layers") {
+    if engine_testkit::Requirement::ShiftedLayers.is_met() {
         let flags = ["--userns", "auto", "--mount", "type=tmpfs,dst=/data,tmpcopyup,ro"];
         assert_eq!(run(&flags, look).out, expected);
     }

@@ -40,28 +40,31 @@ fn in_user_namespace(spec: &mut LaunchSpec, host: u32, join: Option<u32>) {
     spec.oci.set_root(Some(RootBuilder::default().path("rootfs").readonly(false).build().unwrap()));
 }
 
-/// Where overlayfs takes layers seen through id maps (`diagnose` says the same).
-fn shifts() -> bool {
-    let check = engine_core::engine::Diagnosis::of_host("/".as_ref());
-    let found = check.checks.iter().find(|check| check.subject == "shifted ids").expect("a finding");
-    found.verdict == engine_core::engine::Verdict::Works
-}
-
 const LOOK: &str = "stat -c '%u:%g %n' / /bin/sh /etc/passwd /home/user /dev/shm /dev/null /dev/pts/ptmx /proc/1 \
     /etc/hosts; echo new > /root/new; mkdir /tmp/d; rm /etc/group; chmod 700 /home/user; stat -c '%u:%g %n' /root/new";
 
 #[tokio::test]
-async fn files_are_roots_inside_and_unshifted_on_disk() {
-    let bench = Bench::new().await;
-    if !shifts() {
-        let id = ContainerId::random();
-        let mut spec = bench.spec(&id, &["true"]);
-        shifted(300_000)(&mut spec);
-        let refused = bench.runtime.create(&id, &spec).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused:?}");
-        assert!(refused.report().to_string().contains("6.15"), "{refused:?}");
+async fn where_layers_cannot_be_shifted_that_is_said() {
+    require!(root, overlayfs, user_namespaces);
+    if engine_testkit::Requirement::ShiftedLayers.is_met() {
+        let check = engine_core::engine::Diagnosis::of_host("/".as_ref());
+        let found = check.checks.iter().find(|check| check.subject == "shifted ids").unwrap();
+        assert_eq!(found.verdict, engine_core::engine::Verdict::Works, "{found:?}");
         return;
     }
+    let bench = Bench::new().await;
+    let id = ContainerId::random();
+    let mut spec = bench.spec(&id, &["true"]);
+    shifted(300_000)(&mut spec);
+    let refused = bench.runtime.create(&id, &spec).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused:?}");
+    assert!(refused.report().to_string().contains("6.15"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn files_are_roots_inside_and_unshifted_on_disk() {
+    require!(root, overlayfs, user_namespaces, shifted_layers);
+    let bench = Bench::new().await;
     std::os::unix::fs::chown(bench.layer().join("home/user"), Some(1000), Some(1001)).unwrap();
     let id = ContainerId::random();
     let with = |host: u32, script: &str| {
@@ -93,9 +96,7 @@ async fn files_are_roots_inside_and_unshifted_on_disk() {
 
 #[tokio::test]
 async fn standard_streams_can_be_opened_by_their_names() {
-    if !shifts() {
-        return;
-    }
+    require!(root, overlayfs, user_namespaces, shifted_layers);
     let bench = Bench::new().await;
     let script = "echo out > /dev/stdout; echo err > /dev/stderr";
     let outcome = bench.run_with(&["sh", "-c", script], shifted(300_000)).await;
@@ -111,9 +112,7 @@ async fn standard_streams_can_be_opened_by_their_names() {
 
 #[tokio::test]
 async fn another_containers_user_namespace_is_joined() {
-    if !shifts() {
-        return;
-    }
+    require!(root, overlayfs, user_namespaces, shifted_layers);
     let bench = Bench::new().await;
     let id = bench.start(&["sleep", "1000"], shifted(300_000)).await;
     let pid = bench.runtime.state(&id).await.unwrap().pid.unwrap();
@@ -127,9 +126,7 @@ async fn another_containers_user_namespace_is_joined() {
 
 #[tokio::test]
 async fn a3_b4_masked_and_read_only_paths_in_a_user_namespace() {
-    if !shifts() {
-        return;
-    }
+    require!(root, overlayfs, user_namespaces, shifted_layers);
     let bench = Bench::new().await;
     let script = "for path in /proc/kcore /proc/keys /proc/timer_list /proc/sched_debug; do \
           [ ! -e $path ] || [ -z \"$(head -c 1 $path 2>/dev/null)\" ] || echo readable $path; done; \
@@ -143,9 +140,7 @@ async fn a3_b4_masked_and_read_only_paths_in_a_user_namespace() {
 
 #[tokio::test]
 async fn a6_b1_b2_descriptors_capabilities_and_groups_in_a_user_namespace() {
-    if !shifts() {
-        return;
-    }
+    require!(root, overlayfs, user_namespaces, shifted_layers);
     let bench = Bench::new().await;
     let look = "ls /proc/self/fd | tr '\\n' ' '; grep -E 'Cap(Inh|Amb)|NoNewPrivs' /proc/self/status | tr -d '\\n\\t'; id -G";
     // 3 is the directory that ls reads.
@@ -170,9 +165,7 @@ async fn a6_b1_b2_descriptors_capabilities_and_groups_in_a_user_namespace() {
 
 #[tokio::test]
 async fn binds_are_seen_through_the_maps_when_asked() {
-    if !shifts() {
-        return;
-    }
+    require!(root, overlayfs, user_namespaces, shifted_layers);
     let bench = Bench::new().await;
     let shared = bench.dir.path().join("shared");
     std::fs::create_dir(&shared).unwrap();
@@ -225,10 +218,7 @@ fn owners(archive: &[u8]) -> std::collections::BTreeMap<String, String> {
 
 #[tokio::test]
 async fn copies_exports_and_images_have_the_ids_of_inside() {
-    require!(root, overlayfs, "python3");
-    if !shifts() {
-        return;
-    }
+    require!(root, overlayfs, user_namespaces, shifted_layers, "python3");
     let world = World::new().await;
     let volume: engine_core::Name = "shared".parse().unwrap();
     let script = "mkdir -p /made && echo x > /made/file && chown 7:8 /made/file; echo x > /data/own; \
@@ -315,10 +305,7 @@ async fn copies_exports_and_images_have_the_ids_of_inside() {
 
 #[tokio::test]
 async fn owners_that_a_running_container_has_not_are_refused() {
-    require!(root, overlayfs);
-    if !shifts() {
-        return;
-    }
+    require!(root, overlayfs, user_namespaces, shifted_layers);
     let world = World::new().await;
     let mut spec = ContainerSpec::command(["sleep", "1000"]);
     spec.user_namespace = Some(UserNamespace::Auto { size: Some(2000) });
