@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
+use crate::options::list::ListArgs;
 use crate::output::table::{Listing, align};
 use crate::output::{self, human};
 
 /// `images`'s flags.
 #[derive(Args, Debug)]
+#[command(mut_arg("filter", |arg| arg.help("Show only those that match: reference, label, before, since, until, dangling")))]
 pub(crate) struct ImagesArgs {
     /// Show all images (there are no hidden ones)
     #[arg(short, long)]
@@ -23,18 +25,11 @@ pub(crate) struct ImagesArgs {
     /// Show what the names point at
     #[arg(long)]
     digests: bool,
-    /// Show only those that match: reference, label, before, since, until, dangling
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// A Go template, `table TEMPLATE`, or json
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
+    #[command(flatten)]
+    list: ListArgs,
     /// Do not shorten anything
     #[arg(long)]
     no_trunc: bool,
-    /// Show only ids
-    #[arg(short, long)]
-    quiet: bool,
     /// Show the platforms of each image, and the space it takes
     #[arg(long, conflicts_with_all = ["format", "quiet"])]
     tree: bool,
@@ -94,7 +89,7 @@ pub(crate) async fn images(context: &Context, args: &ImagesArgs) -> Result<u8> {
             same && (!tagged || known == &wish)
         });
     }
-    for filter in &args.filter {
+    for filter in &args.list.filter {
         list = filtered(&engine, &list, filter).await?;
     }
     // Newest first, as Docker; an image that says nothing about its age comes last.
@@ -105,7 +100,7 @@ pub(crate) async fn images(context: &Context, args: &ImagesArgs) -> Result<u8> {
     let rows: Vec<Value> = list.iter().map(|image| row(image, args.no_trunc)).collect();
     let columns = if args.digests { WITH_DIGESTS } else { COLUMNS };
     let listing = Listing { columns, headings: HEADINGS, quiet: "ID" };
-    output::print(&listing.show(&rows, args.format.as_deref(), args.quiet)?)?;
+    args.list.print(&listing, &rows)?;
     Ok(0)
 }
 

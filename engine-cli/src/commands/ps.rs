@@ -11,22 +11,19 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::options::list::ListArgs;
+use crate::output::human;
 use crate::output::table::Listing;
-use crate::output::{self, human};
 
 /// `ps`'s flags.
 #[derive(Args, Debug)]
+#[command(mut_arg("filter", |arg| arg.help("Show only those that match: id, name, label, status, health, ancestor, exited, before, since, volume, network, publish, expose")))]
 pub(crate) struct PsArgs {
     /// Show all containers, not only those running
     #[arg(short, long)]
     all: bool,
-    /// Show only those that match: id, name, label, status, health, ancestor, exited, before, since, volume, network, publish,
-    /// expose
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// A Go template, `table TEMPLATE`, or json
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
+    #[command(flatten)]
+    list: ListArgs,
     /// Show the last created, running or not
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, hide_default_value = true, allow_hyphen_values = true)]
     last: i64,
@@ -36,9 +33,6 @@ pub(crate) struct PsArgs {
     /// Do not shorten anything
     #[arg(long)]
     no_trunc: bool,
-    /// Show only ids
-    #[arg(short, long)]
-    quiet: bool,
     /// Show what each has written, and with its image
     #[arg(short, long)]
     size: bool,
@@ -81,7 +75,7 @@ pub(crate) async fn image_size(engine: &Engine, info: &ContainerInfo) -> u64 {
 /// Runs `ps`.
 pub(crate) async fn ps(context: &Context, args: &PsArgs) -> Result<u8> {
     let engine = context.engine().await?;
-    let filters = Filters::parse(&engine, &args.filter).await?;
+    let filters = Filters::parse(&engine, &args.list.filter).await?;
     let mut list = engine.containers().await?;
     let last = if args.latest { 1 } else { args.last };
     let everything = args.all || last >= 0 || filters.names_a_status();
@@ -91,14 +85,14 @@ pub(crate) async fn ps(context: &Context, args: &PsArgs) -> Result<u8> {
         list.truncate(last);
     }
     let mut rows: Vec<Value> = list.iter().map(|info| row(info, args.no_trunc)).collect();
-    let wanted = args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"));
+    let wanted = args.size || args.list.format.as_ref().is_some_and(|format| format.contains(".Size"));
     for (row, info) in rows.iter_mut().zip(&list).filter(|_| wanted) {
         let written = engine.container_usage(&info.id).await?;
         let whole = human::size(written + image_size(&engine, info).await);
         row["Size"] = format!("{} (virtual {whole})", human::size(written)).into();
     }
     let listing = if args.size { LISTING_WITH_SIZE } else { LISTING };
-    output::print(&listing.show(&rows, args.format.as_deref(), args.quiet)?)?;
+    args.list.print(&listing, &rows)?;
     Ok(0)
 }
 

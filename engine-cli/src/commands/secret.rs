@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
 use crate::options::env;
+use crate::options::list::ListArgs;
 use crate::output::documents::Documents;
 use crate::output::table::Listing;
 use crate::output::{self, docker_json, human};
@@ -60,19 +61,13 @@ pub(crate) struct CreateArgs {
 
 /// `secret ls`'s flags.
 #[derive(Args, Debug)]
+#[command(mut_arg("filter", |arg| arg.help("Show only those that match: driver, id, label, name")))]
 pub(crate) struct LsArgs {
-    /// Show only those that match: driver, id, label, name
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// A Go template, `table TEMPLATE`, or json
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
+    #[command(flatten)]
+    list: ListArgs,
     /// Leave the headings out
     #[arg(short, long)]
     noheading: bool,
-    /// Show only ids
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 /// `secret inspect`'s flags.
@@ -194,12 +189,13 @@ fn row(secret: &Secret) -> Value {
 }
 
 async fn ls(context: &Context, args: &LsArgs) -> Result<u8> {
-    let filters = args.filter.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>>>()?;
+    let filters = args.list.filter.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>>>()?;
     let secrets = context.engine().await?.secrets().await?;
     let shown = |secret: &&Secret| Filter::all_match(&filters, secret);
     let rows: Vec<Value> = secrets.iter().filter(shown).map(row).collect();
-    let mut text = LISTING.show(&rows, args.format.as_deref(), args.quiet)?;
-    let has_heading = !args.quiet && args.format.as_deref().is_none_or(|format| format.starts_with("table"));
+    let mut text = args.list.show(&LISTING, &rows)?;
+    let has_heading =
+        !args.list.quiet && args.list.format.as_deref().is_none_or(|format| format.starts_with("table"));
     if args.noheading && has_heading {
         text = text.split_once('\n').map_or_else(String::new, |(_, rows)| rows.to_owned());
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
+use crate::options::list::ListArgs;
 use crate::options::{env, mounts};
 use crate::output;
 use crate::output::table::Listing;
@@ -39,16 +40,10 @@ pub(crate) enum VolumeCommand {
 
 /// `volume ls`'s flags.
 #[derive(Args, Debug)]
+#[command(mut_arg("filter", |arg| arg.help("Show only those that match: dangling, driver, label, name")))]
 pub(crate) struct LsArgs {
-    /// Show only those that match: dangling, driver, label, name
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// A Go template, `table TEMPLATE`, or json
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
-    /// Show only names
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 /// `volume create`'s flags.
@@ -176,7 +171,7 @@ fn no_such(name: &Name) -> Failure {
 }
 
 async fn ls(context: &Context, args: &LsArgs) -> Result<u8> {
-    let filters = Filters::parse(&args.filter)?;
+    let filters = Filters::parse(&args.list.filter)?;
     let engine = context.engine().await?;
     // Only this question needs the containers.
     let users = match filters.dangling {
@@ -190,7 +185,7 @@ async fn ls(context: &Context, args: &LsArgs) -> Result<u8> {
         .filter(|volume| filters.dangling.is_none_or(|wish| wish != users.contains_key(&volume.name)))
         .map(row)
         .collect();
-    output::print(&LISTING.show(&rows, args.format.as_deref(), args.quiet)?)?;
+    args.list.print(&LISTING, &rows)?;
     Ok(0)
 }
 

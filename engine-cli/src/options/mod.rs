@@ -7,6 +7,7 @@ pub(crate) mod container;
 pub(crate) mod env;
 pub(crate) mod health;
 mod later;
+pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod mounts;
 pub(crate) mod resources;
