@@ -222,6 +222,7 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
 /// The mode in the words of `--userns`.
 fn user_namespace(mode: &UserNamespace) -> String {
     match mode {
+        UserNamespace::Host => "host".to_owned(),
         UserNamespace::Auto { size: None } => "auto".to_owned(),
         UserNamespace::Auto { size: Some(size) } => format!("auto:size={size}"),
         UserNamespace::Container(other) => format!("container:{other}"),

@@ -68,6 +68,9 @@ pub struct ContainerSpec {
     pub restart: RestartPolicy,
     /// How to look whether it is healthy, over what the image says.
     pub health: Option<HealthCheck>,
+    /// Keeps a snapshot of the root file system before every exec, unless that says otherwise
+    /// ([`ExecOptions::snapshot`](crate::engine::ExecOptions::snapshot)). A health check's commands are none.
+    pub snapshot_execs: bool,
     /// Limits.
     pub resources: Resources,
     /// The parent cgroup, as a path in the hierarchy.
@@ -310,7 +313,7 @@ pub enum NetworkMode {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum UserNamespace {
-    /// The host's, whatever the engine's default. A container's record has `None` for it.
+    /// The host's, whatever the engine's default.
     Host,
     /// Its own, with these maps.
     Mapped(IdMappings),
@@ -441,6 +444,11 @@ impl ContainerSpec {
         self
     }
 
+    /// Whether ids inside are others outside, as far as the spec alone says.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.user_namespace.as_ref().is_some_and(|mode| *mode != UserNamespace::Host)
+    }
+
     /// Sets what follows the end of its process.
     #[must_use]
     pub fn with_restart(mut self, restart: RestartPolicy) -> Self {
@@ -452,6 +460,13 @@ impl ContainerSpec {
     #[must_use]
     pub fn with_health(mut self, health: HealthCheck) -> Self {
         self.health = Some(health);
+        self
+    }
+
+    /// Asks for a snapshot of the root file system before every exec.
+    #[must_use]
+    pub fn with_snapshot_execs(mut self, snapshot_execs: bool) -> Self {
+        self.snapshot_execs = snapshot_execs;
         self
     }
 

@@ -4,22 +4,15 @@ use engine_testkit::require;
 
 use crate::support::Cli;
 
-/// Where overlayfs takes layers seen through id maps; elsewhere the refusal is what is tested.
-fn shifts(cli: &Cli) -> bool {
-    if cli.run(&["info"]).ok().contains("id-mapped layers") {
-        return true;
-    }
-    cli.run(&["run", "--rm", "--userns", "auto", "busybox", "true"]).fails(125, &["6.15"]);
-    false
+/// Whether overlayfs takes layers seen through id maps; elsewhere the refusal is what is tested.
+fn shifts() -> bool {
+    engine_testkit::Requirement::ShiftedLayers.is_met()
 }
 
 #[test]
 fn containers_have_ranges_of_their_own() {
-    require!(root, overlayfs, user_namespaces);
+    require!(root, overlayfs, user_namespaces, shifted_layers);
     let cli = Cli::new();
-    if !shifts(&cli) {
-        return cli.finish();
-    }
     let first = |name: &str| {
         let map = cli.run(&["exec", name, "cat", "/proc/self/uid_map"]).ok();
         let fields: Vec<u32> = map.split_whitespace().map(|field| field.parse().unwrap()).collect();
@@ -79,7 +72,9 @@ fn explicit_maps_and_what_they_exclude() {
             ["run", "--rm"].iter().chain(flags).chain(&["busybox", "sh", "-c", script]).copied().collect();
         cli.run(&args)
     };
-    if cli.run(&["info"]).ok().contains("id-mapped layers") {
+    if !shifts() {
+        run(&["--userns", "auto"], "true").fails(125, &["6.15"]);
+    } else {
         let maps = ["--uidmap", "0:400000:1000", "--uidmap", "1000:500000:10", "--gidmap", "0:600000:2000"];
         let said = run(&maps, "cat /proc/self/uid_map /proc/self/gid_map; stat -c %u:%g /bin/busybox").ok();
         let words: Vec<&str> = said.split_whitespace().collect();
@@ -145,10 +140,15 @@ fn a_whole_engine_is_remapped() {
     let words =
         |said: crate::support::Said| said.ok().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(with("default", &["--userns", "host", "--privileged"]))[1], "0");
+    // It is shown as Docker shows it, also without a default to opt out of.
+    cli.run(&["create", "--name", "nh", "--userns", "host", "busybox"]).ok();
+    cli.run(&["create", "--name", "nn", "busybox"]).ok();
+    assert_eq!(cli.inspect("nh", "{{.HostConfig.UsernsMode}}"), "host");
+    assert_eq!(cli.inspect("nn", "{{.HostConfig.UsernsMode}}"), "");
     with("default", &["--privileged"]).fails(125, &["privileged", "--userns=host"]);
     with("default", &["--network", "host"]).fails(125, &["network"]);
     with("default:nobody-has-this", &[]).fails(125, &["/etc/subuid", "default"]);
-    if !shifts(&cli) {
+    if !shifts() {
         with("default", &[]).fails(125, &["6.15"]);
         return cli.finish();
     }

@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::SystemTime;
 
 use crate::container_spec::MountSpec;
 use crate::error::Result;
@@ -104,11 +105,17 @@ impl Engine {
         .await
     }
 
-    /// Tells of an end that nothing could tell, once, and of what follows one.
+    /// Tells of an end that nothing could tell, once, and of what follows one. How long the run lasted is known up to when
+    /// its end is found.
     pub(super) async fn tell_lost(&self, record: &Record, state: &RuntimeState) -> Result<()> {
         let Some(started) = state.started_at else { return Ok(()) };
         let code = state.exit.map_or(u8::MAX, |exit| exit.code);
-        let mut events = vec![of_container(Action::Die, record).with("exitCode", code)];
+        let mut die = of_container(Action::Die, record).with("exitCode", code);
+        // Unknown, if the clock was put back meanwhile.
+        if let Ok(lasted) = state.finished_at.unwrap_or_else(SystemTime::now).duration_since(started) {
+            die = die.with("execDuration", lasted.as_secs());
+        }
+        let mut events = vec![die];
         events.extend(self.life_events(record).at_end);
         self.inner.records.lost(record, started, events).await
     }

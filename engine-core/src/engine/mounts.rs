@@ -188,7 +188,7 @@ impl Engine {
                     mount.subpath.clone_from(subpath);
                     // What a container writes to a volume has the ids it has inside, so that others can read it.
                     let is_directory = matches!(mount.kind, MountKind::Bind { .. });
-                    mount.options.id_mapped = record.data.spec.user_namespace.is_some() && is_directory;
+                    mount.options.id_mapped = record.data.spec.is_mapped() && is_directory;
                     mount
                 }
                 MountSpec::Volume { name: None, target, .. } => {
@@ -208,7 +208,7 @@ impl Engine {
                         .mount_image(&record.id, &held.manifest, &held.layers, target)
                         .await?;
                     mount.subpath.clone_from(subpath);
-                    mount.options.id_mapped = record.data.spec.user_namespace.is_some();
+                    mount.options.id_mapped = record.data.spec.is_mapped();
                     mount
                 }
             });

@@ -55,34 +55,28 @@ fn ranges(text: &str, file: &'static str, owner: &[&str]) -> Result<Vec<IdRange>
 impl Engine {
     /// Gives a container that asks for no user namespace the engine's, if it has one.
     pub(super) async fn complete_user_namespace(&self, spec: &mut ContainerSpec) -> Result<()> {
-        match (&spec.user_namespace, &self.inner.user_namespace) {
-            (Some(UserNamespace::Host), _) => spec.user_namespace = None,
-            (None, Some(maps)) => {
-                let modes = [&spec.pid_mode, &spec.ipc_mode];
-                let network = match &spec.network {
-                    NetworkMode::Container(other) => Some(other),
-                    _ => None,
-                };
-                let joined = modes.into_iter().filter_map(|mode| match mode {
-                    NamespaceMode::Container(other) => Some(other),
-                    _ => None,
-                });
-                // Its other namespaces belong to that one's user namespace, and to it alone.
-                let peer = network.into_iter().chain(joined).next().cloned();
-                spec.user_namespace = Some(match peer {
-                    Some(other) => {
-                        let record = self.inner.records.find(&other).await?;
-                        if self.maps_of(&record).await?.is_none() {
-                            spec.user_namespace = None;
-                            return Ok(());
-                        }
-                        UserNamespace::Container(other)
-                    }
-                    None => UserNamespace::Mapped(maps.clone()),
-                });
-            }
-            _ => {}
+        if spec.user_namespace.is_some() {
+            return Ok(());
         }
+        let Some(maps) = &self.inner.user_namespace else { return Ok(()) };
+        let modes = [&spec.pid_mode, &spec.ipc_mode];
+        let network = match &spec.network {
+            NetworkMode::Container(other) => Some(other),
+            _ => None,
+        };
+        let joined = modes.into_iter().filter_map(|mode| match mode {
+            NamespaceMode::Container(other) => Some(other),
+            _ => None,
+        });
+        // Its other namespaces belong to that one's user namespace, and to it alone.
+        let peer = network.into_iter().chain(joined).next().cloned();
+        spec.user_namespace = match peer {
+            None => Some(UserNamespace::Mapped(maps.clone())),
+            Some(other) => {
+                let record = self.inner.records.find(&other).await?;
+                self.maps_of(&record).await?.map(|_| UserNamespace::Container(other))
+            }
+        };
         Ok(())
     }
 }

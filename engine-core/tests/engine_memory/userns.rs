@@ -45,6 +45,7 @@ async fn every_container_gets_it_unless_it_says_otherwise() {
     let host = engine.create(&image, spec.clone()).await.unwrap();
     host.start().await.unwrap();
     assert_eq!(root_of(&parts, &host), None);
+    assert_eq!(host.inspect().await.unwrap().spec.user_namespace, Some(UserNamespace::Host), "as asked for");
     spec.user_namespace = Some(UserNamespace::Auto { size: Some(100) });
     let own = engine.create(&image, spec).await.unwrap();
     own.start().await.unwrap();

@@ -69,6 +69,9 @@ async fn an_end_that_nothing_told_is_told_once() {
     assert_eq!(words(&told[before..]), ["container die", "volume unmount"]);
     assert_eq!(told[before].attributes["exitCode"], end.code.to_string());
     assert_eq!(told[before].attributes["image"], "busybox");
+    let lasted: u64 = told[before].attributes["execDuration"].parse().unwrap();
+    let started = container.inspect().await.unwrap().state.started_at.unwrap();
+    assert!(lasted <= started.elapsed().unwrap().as_secs(), "{lasted} s, since {started:?}");
     // Whoever followed has it too.
     assert_eq!(next(&mut events).await.time, told[before].time);
     assert_eq!(next(&mut events).await.id, "data");

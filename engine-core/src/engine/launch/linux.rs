@@ -74,7 +74,7 @@ fn namespaces(spec: &ContainerSpec, joined: &Joined) -> Result<Vec<LinuxNamespac
     if !spec.time_offsets.is_empty() {
         list.push(namespace(Kind::Time, None, "time")?);
     }
-    if spec.user_namespace.is_some() {
+    if spec.is_mapped() {
         list.push(namespace(Kind::User, joined.user.as_ref().map(|(peer, _)| peer), "user")?);
     }
     Ok(list)

@@ -175,7 +175,7 @@ fn check_modes(spec: &ContainerSpec) -> Result<()> {
             .with("policy", spec.restart)
             .with_hint("leave one of the two out"));
     }
-    if spec.user_namespace.is_some() {
+    if spec.is_mapped() {
         check_user_namespace(spec)?;
     } else if spec.mounts.iter().any(is_id_mapped) {
         return Err(invalid("an id-mapped mount needs a user namespace").with_hint("see --userns"));
