@@ -65,6 +65,19 @@ impl AttachOptions {
             blocking: true,
         }
     }
+
+    /// Returns the same options once more, with duplicates of descriptors.
+    pub(crate) fn try_clone(&self) -> std::io::Result<Self> {
+        let side = |side: &Stdio| -> std::io::Result<Stdio> {
+            Ok(match side {
+                Stdio::Null => Stdio::Null,
+                Stdio::Piped => Stdio::Piped,
+                Stdio::Fd(fd) => Stdio::Fd(fd.try_clone()?),
+            })
+        };
+        let (stdin, stdout, stderr) = (side(&self.stdin)?, side(&self.stdout)?, side(&self.stderr)?);
+        Ok(Self { stdin, stdout, stderr, blocking: self.blocking })
+    }
 }
 
 /// The caller's ends of the pipes that [`Stdio::Piped`] asked for.

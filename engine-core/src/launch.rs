@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::events::{Event, Journal};
 use crate::health::HealthSpec;
+use crate::id::ExecId;
 use crate::io::TerminalSize;
 use crate::mount::Mount;
 use crate::restart::RestartPolicy;
@@ -250,6 +251,8 @@ pub enum Lifetime {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ExecSpec {
+    /// The id that the process gets, one that was never used before; a random one without it.
+    pub id: Option<ExecId>,
     /// The command and its arguments.
     pub args: Vec<String>,
     /// Environment variables that replace or join the container's.
@@ -268,6 +271,13 @@ impl ExecSpec {
     /// Creates a spec that runs `args`.
     pub fn new(args: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { args: args.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// Chooses the id.
+    #[must_use]
+    pub fn with_id(mut self, id: ExecId) -> Self {
+        self.id = Some(id);
+        self
     }
 
     /// Adds environment variables, `NAME=value`.

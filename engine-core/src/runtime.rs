@@ -153,9 +153,11 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// Runs a process inside the running container.
     ///
-    /// Its streams are connected to the caller's without a copy in between. It is killed when the container ends.
+    /// Its streams are connected to the caller's without a copy in between. It is killed when the container ends. It has
+    /// the id that `exec` chooses, if it does.
     ///
     /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if this instance started a process of that id;
     /// [`CommandNotFound`](crate::ErrorKind::CommandNotFound) or
     /// [`CommandNotExecutable`](crate::ErrorKind::CommandNotExecutable);
     /// [`Conflict`](crate::ErrorKind::Conflict) if the container is not running, or is paused.

@@ -1,8 +1,8 @@
 //! `container fork` and `container snapshot`.
 
 use clap::{Args, Subcommand};
-use engine_core::Name;
 use engine_core::engine::ForkOptions;
+use engine_core::{ExecId, Name};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -87,6 +87,7 @@ const LISTING: Listing<'_> = Listing {
         ("ID", "SNAPSHOT ID"),
         ("CreatedAt", "CREATED AT"),
         ("CreatedSince", "CREATED"),
+        ("Exec", "EXEC"),
     ],
     quiet: "Name",
 };
@@ -116,6 +117,7 @@ pub(crate) async fn snapshot(context: &Context, command: &SnapshotCommand) -> Re
                         "ID": snapshot.id.short(),
                         "CreatedAt": human::listed(snapshot.created_at),
                         "CreatedSince": human::ago(snapshot.created_at),
+                        "Exec": snapshot.exec.as_ref().map(ExecId::short).unwrap_or_default(),
                     })
                 })
                 .collect();

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use engine_core::engine::ExecOptions;
 use engine_core::io::{AttachOptions, TerminalSize};
-use engine_core::{Container, ExecId, ExecSpec, ExitStatus};
+use engine_core::{Container, ExecId, ExecSpec, ExitStatus, Name};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -34,6 +35,13 @@ pub(crate) struct ExecArgs {
     /// Every capability the container may have
     #[arg(long)]
     privileged: bool,
+    /// Keep a snapshot of the root file system before it begins; without a name, one after the exec's id. The container is
+    /// paused while what it wrote is copied
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true)]
+    snapshot: Option<Option<Name>>,
+    /// Keep none, though the container was created with --snapshot-execs
+    #[arg(long, conflicts_with = "snapshot")]
+    no_snapshot: bool,
     /// Give it a terminal
     #[arg(short, long)]
     tty: bool,
@@ -70,13 +78,24 @@ pub(crate) async fn exec(context: &Context, args: &ExecArgs) -> Result<u8> {
     }
     let container = context.engine().await?.container(name).await?;
     if args.detach {
-        container.exec(&spec, AttachOptions::default()).await?;
+        container.exec(&spec, args.options(AttachOptions::default())).await?;
         return Ok(0);
     }
     let signals = Signals::new()?;
-    let process = container.exec(&spec, wanted.check()?.options()).await?;
+    let process = container.exec(&spec, args.options(wanted.check()?.options())).await?;
     let control = ExecControl { container: &container, id: process.id };
     Ok(session::run(process.streams, wanted, keys, signals, &control).await?.code())
+}
+
+impl ExecArgs {
+    fn options(&self, io: AttachOptions) -> ExecOptions {
+        let options = ExecOptions::from(io);
+        match &self.snapshot {
+            Some(name) => options.with_snapshot(name.clone()),
+            None if self.no_snapshot => options.without_snapshot(),
+            None => options,
+        }
+    }
 }
 
 /// A session with a process started by `exec`.

@@ -69,6 +69,9 @@ pub(crate) struct ContainerArgs {
     /// Remove the container when it has ended
     #[arg(long)]
     pub(crate) rm: bool,
+    /// Keep a snapshot of the root file system before every exec, see `exec --snapshot`
+    #[arg(long)]
+    snapshot_execs: bool,
     /// Write the container's id to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
@@ -177,6 +180,7 @@ impl ContainerArgs {
         spec.entrypoint =
             self.entrypoint.as_ref().map(|e| if e.is_empty() { Vec::new() } else { vec![e.clone()] });
         spec.auto_remove = self.rm;
+        spec.snapshot_execs = self.snapshot_execs;
         spec.restart = restart;
         spec.platform.clone_from(&self.platform);
         spec.open_stdin = self.interactive;

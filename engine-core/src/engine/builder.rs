@@ -18,6 +18,7 @@ use super::hooks::{Admission, Follower, Hooks, ImageRequest, MountRequest, PortR
 use super::outbox::Outbox;
 use super::records::Records;
 use super::secrets::{self, Secrets};
+use super::turns::Turns;
 use super::{Engine, IdPool, Inner, SpecPatch, defaults, launch};
 
 /// Where vendors' tools put CDI files.
@@ -201,7 +202,7 @@ impl EngineBuilder {
             None => (Database::in_memory()?, Journal::in_memory()),
         };
         let chosen = if needs_defaults {
-            let (root, run_root) = dirs.ok_or_else(|| {
+            let (root, run_root) = dirs.clone().ok_or_else(|| {
                 Error::new(ErrorKind::InvalidArgument, "open engine").with_message(
                     "an engine in memory needs an image store, a runtime and a volume driver of its own",
                 )
@@ -221,6 +222,7 @@ impl EngineBuilder {
                 _ => return Err(Error::new(ErrorKind::Other, "open engine")),
             },
         };
+        let turns = Turns::new(dirs.map(|(_, run_root)| run_root));
         let outbox = Outbox::open(database, journal)?;
         let secrets_dir = root.as_ref().map(|root| root.join(secrets::DIRECTORY));
         let engine = Engine {
@@ -234,6 +236,7 @@ impl EngineBuilder {
                 records: Records::open(outbox.clone())?,
                 secrets: Secrets::open(outbox.clone(), secrets_dir),
                 outbox,
+                turns,
                 hooks: self.hooks,
                 follower: OnceLock::new(),
                 default_network: self.default_network,

@@ -29,7 +29,12 @@ impl Container {
         if self.engine.state_of(&record).await?.status.is_running() {
             self.engine.inner.runtime.update(&self.id, &change).await?;
         }
-        self.engine.inner.records.update(&record, of_container(Action::Update, &record)).await
+        let change = resources.clone();
+        let revised = self.engine.inner.records.revise(&self.id, move |record| {
+            record.data.spec.resources = launch::merge_resources(&record.data.spec.resources, &change);
+            Ok(((), of_container(Action::Update, record)))
+        });
+        revised.await
     }
 
     /// Gives the container another name, whatever its state.

@@ -17,6 +17,7 @@ use crate::state::ContainerStatus;
 use super::container::Container;
 use super::events::of_container;
 use super::records::Record;
+use super::turns::Turn;
 use super::{Engine, launch};
 
 /// How a container becomes an image.
@@ -74,8 +75,12 @@ impl Container {
         // Until something leads to it, the lease keeps what is made here.
         let _lease = engine.inner.images.lease().await?;
         let (layer, diff_id) = {
-            let images = &engine.inner.images;
-            self.paused(&record, options.no_pause, images.commit_rootfs(&record.id)).await?
+            let work = engine.inner.images.commit_rootfs(&record.id);
+            let turn = if options.no_pause { None } else { Some(self.turn().await?) };
+            match &turn {
+                Some(turn) => self.paused(turn, &record, work).await?,
+                None => work.await?,
+            }
         };
         let id = engine.commit_image(&record, options, &config, layer, &diff_id).await?;
         let name = options.name.as_ref().map_or_else(String::new, Reference::familiar);
@@ -84,16 +89,16 @@ impl Container {
         Ok(id)
     }
 
-    /// Does `work` while the container's processes stand still, if it runs and `running` does not forbid it.
+    /// Does `work` while the container's processes stand still, if it runs.
     pub(super) async fn paused<T>(
         &self,
+        _turn: &Turn,
         record: &Record,
-        keep_running: bool,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let engine = self.engine();
         let runtime = &engine.inner.runtime;
-        if keep_running || engine.state_of(record).await?.status != ContainerStatus::Running {
+        if engine.state_of(record).await?.status != ContainerStatus::Running {
             return work.await;
         }
         runtime.pause(&record.id).await?;

@@ -11,15 +11,15 @@ use crate::health::Health;
 use crate::id::{ContainerId, Name, SecretId};
 use crate::image_config::ProcessDefaults;
 use crate::io::{AttachOptions, Streams, TerminalSize};
-use crate::launch::{ExecSpec, LogDriver};
+use crate::launch::LogDriver;
 use crate::logs::{LogQuery, LogStream};
 use crate::restart::RestartPolicy;
-use crate::runtime::ExecProcess;
 use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 
 use super::events::of_container;
 use super::records::Record;
+use super::turns::Turn;
 use super::{Engine, SpecPatch, launch, task};
 
 /// How long [`Container::stop`] waits by default before it kills.
@@ -294,6 +294,7 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn pause(&self) -> Result<()> {
+        let _turn = self.turn().await?;
         if self.require_process("pause container").await?.status == ContainerStatus::Paused {
             return Ok(());
         }
@@ -307,6 +308,7 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::Conflict`] if it is not running.
     pub async fn resume(&self) -> Result<()> {
+        let _turn = self.turn().await?;
         if self.require_process("unpause container").await?.status != ContainerStatus::Paused {
             return Ok(());
         }
@@ -381,69 +383,17 @@ impl Container {
         }
     }
 
-    /// Runs a process inside the running container.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if the container is not running or is paused;
-    /// [`ErrorKind::CommandNotFound`], [`ErrorKind::CommandNotExecutable`].
-    pub async fn exec(&self, exec: &ExecSpec, io: AttachOptions) -> Result<ExecProcess> {
-        if exec.args.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidArgument, "exec in container")
-                .with("container", &self.id)
-                .with_message("no command specified"));
-        }
-        if self.require_process("exec in container").await?.status == ContainerStatus::Paused {
-            return Err(self.conflict("exec in container", "it is paused", "unpause it first"));
-        }
-        self.engine.inner.runtime.exec(&self.id, exec, io).await
-    }
-
-    /// Waits until a process started by [`exec`](Self::exec) has ended.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such process.
-    pub async fn exec_wait(&self, exec: &crate::id::ExecId) -> Result<ExitStatus> {
-        self.engine.inner.runtime.exec_wait(&self.id, exec).await
-    }
-
-    /// Sends signal number `signal` to a process started by [`exec`](Self::exec). One that has ended is no error.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such process.
-    pub async fn exec_signal(&self, exec: &crate::id::ExecId, signal: i32) -> Result<()> {
-        self.engine.inner.runtime.exec_signal(&self.id, exec, signal).await
-    }
-
-    /// Sets the size of the terminal of a process started by [`exec`](Self::exec).
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such process.
-    pub async fn exec_resize(&self, exec: &crate::id::ExecId, size: TerminalSize) -> Result<()> {
-        self.engine.inner.runtime.exec_resize(&self.id, exec, size).await
-    }
-
-    /// As [`detached`](Self::detached), of the streams of a process started by [`exec`](Self::exec).
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if the container was removed.
-    pub async fn exec_detached(&self, exec: &crate::id::ExecId) -> Result<()> {
-        let event = of_container(Action::ExecDetach, &self.record().await?);
-        self.engine.emit(event.with("execID", exec)).await;
-        Ok(())
-    }
-
     /// Changes the restart policy, now if it runs and for each start to come.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the container is to remove itself after its end.
     pub async fn update_restart_policy(&self, policy: RestartPolicy) -> Result<()> {
-        let mut record = self.record().await?;
+        let record = self.record().await?;
         if record.data.spec.auto_remove && policy.is_on() {
             return Err(Error::new(ErrorKind::InvalidArgument, "update container")
                 .with("container", self.id.short())
                 .with_message("restart policy cannot be updated because it is removed after its end"));
         }
-        record.data.spec.restart = policy;
         if self.engine.state_of(&record).await?.status.is_running() {
             match self.engine.inner.runtime.set_restart_policy(&self.id, policy).await {
                 // It has just ended: the policy is for its next start.
@@ -451,7 +401,11 @@ impl Container {
                 changed => changed?,
             }
         }
-        self.engine.inner.records.update(&record, of_container(Action::Update, &record)).await
+        let revised = self.engine.inner.records.revise(&self.id, move |record| {
+            record.data.spec.restart = policy;
+            Ok(((), of_container(Action::Update, record)))
+        });
+        revised.await
     }
 
     /// Returns the container's health; `None` without a health check, or before its first start.
@@ -470,8 +424,17 @@ impl Container {
         })
     }
 
+    /// Waits until nobody else holds the container still.
+    pub(super) async fn turn(&self) -> Result<Turn> {
+        self.engine.inner.turns.take(&self.id).await
+    }
+
     pub(super) async fn require_running(&self, operation: &'static str) -> Result<RuntimeState> {
-        let state = self.engine.state_of(&self.record().await?).await?;
+        self.require_running_of(&self.record().await?, operation).await
+    }
+
+    async fn require_running_of(&self, record: &Record, operation: &'static str) -> Result<RuntimeState> {
+        let state = self.engine.state_of(record).await?;
         if state.status.is_running() {
             return Ok(state);
         }
@@ -479,8 +442,16 @@ impl Container {
     }
 
     /// As [`require_running`](Self::require_running), and not between two runs.
-    async fn require_process(&self, operation: &'static str) -> Result<RuntimeState> {
-        let state = self.require_running(operation).await?;
+    pub(super) async fn require_process(&self, operation: &'static str) -> Result<RuntimeState> {
+        self.require_process_of(&self.record().await?, operation).await
+    }
+
+    pub(super) async fn require_process_of(
+        &self,
+        record: &Record,
+        operation: &'static str,
+    ) -> Result<RuntimeState> {
+        let state = self.require_running_of(record, operation).await?;
         if state.status == ContainerStatus::Restarting {
             return Err(self.conflict(operation, "it is restarting", "wait until it is running"));
         }

@@ -174,7 +174,7 @@ impl Engine {
                 *slot = Some(self.peer(record, other, what).await?);
             }
         }
-        if spec.user_namespace.is_some() {
+        if spec.is_mapped() {
             same_user_namespace(&joined)?;
         }
         Ok(joined)
@@ -236,7 +236,8 @@ impl Engine {
         runtime.delete(&record.id).await?;
         self.inner.outbox.journal().forget(record.id.as_str())?;
         self.inner.images.remove_rootfs(&record.id).await?;
-        self.remove_snapshots(record).await
+        self.remove_snapshots(record).await?;
+        self.inner.turns.forget(&record.id)
     }
 }
 

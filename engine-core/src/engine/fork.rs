@@ -12,12 +12,13 @@ use crate::container_spec::MountSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event};
 use crate::files::Change;
-use crate::id::{ContainerId, Name, SnapshotId};
+use crate::id::{ContainerId, ExecId, Name, SnapshotId};
 use crate::state::ContainerStatus;
 
 use super::container::Container;
 use super::events::of_container;
 use super::records::Record;
+use super::turns::Turn;
 use super::{Engine, names, task};
 
 /// How a container is forked.
@@ -47,6 +48,9 @@ pub struct Snapshot {
     pub name: Name,
     /// When it was taken.
     pub created_at: SystemTime,
+    /// The exec it was taken before, see [`ExecSnapshot`](super::ExecSnapshot).
+    #[serde(default)]
+    pub exec: Option<ExecId>,
 }
 
 /// What a fork was made from.
@@ -135,33 +139,55 @@ impl Container {
     }
 
     async fn snapshot_whole(&self, name: Option<Name>) -> Result<Snapshot> {
+        let turn = self.turn().await?;
+        self.take_snapshot(&turn, name, None).await
+    }
+
+    /// Takes a snapshot, for `exec` if one is to follow.
+    pub(super) async fn take_snapshot(
+        &self,
+        turn: &Turn,
+        name: Option<Name>,
+        exec: Option<ExecId>,
+    ) -> Result<Snapshot> {
         let engine = self.engine();
-        let mut record = self.record().await?;
-        engine.rootfs(&record).await?;
-        let name = match name {
-            Some(name) => name,
-            None => format!("snapshot-{}", record.data.snapshots.len() + 1).parse()?,
-        };
-        if record.data.snapshots.iter().any(|known| known.name == name) {
-            return Err(Error::new(ErrorKind::AlreadyExists, "take snapshot")
-                .with("snapshot", &name)
-                .with_message("the container has one of this name")
-                .with_hint("choose another name, or remove that snapshot"));
-        }
-        let made = Snapshot { id: SnapshotId::random(), name, created_at: SystemTime::now() };
-        record.data.snapshots.push(made.clone());
-        engine.inner.records.update(&record, event(&record, "snapshot", &made.name)).await?;
-        match engine.freeze(&record, &made.id).await {
-            Ok(()) => Ok(made),
-            Err(mut error) => {
-                record.data.snapshots.retain(|known| known.id != made.id);
-                let undone = event(&record, "snapshot-remove", &made.name);
-                if let Err(later) = engine.inner.records.update(&record, undone).await {
-                    error.suppress(later);
+        engine.rootfs(&self.record().await?).await?;
+        let made = engine.inner.images.snapshot_list().await?;
+        let id = SnapshotId::random();
+        let revised = engine.inner.records.revise(self.id(), move |record| {
+            let known = &mut record.data.snapshots;
+            // Since this has the turn, one that is not made is none that is being made: a program died over it.
+            known.retain(|known| made.contains(&known.id));
+            let is_taken = |name: &Name| known.iter().any(|known| known.name == *name);
+            let name = match name {
+                Some(name) if is_taken(&name) => {
+                    return Err(Error::new(ErrorKind::AlreadyExists, "take snapshot")
+                        .with("snapshot", &name)
+                        .with_message("the container has one of this name")
+                        .with_hint("choose another name, or remove that snapshot"));
                 }
-                Err(error)
-            }
+                Some(name) => name,
+                None => free_name(known.len() + 1, is_taken)?,
+            };
+            let snapshot = Snapshot { id, name, created_at: SystemTime::now(), exec };
+            known.push(snapshot.clone());
+            let told = event(record, "snapshot", &snapshot);
+            Ok(((record.clone(), snapshot), told))
+        });
+        let (record, snapshot) = revised.await?;
+        match engine.freeze(turn, &record, &snapshot.id).await {
+            Ok(()) => Ok(snapshot),
+            Err(error) => Err(self.undo_snapshot(turn, snapshot, error).await),
         }
+    }
+
+    /// Removes a snapshot because `error` came after it.
+    pub(super) async fn undo_snapshot(&self, turn: &Turn, snapshot: Snapshot, mut error: Error) -> Error {
+        match self.forget_snapshot(turn, move |known| known.id == snapshot.id).await {
+            Err(later) if later.kind() != ErrorKind::NotFound => error.suppress(later),
+            _ => {}
+        }
+        error
     }
 
     /// Returns the container's snapshots, oldest first.
@@ -206,14 +232,30 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such snapshot.
     pub async fn remove_snapshot(&self, name: &Name) -> Result<()> {
-        let (snapshot, mut record) = (self.find_snapshot(name).await?, self.record().await?);
-        record.data.snapshots.retain(|known| known.id != snapshot.id);
-        let engine = self.engine().clone();
+        let (container, name) = (self.clone(), self.find_snapshot(name).await?.name);
         task::to_the_end(async move {
-            engine.inner.records.update(&record, event(&record, "snapshot-remove", &snapshot.name)).await?;
-            engine.inner.images.remove_snapshot(&snapshot.id).await
+            let turn = container.turn().await?;
+            container.forget_snapshot(&turn, move |known| known.name == name).await
         })
         .await
+    }
+
+    async fn forget_snapshot(
+        &self,
+        _turn: &Turn,
+        which: impl Fn(&Snapshot) -> bool + Send + 'static,
+    ) -> Result<()> {
+        let revised = self.engine().inner.records.revise(self.id(), move |record| {
+            let at = record.data.snapshots.iter().position(which).ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "remove snapshot")
+                    .with_message("the container has no such snapshot")
+            })?;
+            let snapshot = record.data.snapshots.remove(at);
+            let told = event(record, "snapshot-remove", &snapshot);
+            Ok((snapshot.id, told))
+        });
+        let id = revised.await?;
+        self.engine().inner.images.remove_snapshot(&id).await
     }
 
     async fn find_snapshot(&self, name: &Name) -> Result<Snapshot> {
@@ -226,9 +268,24 @@ impl Container {
     }
 }
 
+/// The first name of the form `snapshot-N` that is free, from `number` on.
+fn free_name(number: usize, is_taken: impl Fn(&Name) -> bool) -> Result<Name> {
+    for number in number.. {
+        let name = format!("snapshot-{number}").parse()?;
+        if !is_taken(&name) {
+            return Ok(name);
+        }
+    }
+    Err(Error::new(ErrorKind::ResourceExhausted, "name snapshot"))
+}
+
 /// An event of one of a container's snapshots, which Docker has no words for.
-fn event(record: &Record, action: &str, snapshot: &Name) -> Event {
-    of_container(Action::Other(action.into()), record).with("snapshot", snapshot)
+fn event(record: &Record, action: &str, snapshot: &Snapshot) -> Event {
+    let event = of_container(Action::Other(action.into()), record).with("snapshot", &snapshot.name);
+    match &snapshot.exec {
+        Some(exec) => event.with("execID", exec),
+        None => event,
+    }
 }
 
 impl Engine {
@@ -242,11 +299,15 @@ impl Engine {
     }
 
     /// Freezes the state of a container's root file system, whether it runs or not.
-    async fn freeze(&self, record: &Record, snapshot: &SnapshotId) -> Result<()> {
+    async fn freeze(&self, turn: &Turn, record: &Record, snapshot: &SnapshotId) -> Result<()> {
         let in_use = self.is_in_use(record).await?;
         let images = &self.inner.images;
-        let container = Container::new(self.clone(), record.id.clone());
-        container.paused(record, !in_use, images.freeze_rootfs(&record.id, snapshot, in_use)).await?;
+        let work = images.freeze_rootfs(&record.id, snapshot, in_use);
+        if in_use {
+            Container::new(self.clone(), record.id.clone()).paused(turn, record, work).await?;
+        } else {
+            work.await?;
+        }
         // Started between the two: its state is whole, and it goes on writing to what was frozen. So that is none.
         if !in_use && self.is_in_use(record).await? {
             images.remove_snapshot(snapshot).await?;
@@ -272,7 +333,8 @@ impl Engine {
                 .with_message("the container it was to be forked from is gone")
                 .with_hint("remove it")
         })?;
-        self.freeze(&source, &base.snapshot).await?;
+        let turn = self.inner.turns.take(&source.id).await?;
+        self.freeze(&turn, &source, &base.snapshot).await?;
         images.fork_rootfs(&record.id, &base.snapshot).await
     }
 

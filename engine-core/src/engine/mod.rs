@@ -18,6 +18,7 @@ mod create;
 mod defaults;
 mod diagnose;
 mod events;
+mod exec;
 mod files;
 mod fork;
 mod history;
@@ -50,6 +51,7 @@ mod secrets;
 mod spec_patch;
 mod start_all;
 mod task;
+mod turns;
 mod usage;
 mod userns;
 mod volumes;
@@ -65,6 +67,7 @@ pub use container::{Container, ContainerInfo, RemoveOptions};
 #[cfg(feature = "linux")]
 pub use copy::CopyOptions;
 pub use diagnose::{Check, Diagnosis, Verdict};
+pub use exec::{Exec, ExecOptions, ExecSnapshot};
 pub use fork::{ForkOptions, Snapshot};
 pub use history::HistoryEntry;
 pub use hooks::{Admission, ImageRequest, MountRequest, PortRequest, Refusal};
@@ -95,6 +98,7 @@ use outbox::Outbox;
 use records::Records;
 use secrets::Secrets;
 use task::blocking;
+use turns::Turns;
 
 /// A container engine: images, containers and volumes under one directory.
 ///
@@ -117,6 +121,7 @@ struct Inner {
     records: Records,
     secrets: Secrets,
     outbox: Outbox,
+    turns: Turns,
     hooks: Hooks,
     /// Calls the hooks that see events, for as long as the engine is open.
     follower: OnceLock<Follower>,

@@ -203,19 +203,36 @@ impl Records {
         .await
     }
 
-    /// Replaces the data of a record, if it is there; `event` tells of it.
-    pub(crate) async fn update(&self, record: &Record, event: Event) -> Result<()> {
-        let record = record.clone();
+    /// Changes the data of a record in one transaction, so that no change of another program is lost. `change` returns
+    /// what tells of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such container; what `change` says, and then nothing changed.
+    pub(crate) async fn revise<T: Send + 'static>(
+        &self,
+        id: &ContainerId,
+        change: impl FnOnce(&mut Record) -> Result<(T, Event)> + Send + 'static,
+    ) -> Result<T> {
+        let id = id.clone();
         self.changing(move |outbox| {
-            let json = to_json(&record.data)?;
-            outbox.write(record.data.durability(), |tx, events| {
-                let updated = tx
-                    .prepare_cached("UPDATE container SET data = ?2 WHERE id = ?1")?
-                    .execute(params![record.id.as_str(), json])?;
-                if updated > 0 {
-                    events.push(event);
-                }
-                Ok(())
+            let find = |c: &rusqlite::Connection| {
+                c.prepare_cached("SELECT id, name, created, data FROM container WHERE id = ?1")?
+                    .query_row([id.as_str()], from_row)
+                    .optional()
+            };
+            let missing = || {
+                Error::new(ErrorKind::NotFound, "change container")
+                    .with("container", id.short())
+                    .with_message("no such container")
+            };
+            let durability = outbox.database().read(find)?.ok_or_else(missing)?.data.durability();
+            outbox.write(durability, |tx, events| {
+                let mut record = find(tx)?.ok_or_else(missing)?;
+                let (value, event) = change(&mut record)?;
+                tx.prepare_cached("UPDATE container SET data = ?2 WHERE id = ?1")?
+                    .execute(params![record.id.as_str(), to_json(&record.data)?])?;
+                events.push(event);
+                Ok(value)
             })
         })
         .await

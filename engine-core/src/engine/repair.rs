@@ -18,6 +18,7 @@ impl Engine {
         let sandboxes = self.inner.runtime.list().await?;
         let rootfs = self.inner.images.rootfs_list().await?;
         let snapshots = self.inner.images.snapshot_list().await?;
+        let turns = self.inner.turns.list()?;
         let records = self.inner.records.all().await?;
         let known: HashSet<&ContainerId> = records.iter().map(|r| &r.id).collect();
         for id in sandboxes.iter().filter(|id| !known.contains(id)) {
@@ -37,6 +38,9 @@ impl Engine {
         for id in snapshots.iter().filter(|id| !named.contains(id)) {
             tracing::info!(snapshot = %id, "removing a snapshot that no record names");
             self.inner.images.remove_snapshot(id).await?;
+        }
+        for id in turns.iter().filter(|id| !known.contains(id)) {
+            self.inner.turns.forget(id)?;
         }
         self.sweep_networks().await?;
         self.inner.secrets.repair().await?;

@@ -10,11 +10,11 @@ use engine_testkit::require;
 
 use super::files::{World, collect, list, stream};
 
-fn lines(changes: &[Change]) -> Vec<String> {
+pub fn lines(changes: &[Change]) -> Vec<String> {
     changes.iter().map(|change| format!("{} {}", change.kind.letter(), change.path.display())).collect()
 }
 
-fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
@@ -23,7 +23,7 @@ async fn put(container: &Container, path: &str, content: &str) {
     container.copy_in("/", stream(archive), &UnpackFiles::default()).await.unwrap();
 }
 
-async fn content(container: &Container, path: &str) -> Option<String> {
+pub async fn content(container: &Container, path: &str) -> Option<String> {
     let (_, archive) = match container.copy_out(path).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         found => found.unwrap(),

@@ -6,6 +6,7 @@
 
 mod branches;
 mod exec;
+mod exec_snapshots;
 mod files;
 mod health;
 mod joining;

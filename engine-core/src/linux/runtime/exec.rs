@@ -72,7 +72,12 @@ impl Inner {
                 .with_message("the container is paused")
                 .with_hint("resume it first"));
         }
-        let exec_id = ExecId::random();
+        let exec_id = spec.id.clone().unwrap_or_else(ExecId::random);
+        if self.execs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&exec_id) {
+            return Err(Error::new(ErrorKind::AlreadyExists, OPERATION)
+                .with("exec", &exec_id)
+                .with_message("there is an exec of this id"));
+        }
         let mut plan = self.exec_plan(id, spec).await?;
         let command = serde_json::Value::from(spec.args.join(" ")).to_string();
         plan.event = Some((exec_id.to_string(), command[1..command.len() - 1].to_owned()));

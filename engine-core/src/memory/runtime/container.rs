@@ -478,9 +478,14 @@ impl Container {
             stderr,
             signals: exec.control.signals(),
         };
-        let id = ExecId::random();
+        let id = spec.id.clone().unwrap_or_else(ExecId::random);
         {
             let mut inner = lock(&self.inner);
+            if inner.execs.contains_key(&id) {
+                return Err(Error::new(ErrorKind::AlreadyExists, "exec")
+                    .with("exec", &id)
+                    .with_message("there is an exec of this id"));
+            }
             // It may have ended since it was looked at.
             if inner.state.exit.is_some() {
                 return Err(self.conflict("exec", "it is not running"));

@@ -112,6 +112,17 @@ pub async fn unknown_exec_is_not_found(bench: Bench<'_>) {
     assert_kind(bench.runtime.exec_resize(&id, &exec, size).await, not_found, "resize");
 }
 
+/// Promise: a process has the id its caller chose, and no second one gets it.
+pub async fn exec_has_the_chosen_id(bench: Bench<'_>) {
+    let (id, chosen) = (bench.start(FOREVER).await, ExecId::random());
+    let spec = ExecSpec::new(["true"]).with_id(chosen.clone());
+    let exec = bench.exec(&id, &spec, AttachOptions::default()).await;
+    assert_eq!(exec.id, chosen);
+    assert_eq!(bench.runtime.exec_wait(&id, &chosen).await.expect("wait").code, 0);
+    let again = bench.runtime.exec(&id, &spec, AttachOptions::default()).await;
+    assert_kind(again, &[ErrorKind::AlreadyExists], "exec of the same id");
+}
+
 /// Promise: processes of one container run at the same time.
 pub async fn execs_run_at_once(bench: Bench<'_>) {
     let id = bench.start(FOREVER).await;

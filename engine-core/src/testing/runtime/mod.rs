@@ -139,6 +139,7 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         exec_runs_beside
         exec_streams_are_its_own
         exec_has_its_environment
+        exec_has_the_chosen_id
         exec_of_missing_command_is_not_found
         exec_needs_a_running_container
         exec_is_signalled
