@@ -87,6 +87,14 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     /// Returns all names, in order.
     async fn names(&self) -> Result<Vec<(Reference, Descriptor)>>;
 
+    /// Removes a manifest that an index leads to, as if it had never been in the store. What only it reached is left to
+    /// `collect_garbage`. Idempotent.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) if a name points at it, if a root file system, a snapshot or a mounted image
+    /// is made of it, or while a lease is held.
+    async fn remove_manifest(&self, manifest: &Digest) -> Result<()>;
+
     /// Prepares the root file system of container `id` over `layers` (diff IDs, lowest first) and returns the
     /// mounts that make it. Called again for the same container, it returns the same mounts.
     ///

@@ -3,10 +3,9 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use engine_core::Engine;
-use engine_core::Reference;
-use engine_core::engine::ImageSummary;
+use engine_core::engine::{ImageSummary, RemovedImage};
 use engine_core::time::parse_rfc3339;
+use engine_core::{Engine, Platform, Reference};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -53,6 +52,9 @@ pub(crate) struct RmiArgs {
     /// Remove names even of an image in use
     #[arg(short, long)]
     force: bool,
+    /// Remove only what it has for this platform, from all images that have the same; wants --force
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', requires = "force")]
+    platform: Vec<Platform>,
     /// Keep parents without a name (there are none: an image is one, with all its layers)
     #[arg(long)]
     no_prune: bool,
@@ -228,7 +230,13 @@ pub(crate) async fn rmi(context: &Context, args: &RmiArgs) -> Result<u8> {
     let mut several = Several::default();
     for name in &args.names {
         let removed = async {
-            let removed = engine.remove_image(name, args.force).await?;
+            let mut removed = RemovedImage::default();
+            if args.platform.is_empty() {
+                removed = engine.remove_image(name, args.force).await?;
+            }
+            for platform in &args.platform {
+                removed.deleted.extend(engine.remove_image_platform(name, platform).await?.deleted);
+            }
             let mut text = String::new();
             for name in &removed.untagged {
                 text.push_str(&format!("Untagged: {}\n", name.familiar()));

@@ -47,6 +47,26 @@ fn digests_survive_pull_save_load_and_push() {
         "s390x\n"
     );
     to.run(&["image", "inspect", "--platform", "linux/arm64", &name]).fails(1, &["s390x"]);
+    // What is of one platform can go alone, as in Docker only by force: it goes from every image that has it.
+    let sizes = || {
+        let tree = from.run(&["images", "--tree"]).ok();
+        let of = |platform: &str| {
+            let line = tree.lines().find(|line| line.contains(platform)).unwrap().split_whitespace();
+            line.last().unwrap().to_owned()
+        };
+        (of("linux/s390x"), of("linux/arm64"))
+    };
+    let whole = sizes();
+    from.run(&["rmi", "--platform", "linux/s390x", &name]).fails(125, &["--force"]);
+    from.run(&["rmi", "-f", "--platform", "linux/none/such/one", &name]).fails(125, &["linux/none/such/one"]);
+    from.run(&["rmi", "-f", "--platform", "linux/sparc", &name]).fails(1, &["linux/sparc", "images --tree"]);
+    assert_eq!(sizes(), whole);
+    let said = from.run(&["image", "rm", "--force", "--platform", "linux/s390x", &name]).ok();
+    assert!(said.contains("Deleted: sha256:") && !said.contains("Untagged"), "{said}");
+    assert_eq!(sizes(), ("-".to_owned(), whole.1.clone()));
+    from.run(&["image", "inspect", "--platform", "linux/s390x", &name]).fails(1, &["not"]);
+    from.run(&["pull", "-q", "--platform", "linux/s390x", &name]).ok();
+    assert_eq!(sizes(), whole);
 
     // Bad input leaves what was there.
     fs::write(from.path("kept.tar"), b"kept").unwrap();

@@ -1,11 +1,15 @@
 //! Which platforms a name stands for, and which of them are here.
 
 use crate::descriptor::Descriptor;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{MAX_MANIFEST_SIZE, Manifest};
 use crate::platform::Platform;
 
 use super::Engine;
+use super::image::RemovedImage;
+
+/// The annotation by which an attestation, an entry of the same index, names the manifest it is about.
+const SUBJECT: &str = "vnd.docker.reference.digest";
 
 /// One platform of an image.
 #[derive(Clone, Debug)]
@@ -49,5 +53,64 @@ impl Engine {
             found.push(ImagePlatform { platform, manifest, size });
         }
         Ok(found)
+    }
+
+    /// Removes what an image has for `platform` alone: manifest, configuration, layers and attestations, unless something
+    /// else needs them. The index and its digest stay, and so do all names; a pull brings the platform back. Every name that
+    /// leads to the same content has it no more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such image, or nothing of it for this platform is here;
+    /// [`ErrorKind::InvalidArgument`] if it is of one platform only; [`ErrorKind::Conflict`] if a container uses it, or
+    /// while content comes in.
+    pub async fn remove_image_platform(&self, name: &str, platform: &Platform) -> Result<RemovedImage> {
+        let failed = |kind| Error::new(kind, "remove image").with("image", name).with("platform", platform);
+        let target = self.find_image(name).await?;
+        let bytes = self.read_blob(&target, MAX_MANIFEST_SIZE).await?;
+        let Manifest::Index(index) = Manifest::parse(&bytes, &target.media_type)? else {
+            return Err(failed(ErrorKind::InvalidArgument)
+                .with_message("it is of one platform only")
+                .with_hint("remove the image"));
+        };
+        // Exactly this one, not the one that would do for it.
+        let same = |known: &Platform| {
+            let normal = |p: &Platform| Platform::new(&p.os, &p.architecture, p.variant.as_deref());
+            normal(known) == normal(platform)
+        };
+        let mut doomed = Vec::new();
+        for entry in index.manifests.iter().filter(|entry| entry.platform.as_ref().is_some_and(same)) {
+            if self.inner.images.blob_size(&entry.digest).await?.is_some() {
+                doomed.push(entry);
+            }
+        }
+        if doomed.is_empty() {
+            return Err(failed(ErrorKind::NotFound)
+                .with_message("the image has nothing here for this platform")
+                .with_hint("see images --tree for what is here"));
+        }
+        let mut removed = RemovedImage::default();
+        for entry in doomed {
+            let records = self.inner.records.all().await?;
+            if let Some(user) =
+                records.iter().find(|record| record.manifests().any(|used| *used == entry.digest))
+            {
+                return Err(failed(ErrorKind::Conflict)
+                    .with_message(format!("container {} uses it", user.id.short()))
+                    .with_hint("remove the container first"));
+            }
+            let id = self.id_of(entry).await;
+            let about = |other: &&Descriptor| {
+                other.annotations.get(SUBJECT).is_some_and(|subject| *subject == entry.digest.to_string())
+            };
+            // Its attestations first: after a crash they would belong to nothing that is here.
+            for manifest in index.manifests.iter().filter(about).chain([entry]) {
+                if self.inner.images.blob_size(&manifest.digest).await?.is_some() {
+                    self.inner.images.remove_manifest(&manifest.digest).await?;
+                    removed.deleted.push(manifest.digest.clone());
+                }
+            }
+            removed.deleted.extend(self.collect_image(&id).await?.blobs);
+        }
+        Ok(removed)
     }
 }

@@ -176,6 +176,20 @@ impl ImageStore for MemoryImageStore {
         Ok(lock(&self.content).names.iter().map(|(name, target)| (name.clone(), target.clone())).collect())
     }
 
+    async fn remove_manifest(&self, manifest: &Digest) -> Result<()> {
+        self.faults.check("image_store.remove_manifest", manifest).await?;
+        let mut content = lock(&self.content);
+        let held = content.rootfs.values().chain(content.snapshots.values());
+        let held = held.chain(content.mounts.values().flatten()).any(|rootfs| rootfs.image == *manifest);
+        if held || content.leases > 0 || content.names.values().any(|target| target.digest == *manifest) {
+            return Err(Error::new(ErrorKind::Conflict, "remove manifest")
+                .with("digest", manifest)
+                .with_message("a name points at it, a container is made of it, or somebody holds a lease"));
+        }
+        content.blobs.remove(manifest);
+        Ok(())
+    }
+
     async fn prepare_rootfs(
         &self,
         id: &ContainerId,

@@ -50,6 +50,7 @@ where
         rootfs_of_missing_layers_is_refused(&*subject.first);
         garbage_is_what_nothing_reaches(&*subject.first);
         rootfs_keeps_its_image(&*subject.first);
+        removed_manifest_is_as_if_never_here(&*subject.first, &*subject.second);
         mounted_image_is_kept(&*subject.first);
         new_rootfs_holds_nothing(&*subject.first);
         lease_keeps_everything(&*subject.first, &*subject.second);
@@ -467,6 +468,50 @@ pub async fn garbage_is_what_nothing_reaches(store: &dyn ImageStore) {
     assert!(is_whole(store, &kept).await, "removing a name leaves content alone");
     store.collect_garbage().await.expect("collect");
     assert!(is_gone(store, &kept).await);
+}
+
+/// Promise: a manifest that only an index leads to can be removed; the index stays, and with it what it has else. What is
+/// named, in use or beneath a lease stays whole.
+pub async fn removed_manifest_is_as_if_never_here(store: &dyn ImageStore, other: &dyn ImageStore) {
+    let (one, two) = (SampleImage::new("one platform"), SampleImage::new("another"));
+    write_image(store, &one).await;
+    write_image(store, &two).await;
+    let entries = [&one.manifest, &two.manifest].map(|manifest| serde_json::json!(manifest));
+    let index =
+        serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries });
+    let bytes = Bytes::from(index.to_string());
+    let index = Descriptor::of(media_type::OCI_INDEX, &bytes);
+    write(store, &index, None, &bytes, usize::MAX).await.expect("write the index");
+    let (all, alone) = (name("registry.example/all:1"), name("registry.example/one:1"));
+    store.set_name(&all, &index).await.expect("set");
+    let digest = &one.manifest.digest;
+    let refused = async |why| {
+        assert_kind(store.remove_manifest(digest).await, &[ErrorKind::Conflict], why);
+        store.collect_garbage().await.expect("collect");
+        assert!(is_whole(store, &one).await, "{why}");
+    };
+    store.set_name(&alone, &one.manifest).await.expect("set");
+    refused("a name points at it").await;
+    store.remove_name(&alone).await.expect("remove");
+    let id = ContainerId::random();
+    store.prepare_rootfs(&id, digest, &one.diff_ids()).await.expect("prepare");
+    refused("a root file system is made of it").await;
+    store.remove_rootfs(&id).await.expect("remove");
+    let lease = other.lease().await.expect("lease");
+    refused("somebody holds a lease").await;
+    drop(lease);
+    for _ in 0..2 {
+        store.remove_manifest(digest).await.expect("remove");
+    }
+    let report = store.collect_garbage().await.expect("collect");
+    assert!(is_gone(other, &one).await && is_whole(other, &two).await, "{report:?}");
+    assert_eq!(other.resolve_name(&all).await.expect("resolve"), Some(index.clone()));
+    assert_eq!(other.blob_size(&index.digest).await.expect("size"), Some(index.size));
+    write_image(store, &one).await;
+    assert!(
+        store.collect_garbage().await.expect("collect").blobs.is_empty(),
+        "it is one of the index's again"
+    );
 }
 
 /// Promise: a container's root file system keeps its image, until it is removed.

@@ -102,6 +102,59 @@ async fn what_is_saved_is_loaded_with_every_byte() {
 }
 
 #[tokio::test]
+async fn one_platform_is_removed_alone() {
+    require!(root, "busybox");
+    let world = World::new().await;
+    let image = image::busybox_multi_platform();
+    let name = "registry.example/multi:1";
+    let layout = world.path("layout");
+    image.write_layout(&layout, name);
+    load(&world.engine, &layout).await.unwrap();
+    let other: engine_core::Reference = "registry.example/multi:2".parse().unwrap();
+    world.engine.tag(name, &other).await.unwrap();
+    let (whole, here) = (blobs(&world), world.engine.image_platforms(name).await.unwrap());
+    let s390x: Platform = "linux/s390x".parse().unwrap();
+    let removed = world.engine.remove_image_platform(name, &s390x).await.unwrap();
+    let doomed = here.iter().find(|known| known.platform == s390x).unwrap();
+    assert!(removed.untagged.is_empty() && removed.deleted.contains(&doomed.manifest.digest), "{removed:?}");
+    // Both names still lead to the index, which has all of the others and says what is missing.
+    for name in [name, "registry.example/multi:2"] {
+        let found = world.engine.image_platforms(name).await.unwrap();
+        assert_eq!(found.len(), here.len());
+        for (known, before) in found.iter().zip(&here) {
+            assert_eq!(known.size, before.size.filter(|_| known.platform != s390x), "{}", known.platform);
+        }
+        assert_eq!(world.engine.image(name).await.unwrap().target.digest.to_string(), image.digest());
+    }
+    assert_eq!(blobs(&world).len(), whole.len() - removed.deleted.len());
+    // Once more, a platform that the index has not, and an image of one platform.
+    let single = world.import("registry.example/single:1", "single").await;
+    for (name, platform, kind) in [
+        (name, "linux/s390x", ErrorKind::NotFound),
+        (name, "linux/riscv64", ErrorKind::NotFound),
+        ("registry.example/none:1", "linux/s390x", ErrorKind::NotFound),
+        (&*single, "linux/amd64", ErrorKind::InvalidArgument),
+    ] {
+        let error = world.engine.remove_image_platform(name, &platform.parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{name} {platform}: {}", error.report());
+    }
+    // One that a container uses stays until that has gone.
+    let container = world.engine.create(name, ContainerSpec::command(["sh"])).await.unwrap();
+    let host = Platform::host();
+    let used = world.engine.remove_image_platform(name, &host).await.unwrap_err();
+    assert_eq!(used.kind(), ErrorKind::Conflict, "{}", used.report());
+    container.remove(engine_core::engine::RemoveOptions::default()).await.unwrap();
+    world.engine.remove_image_platform(name, &host).await.unwrap();
+    assert_eq!(world.engine.image(name).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let listed = world.engine.images().await.unwrap();
+    assert!(listed.iter().any(|known| known.reference == other && known.id.is_none()), "{listed:?}");
+    // It comes back as it was.
+    world.engine.remove_image(&single, false).await.unwrap();
+    load(&world.engine, &layout).await.unwrap();
+    assert!(blobs(&world) == whole);
+}
+
+#[tokio::test]
 async fn one_platform_is_saved_and_loaded_alone() {
     require!(root, "busybox");
     let world = World::new().await;

@@ -99,6 +99,39 @@ impl Shared {
         outcome.map(|()| report)
     }
 
+    /// Removes a manifest that an index leads to. Safe beside other processes as a collection is.
+    pub(super) fn remove_manifest(&self, manifest: &Digest) -> Result<()> {
+        let conflict = |why: &'static str, hint: &'static str| {
+            Error::new(ErrorKind::Conflict, "remove manifest")
+                .with("digest", manifest)
+                .with_message(why)
+                .with_hint(hint)
+        };
+        let Some(_lock) = self.layout.lock(FlockOperation::NonBlockingLockExclusive)? else {
+            return Err(conflict("somebody brings content into the store, or takes it out", "try again"));
+        };
+        let session = self.session()?;
+        let mut trash = None;
+        let outcome = self.database.write(Durability::Crash, |tx| {
+            if Self::roots(tx)?.0.contains(manifest) {
+                let hint = "remove the name or the container first";
+                return Err(conflict("a name points at it, or a container is made of it", hint).into());
+            }
+            let (temporary, path) = session.fresh("trash");
+            match fs::rename(self.layout.blob(manifest), path) {
+                Ok(()) => trash = Some(temporary),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(e, &self.layout.blob(manifest)).into()),
+            }
+            self.set_verified(manifest, false);
+            Ok(())
+        });
+        if let Some(name) = trash {
+            session.discard(&name);
+        }
+        outcome
+    }
+
     /// Lists all content with its size.
     pub(super) fn usage(&self) -> Result<StoreUsage> {
         let mut usage = StoreUsage::default();

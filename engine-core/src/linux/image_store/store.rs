@@ -223,6 +223,11 @@ impl ImageStore for LocalImageStore {
         self.blocking("list images", |shared| shared.names()).await
     }
 
+    async fn remove_manifest(&self, manifest: &Digest) -> Result<()> {
+        let manifest = manifest.clone();
+        self.blocking("remove manifest", move |shared| shared.remove_manifest(&manifest)).await
+    }
+
     async fn prepare_rootfs(
         &self,
         id: &ContainerId,
