@@ -13,7 +13,7 @@ use crate::id::Name;
 use crate::io::TerminalSize;
 use crate::launch::{LogOptions, SeccompPolicy};
 use crate::mount::{Mount, MountOptions};
-use crate::network::EndpointOptions;
+use crate::network::{EndpointOptions, PortMapping, Protocol};
 use crate::platform::Platform;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
@@ -109,7 +109,14 @@ pub struct ContainerSpec {
     pub sysctls: BTreeMap<String, String>,
     /// The network.
     pub network: NetworkMode,
-    /// More lines of /etc/hosts, as (name, address).
+    /// Published ports, of whichever of its networks its packets leave by: the first of the highest
+    /// [priority](EndpointOptions::gateway_priority) that has a way out. Without networks of its own they mean nothing.
+    pub ports: Vec<PortMapping>,
+    /// Publishes each exposed port that `ports` has not, on any free port of the host.
+    pub publish_all_ports: bool,
+    /// Ports that it listens on, beside those the image tells of.
+    pub exposed_ports: Vec<(u16, Protocol)>,
+    /// More lines of /etc/hosts, as (name, address). The address [`HOST_GATEWAY`] is the host's on the default network.
     pub extra_hosts: Vec<(String, String)>,
     /// Name servers; the host's without them.
     pub dns: Vec<String>,
@@ -146,6 +153,9 @@ pub struct ContainerSpec {
     /// Secrets that it gets, with the content they have when it is created.
     pub secrets: Vec<SecretUse>,
 }
+
+/// The address in [`ContainerSpec::extra_hosts`] that stands for the host as the default network's containers see it.
+pub const HOST_GATEWAY: &str = "host-gateway";
 
 /// A terminal's first size.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -295,7 +305,7 @@ pub enum NamespaceMode {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum NetworkMode {
-    /// The engine's default: its network's default if it has one, else none.
+    /// The engine's default network if it has one, else none. A container's record has the network's name for it.
     #[default]
     Default,
     /// Only a loopback interface.
@@ -406,6 +416,13 @@ impl ContainerSpec {
     #[must_use]
     pub fn with_network(mut self, network: NetworkMode) -> Self {
         self.network = network;
+        self
+    }
+
+    /// Publishes ports.
+    #[must_use]
+    pub fn with_ports(mut self, ports: impl IntoIterator<Item = PortMapping>) -> Self {
+        self.ports.extend(ports);
         self
     }
 

@@ -401,6 +401,8 @@ async fn a_health_check_is_carried_out_and_an_impossible_one_refused() {
 
 #[path = "engine_memory/exec_snapshots.rs"]
 mod exec_snapshots;
+#[path = "engine_memory/networks.rs"]
+mod networks;
 #[path = "engine_memory/options.rs"]
 mod options;
 #[path = "engine_memory/secrets.rs"]

@@ -37,13 +37,14 @@ impl Container {
         revised.await
     }
 
-    /// Gives the container another name, whatever its state.
+    /// Gives the container another name, whatever its state. The others on its networks find it by that from then on.
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another container has it;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is its own.
     pub async fn rename(&self, name: &Name) -> Result<()> {
         self.engine.inner.records.rename(&self.record().await?, name).await?;
-        self.engine.describe(&self.record().await?).await
+        self.engine.describe(&self.record().await?).await?;
+        self.renamed().await
     }
 }

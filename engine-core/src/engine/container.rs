@@ -18,6 +18,7 @@ use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 
 use super::events::of_container;
+use super::network_use::ContainerNetwork;
 use super::records::Record;
 use super::turns::Turn;
 use super::{Engine, SpecPatch, launch, task};
@@ -58,6 +59,8 @@ pub struct ContainerInfo {
     pub scoped: bool,
     /// Volumes that were made for it alone.
     pub anonymous_volumes: Vec<Name>,
+    /// The networks it is on while it runs, in the order in which it is put on them.
+    pub networks: Vec<ContainerNetwork>,
     /// Its secrets, in the order of its spec.
     pub secrets: Vec<SecretId>,
     /// Its running state.
@@ -198,6 +201,7 @@ impl Container {
         };
         // An end that nothing told is told now.
         self.engine.state_of(&record).await?;
+        self.engine.release_networks(&record).await?;
         if record.data.spec.auto_remove && record.data.owner.is_none() {
             self.engine.remove_record(&record, true).await?;
         }
@@ -265,6 +269,7 @@ impl Container {
             runtime.stop(&self.id, signal::SIGKILL).await?;
             runtime.wait(&self.id).await?;
         }
+        self.engine.release_networks(record).await?;
         self.engine.emit(of_container(Action::Stop, record)).await;
         Ok(true)
     }

@@ -1,15 +1,15 @@
 //! Containers of an engine: find, list, launch, remove.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::container_spec::{NamespaceMode, NetworkMode, UserNamespace};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Name;
-use crate::network::EndpointOptions;
 use crate::state::{ContainerStatus, RuntimeState};
 
 use super::container::{Container, ContainerInfo};
 use super::launch::{self, Joined, Peer};
+use super::network_use::ContainerNetwork;
 use super::records::Record;
 use super::{Engine, SpecPatch, task};
 
@@ -32,18 +32,34 @@ impl Engine {
     /// What the records or the runtime say.
     pub async fn containers(&self) -> Result<Vec<ContainerInfo>> {
         let mut list = Vec::new();
-        for record in self.inner.records.all().await? {
+        let records = self.inner.records.all().await?;
+        let mut networks = BTreeMap::new();
+        if records.iter().any(|record| !self.networks_of(record).is_empty()) {
+            networks
+                .extend(self.inner.network.list().await?.into_iter().map(|info| (info.name.clone(), info)));
+        }
+        for record in records {
             if self.is_over(&record).await? {
                 self.remove_record(&record, true).await?;
                 continue;
             }
-            list.push(self.info_of(record).await?);
+            let used = self.network_use_in(&record, &networks);
+            list.push(self.info_with(record, used).await?);
         }
         Ok(list)
     }
 
     pub(super) async fn info_of(&self, record: Record) -> Result<ContainerInfo> {
+        let networks = self.network_use(&record).await?;
+        self.info_with(record, networks).await
+    }
+
+    async fn info_with(&self, record: Record, mut networks: Vec<ContainerNetwork>) -> Result<ContainerInfo> {
         let state = self.state_of(&record).await?;
+        if state.status == ContainerStatus::Exited {
+            // Its place is free, whether or not anybody has cleared it.
+            networks.iter_mut().for_each(|network| network.endpoint = None);
+        }
         let Record { id, name, created_at, data } = record;
         Ok(ContainerInfo {
             id,
@@ -57,6 +73,7 @@ impl Engine {
             defaults: data.defaults,
             scoped: data.owner.is_some(),
             anonymous_volumes: data.anonymous_volumes,
+            networks,
             secrets: data.secrets,
             state,
         })
@@ -81,8 +98,9 @@ impl Engine {
     /// Makes the container's sandbox and puts it on its networks; its process does not run yet.
     #[tracing::instrument(skip_all, fields(container = %record.id))]
     pub(super) async fn launch(&self, record: &Record, patch: Option<&SpecPatch>) -> Result<()> {
-        self.inner.hooks.admit_container(Some(&record.name), &record.data.spec)?;
+        self.inner.hooks.admit_container(Some(&record.name), &record.data.spec, &record.data.defaults)?;
         let joined = self.joined(record).await?;
+        let plan = self.planned(record).await?;
         let rootfs = self.rootfs(record).await?;
         if self.state_of(record).await?.status == ContainerStatus::Created {
             // Its creation was cut short, or its volumes are as empty as they were then.
@@ -91,22 +109,18 @@ impl Engine {
         let volumes = self.mounts(record).await?;
         let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
         (spec.secret_files, spec.secret_env) = self.inner.secrets.of(record).await?;
-        spec.events = Some(self.life_events(record));
+        spec.events = Some(self.life_events(record, plan.iter().map(|(network, _)| network)));
         for patch in self.inner.spec_patch.iter().chain(patch) {
             patch.apply(&record.id, &mut spec.oci)?;
         }
-        let sandbox = self.inner.runtime.create(&record.id, &spec).await?;
-        for (network, options) in self.networks(record) {
-            // The endpoint of an earlier run went with its namespace; the network may not have noticed.
-            let attached = match self.inner.network.detach(&network, &record.id).await {
-                Ok(()) => self.inner.network.attach(&network, &sandbox, &options).await.map(drop),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = attached {
-                return Err(self.abandon(record, error).await);
-            }
+        if !plan.is_empty() {
+            self.write_name_files(record, &joined.naming).await?;
         }
-        Ok(())
+        let sandbox = self.inner.runtime.create(&record.id, &spec).await?;
+        match self.attach_all(record, &sandbox, &plan).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.abandon(record, error).await),
+        }
     }
 
     /// Ends a sandbox whose start failed with `error`, so that the container can be started again.
@@ -128,21 +142,10 @@ impl Engine {
                 Error::new(ErrorKind::DeadlineExceeded, "end sandbox").with("container", record.id.short()),
             ),
         }
-        for (network, _) in self.networks(record) {
-            if let Err(later) = self.inner.network.detach(&network, &record.id).await {
-                error.suppress(later);
-            }
+        if let Err(later) = self.release_networks(record).await {
+            error.suppress(later);
         }
         error
-    }
-
-    /// Returns the networks a container is on while it runs.
-    fn networks(&self, record: &Record) -> Vec<(Name, EndpointOptions)> {
-        match (&record.data.spec.network, &self.inner.default_network) {
-            (NetworkMode::Networks(list), _) => list.clone(),
-            (NetworkMode::Default, Some(name)) => vec![(name.clone(), EndpointOptions::default())],
-            _ => Vec::new(),
-        }
     }
 
     /// Looks up the containers whose namespaces this one shares.
@@ -166,7 +169,8 @@ impl Engine {
             _ => None,
         };
         let cdi = launch::cdi_devices(&self.inner.cdi_dirs, &spec.cdi_devices)?;
-        let mut joined = Joined { network, pid: None, ipc: None, user, cdi };
+        let naming = self.naming(record).await?;
+        let mut joined = Joined { network, pid: None, ipc: None, user, cdi, naming };
         for (mode, slot, what) in
             [(&spec.pid_mode, &mut joined.pid, "process id"), (&spec.ipc_mode, &mut joined.ipc, "IPC")]
         {
@@ -222,7 +226,7 @@ impl Engine {
     }
 
     async fn remove_whole(&self, record: &Record, volumes: bool) -> Result<()> {
-        for (network, _) in self.networks(record) {
+        for (network, _) in self.networks_of(record) {
             self.inner.network.detach(&network, &record.id).await?;
         }
         let runtime = &self.inner.runtime;
@@ -233,6 +237,7 @@ impl Engine {
             self.remove_anonymous_volumes(record).await?;
         }
         self.delete_record(record).await?;
+        self.remove_name_files(&record.id).await?;
         runtime.delete(&record.id).await?;
         self.inner.outbox.journal().forget(record.id.as_str())?;
         self.inner.images.remove_rootfs(&record.id).await?;

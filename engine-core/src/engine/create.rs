@@ -85,7 +85,8 @@ impl Engine {
             config: Some(&found.config),
             spec: Some(&spec),
         })?;
-        self.inner.hooks.admit_container(spec.name.as_ref(), &spec)?;
+        self.resolve_networks(&mut spec).await?;
+        self.inner.hooks.admit_container(spec.name.as_ref(), &spec, &found.config.config)?;
         let id = ContainerId::random();
         let mounted_images = self.resolve_mounts(&mut spec, &found.config.config).await?;
         let anonymous_volumes = self.make_volumes(&mut spec).await?;

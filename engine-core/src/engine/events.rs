@@ -116,7 +116,9 @@ impl Engine {
             die = die.with("execDuration", lasted.as_secs());
         }
         let mut events = vec![die];
-        events.extend(self.life_events(record).at_end);
+        let networks = self.network_use(record).await?;
+        let networks = networks.iter().filter_map(|used| used.network.as_ref());
+        events.extend(self.life_events(record, networks).at_end);
         self.inner.records.lost(record, started, events).await
     }
 
@@ -163,6 +165,9 @@ impl Engine {
                 }
                 Err(_) => false,
             },
+            (ObjectKind::Network, Action::Destroy) => {
+                !self.inner.network.list().await?.iter().any(|network| network.id == event.id)
+            }
             (ObjectKind::Volume, Action::Rename) => {
                 let old = event.attributes.get("oldName").map_or("", String::as_str);
                 match (event.id.parse(), old.parse()) {
@@ -195,10 +200,19 @@ impl Engine {
         }
     }
 
-    /// What the runtime is to tell of a container's life.
-    pub(super) fn life_events(&self, record: &Record) -> LifeEvents {
+    /// What the runtime is to tell of a container's life on these networks.
+    pub(super) fn life_events<'a>(
+        &self,
+        record: &Record,
+        networks: impl IntoIterator<Item = &'a crate::network::NetworkInfo>,
+    ) -> LifeEvents {
         let driver = self.inner.volumes.name();
         let mut events = LifeEvents::new(self.inner.outbox.journal().clone(), attributes(record));
+        for network in networks {
+            let event = |action| of_container_on(of_network(action, network), &record.id);
+            events.at_start.push(event(Action::Connect));
+            events.at_end.push(event(Action::Disconnect));
+        }
         for mount in &record.data.spec.mounts {
             let MountSpec::Volume { name: Some(name), target, options, .. } = mount else { continue };
             let event = |action| of_volume(action, name, driver).with("container", &record.id);
@@ -239,6 +253,18 @@ pub(super) fn of_image(action: Action, id: impl ToString, name: impl ToString) -
 /// The end of a prune that freed so many bytes; as Docker has it, of no object, and also if there was none.
 pub(super) fn of_prune(object: ObjectKind, bytes: u64) -> Event {
     Event::new(object, Action::Prune, "").with("reclaimed", bytes)
+}
+
+/// An event of a network.
+pub(super) fn of_network(action: Action, info: &crate::network::NetworkInfo) -> Event {
+    Event::new(ObjectKind::Network, action, info.id.as_str())
+        .with("name", &info.name)
+        .with("type", info.options.driver.as_deref().unwrap_or_default())
+}
+
+/// An event of a network about one container.
+pub(super) fn of_container_on(event: Event, id: &crate::id::ContainerId) -> Event {
+    event.with("container", id)
 }
 
 /// An event of a volume.

@@ -15,10 +15,11 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventQuery};
 use crate::id::Name;
-use crate::image_config::ImageConfig;
+use crate::image_config::{ImageConfig, ProcessDefaults};
 use crate::network::PortMapping;
 
 use super::Engine;
+use super::network_use::{port_network, published_ports};
 
 /// Why a hook refuses: a lowercase fragment for people, as in `"only images of registry.example may run"`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -128,7 +129,12 @@ impl Hooks {
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`] with the reason.
-    pub(super) fn admit_container(&self, name: Option<&Name>, spec: &ContainerSpec) -> Result<()> {
+    pub(super) fn admit_container(
+        &self,
+        name: Option<&Name>,
+        spec: &ContainerSpec,
+        image: &ProcessDefaults,
+    ) -> Result<()> {
         for mount in &spec.mounts {
             for hook in &self.mounts {
                 hook(&MountRequest { name, mount, spec }).map_err(|refusal| {
@@ -140,9 +146,16 @@ impl Hooks {
                 })?;
             }
         }
+        if self.ports.is_empty() {
+            return Ok(());
+        }
         let NetworkMode::Networks(networks) = &spec.network else { return Ok(()) };
+        let own =
+            networks.iter().flat_map(|(network, options)| options.ports.iter().map(move |p| (network, p)));
+        let published = published_ports(spec, image);
+        let leading = port_network(spec).into_iter();
         for (network, port) in
-            networks.iter().flat_map(|(n, options)| options.ports.iter().map(move |p| (n, p)))
+            own.chain(leading.flat_map(|network| published.iter().map(move |p| (network, p))))
         {
             for hook in &self.ports {
                 hook(&PortRequest { name, network, port, spec }).map_err(|refusal| {

@@ -168,6 +168,32 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Removes the networks that somebody made and no running container is on.
+    ///
+    /// # Errors
+    /// What the implementation says. What was removed before a failure is gone.
+    pub async fn prune_networks(&self, options: &PruneOptions) -> Result<Pruned<Name>> {
+        let mut pruned = Pruned::default();
+        for info in self.networks().await? {
+            let doomed = !self.is_predefined(&info.name)
+                && info.endpoints.is_empty()
+                && options.allow(info.created_at, |key| info.options.labels.get(key));
+            if !doomed {
+                continue;
+            }
+            match self.remove_network(&info.id).await {
+                Ok(()) => pruned.removed.push(info.name),
+                // A container is on it since, or somebody else has removed it.
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.emit(of_prune(ObjectKind::Network, pruned.bytes)).await;
+        Ok(pruned)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

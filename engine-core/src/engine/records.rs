@@ -204,14 +204,14 @@ impl Records {
     }
 
     /// Changes the data of a record in one transaction, so that no change of another program is lost. `change` returns
-    /// what tells of it.
+    /// what tells of it, if anything is to.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such container; what `change` says, and then nothing changed.
-    pub(crate) async fn revise<T: Send + 'static>(
+    pub(crate) async fn revise<T: Send + 'static, E: Into<Option<Event>>>(
         &self,
         id: &ContainerId,
-        change: impl FnOnce(&mut Record) -> Result<(T, Event)> + Send + 'static,
+        change: impl FnOnce(&mut Record) -> Result<(T, E)> + Send + 'static,
     ) -> Result<T> {
         let id = id.clone();
         self.changing(move |outbox| {
@@ -231,7 +231,7 @@ impl Records {
                 let (value, event) = change(&mut record)?;
                 tx.prepare_cached("UPDATE container SET data = ?2 WHERE id = ?1")?
                     .execute(params![record.id.as_str(), to_json(&record.data)?])?;
-                events.push(event);
+                events.extend(event.into());
                 Ok(value)
             })
         })

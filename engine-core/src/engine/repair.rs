@@ -23,10 +23,12 @@ impl Engine {
         let known: HashSet<&ContainerId> = records.iter().map(|r| &r.id).collect();
         for id in sandboxes.iter().filter(|id| !known.contains(id)) {
             tracing::info!(container = %id, "removing a sandbox that has no record");
+            self.remove_name_files(id).await?;
             self.inner.runtime.delete(id).await?;
         }
         for id in rootfs.iter().filter(|id| !known.contains(id)) {
             tracing::info!(container = %id, "removing a root file system that has no record");
+            self.remove_name_files(id).await?;
             self.inner.images.remove_rootfs(id).await?;
         }
         let named: HashSet<&SnapshotId> = records

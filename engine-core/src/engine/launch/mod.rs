@@ -13,15 +13,17 @@ mod process;
 mod resources;
 
 pub(super) use cdi::resolve as cdi_devices;
+pub(super) use files::{hosts, resolv_conf};
 pub(super) use linux::check_maps;
 pub(super) use process::{effective_command, stop_signal};
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{RootBuilder, Spec, SpecBuilder};
 
 use crate::container_spec::{
-    ContainerSpec, IdMappings, IdRange, MountSpec, NamespaceMode, NetworkMode, UserNamespace,
+    ContainerSpec, HOST_GATEWAY, IdMappings, IdRange, MountSpec, NamespaceMode, NetworkMode, UserNamespace,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::HealthSpec;
@@ -42,6 +44,25 @@ pub(super) struct Joined {
     /// With its maps.
     pub(super) user: Option<(Peer, IdMappings)>,
     pub(super) cdi: cdi::Edits,
+    pub(super) naming: Naming,
+}
+
+/// What is known of names at a start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Naming {
+    /// The files of names, if they are kept on disk since they change while the container runs.
+    pub(super) files: Option<NameFiles>,
+    /// Whether a resolver answers in its network.
+    pub(super) embedded: bool,
+    /// The host's addresses on the default network.
+    pub(super) host_gateways: Vec<IpAddr>,
+}
+
+/// Where a container's files of names are.
+#[derive(Clone, Debug)]
+pub(super) struct NameFiles {
+    pub(super) hosts: PathBuf,
+    pub(super) resolv_conf: PathBuf,
 }
 
 /// A running container whose namespace is joined.
@@ -93,13 +114,14 @@ pub(super) fn launch_spec(
         root.options.read_only = true;
     }
     launch.mounts = volumes;
+    launch.mounts.extend(files::name_mounts(&launch.mounts, &joined.naming));
     launch.mounts.extend(joined.cdi.mounts.iter().cloned());
     // Parents before children, whatever order they were asked for in.
     launch.mounts.sort_by_key(|mount| mount.target.components().count());
     launch.user = spec.user.clone().unwrap_or_else(|| defaults.user.clone());
     launch.group_add = spec.group_add.clone();
     launch.seccomp = if spec.privileged { SeccompPolicy::Unconfined } else { spec.seccomp.clone() };
-    launch.files = files::files(spec, &hostname, &launch.mounts);
+    launch.files = files::files(spec, &hostname, &launch.mounts, &joined.naming)?;
     launch.terminal = spec.terminal.map(Into::into);
     launch.open_stdin = spec.open_stdin;
     launch.stdin_once = spec.stdin_once;
@@ -230,6 +252,8 @@ pub(super) fn check(record: &Record) -> Result<()> {
         check_modes(spec)?;
         spec.network = NetworkMode::None;
     }
+    // So is the default network.
+    spec.extra_hosts.retain(|(_, address)| address != HOST_GATEWAY);
     match &spec.user_namespace {
         // The real ones are chosen with the record.
         Some(UserNamespace::Auto { size }) => {
