@@ -116,6 +116,11 @@ pub struct ContainerSpec {
     pub publish_all_ports: bool,
     /// Ports that it listens on, beside those the image tells of.
     pub exposed_ports: Vec<(u16, Protocol)>,
+    /// Interfaces of the host that move into the container's own network namespace when it starts, by their name on the host,
+    /// each with its name inside. They come with their permanent addresses of global scope. When the container ends, the
+    /// kernel moves a physical one back, under its name inside, and destroys a virtual one. `%d` in a name inside stands for
+    /// the first free number.
+    pub network_devices: BTreeMap<String, String>,
     /// More lines of /etc/hosts, as (name, address). The address [`HOST_GATEWAY`] is the host's on the default network.
     pub extra_hosts: Vec<(String, String)>,
     /// Name servers; the host's without them.
@@ -423,6 +428,13 @@ impl ContainerSpec {
     #[must_use]
     pub fn with_ports(mut self, ports: impl IntoIterator<Item = PortMapping>) -> Self {
         self.ports.extend(ports);
+        self
+    }
+
+    /// Moves the host's network interface `host` into the container when it starts, where it is called `inside`.
+    #[must_use]
+    pub fn with_network_device(mut self, host: impl Into<String>, inside: impl Into<String>) -> Self {
+        self.network_devices.insert(host.into(), inside.into());
         self
     }
 

@@ -1,6 +1,6 @@
 //! Options of containers, and changes of containers that are there, as the runtime gets to see them.
 
-use engine_core::container_spec::{IdMappings, IdRange, UserNamespace};
+use engine_core::container_spec::{IdMappings, IdRange, NetworkMode, UserNamespace};
 use engine_core::engine::{IdPool, SpecPatch};
 use engine_core::launch::LaunchSpec;
 use engine_core::oci_spec::runtime::LinuxNamespaceType;
@@ -42,6 +42,28 @@ async fn patches_come_last_in_line_and_are_not_kept() {
     let refusal = SpecPatch::new(|_, _| Err(Error::new(ErrorKind::PermissionDenied, "patch")));
     let refused = container.start_patched(refusal).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
+async fn interfaces_of_the_host_reach_the_runtime_unless_the_network_is_anothers() {
+    let parts = Parts::new();
+    let engine = parts.open().await;
+    let spec = ContainerSpec::command(["sleep", "1000"])
+        .with_network_device("enp3s0", "data0")
+        .with_network_device("enp4s0", "data%d");
+    let container = created(&parts, &engine, spec.clone()).await.unwrap();
+    container.start().await.unwrap();
+    let linux = launched(&parts, &container).oci.linux().clone().unwrap();
+    let devices = linux.net_devices().clone().unwrap();
+    let name = |host: &str| devices[host].name().clone();
+    assert_eq!(devices.len(), 2);
+    assert_eq!((name("enp3s0").as_deref(), name("enp4s0").as_deref()), (Some("data0"), Some("data%d")));
+    let other = NetworkMode::Container(container.id().to_string());
+    for network in [NetworkMode::Host, other] {
+        let error = created(&parts, &engine, spec.clone().with_network(network)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+        assert!(error.to_string().contains("network namespace of the container's own"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod health;
 mod joining;
 mod lifecycle;
 mod namespaces;
+mod net_devices;
 mod paths;
 mod privileges;
 mod restart;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType,
+    LinuxNamespaceType, LinuxNetDevice, LinuxNetDeviceBuilder,
 };
 
 use crate::container_spec::{ContainerSpec, IdMappings, IdRange, NamespaceMode, NetworkMode};
@@ -42,9 +42,19 @@ pub(super) fn linux(
     let mut linux = builder.build().map_err(failed)?;
     linux.set_memory_policy(spec.memory_policy.clone());
     linux.set_personality(spec.personality.clone());
+    if !spec.network_devices.is_empty() {
+        linux.set_net_devices(Some(net_devices(spec)?));
+    }
     let offsets = spec.time_offsets.clone();
     linux.set_time_offsets((!offsets.is_empty()).then(|| offsets.into_iter().collect()));
     Ok(linux)
+}
+
+fn net_devices(spec: &ContainerSpec) -> Result<HashMap<String, LinuxNetDevice>> {
+    let device =
+        |inside: &String| LinuxNetDeviceBuilder::default().name(inside.clone()).build().map_err(failed);
+    let devices = spec.network_devices.iter().map(|(host, inside)| Ok((host.clone(), device(inside)?)));
+    devices.collect()
 }
 
 fn namespaces(spec: &ContainerSpec, joined: &Joined) -> Result<Vec<LinuxNamespace>> {

@@ -192,6 +192,11 @@ fn check_modes(spec: &ContainerSpec) -> Result<()> {
             );
         }
     }
+    if !spec.network_devices.is_empty() && (joins_network || spec.network == NetworkMode::Host) {
+        return Err(invalid("an interface moves only into a network namespace of the container's own")
+            .with("network", if joins_network { "container" } else { "host" })
+            .with_hint("give it another network, such as none"));
+    }
     if spec.auto_remove && spec.restart.is_on() {
         return Err(invalid("can't create 'AutoRemove' container with restart policy")
             .with("policy", spec.restart)

@@ -33,7 +33,7 @@ mod socket;
 #[expect(unsafe_code, reason = "rustix has no options of netlink sockets")]
 mod sys;
 #[cfg(test)]
-mod tests;
+pub(in crate::linux) mod tests;
 
 pub use answer::Refusal;
 pub use links::{check_link_name, link_name};

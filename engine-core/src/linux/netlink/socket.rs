@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use super::{namespace, sys};
 
 /// More than the kernel puts into one datagram of a dump.
-const LARGEST: usize = 128 << 10;
+const LARGEST: usize = 64 << 10;
 /// Room for the acknowledgements of a batch, which all come before the first is read.
 const WAITING: usize = 1 << 20;
 

@@ -16,10 +16,10 @@ use super::packet::{AddressFamily, RouteNetlinkMessage};
 use super::{BatchFailure, Route, Socket, flag, in_namespace, link_name};
 use crate::error::ErrorKind;
 
-const NEW: u16 = flag::CREATE | flag::EXCL;
+pub(in crate::linux) const NEW: u16 = flag::CREATE | flag::EXCL;
 
 /// Runs `work` in a network namespace of its own.
-fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(in crate::linux) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|threads| {
         let thread = threads.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace");
@@ -35,7 +35,7 @@ fn named(name: &str) -> LinkMessage {
     link
 }
 
-fn veth(name: &str, peer: &str) -> RouteNetlinkMessage {
+pub(in crate::linux) fn veth(name: &str, peer: &str) -> RouteNetlinkMessage {
     let mut link = named(name);
     let data = LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(named(peer))));
     link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), data]));
@@ -51,7 +51,7 @@ fn address(index: u32, address: [u8; 4], prefix: u8) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewAddress(message)
 }
 
-fn names(route: &mut Route) -> Vec<String> {
+pub(in crate::linux) fn names(route: &mut Route) -> Vec<String> {
     let links = route.links().unwrap();
     let mut names: Vec<String> = links.iter().map(|link| link_name(link).unwrap().to_owned()).collect();
     names.sort();

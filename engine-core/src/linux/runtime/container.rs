@@ -6,18 +6,19 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::net_devices::{self, Moved, Wish};
 use super::{Inner, blocking, translate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::io::TerminalSize;
 use crate::launch::{LaunchSpec, Lifetime};
 use crate::linux::plan::{LaunchPlan, ProcessPlan, format::option};
-use crate::linux::shim::wire::{Reply, Request, flag, op, reply};
+use crate::linux::shim::wire::{Reply, Request, flag, op, reply, step};
 use crate::linux::shim::{Connection, Failure, Names, ShimState, StateStatus, spawn};
 use crate::runtime::Sandbox;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
@@ -37,6 +38,14 @@ pub(super) struct Local {
     pub(super) cgroup: String,
     /// What an exec inherits.
     pub(super) process: OnceLock<ProcessPlan>,
+    /// Interfaces of the host that it has, until its program runs.
+    net_devices: Mutex<Option<Moved>>,
+}
+
+impl Local {
+    pub(super) fn take_net_devices(&self) -> Option<Moved> {
+        self.net_devices.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// The directories of a container.
@@ -66,6 +75,25 @@ impl Drop for Undo {
         if let Some(dirs) = self.dirs.take() {
             remove_files(&dirs);
         }
+    }
+}
+
+/// A container whose shim is at work.
+struct Prepared {
+    plan: LaunchPlan,
+    control: OwnedFd,
+    undo: Undo,
+    /// Keeps copies into the container's files waiting.
+    lock: OwnedFd,
+    net_devices: Vec<Wish>,
+}
+
+/// Ends a container that was created and not started, and waits for its shim.
+async fn end_created(control: &Connection) {
+    let kill = Request { op: op::SIGNAL, flags: flag::STOP, a: 9, ..Request::default() };
+    let mut answer = control.call(&kill, &[]).await.ok().flatten();
+    while answer.is_some() {
+        answer = control.receive().await.ok().flatten().map(|(reply, _)| reply);
     }
 }
 
@@ -131,7 +159,7 @@ impl Inner {
         let scoped = launch.lifetime == Lifetime::Scoped;
         let prepared = blocking(move || inner.prepare(&owned_id, &launch)).await?;
         // Held until the container's mounts are made, or it is clear that they are not.
-        let (plan, control, mut undo, _lock) = prepared;
+        let Prepared { plan, control, mut undo, lock: _lock, net_devices } = prepared;
         let names = Names::of(&plan);
         let failed = |error| Error::from_io("create container", error).with("container", id);
         let control = Connection::new(control).map_err(failed)?;
@@ -147,6 +175,19 @@ impl Inner {
         if !scoped {
             control.send(&Request { op: op::KEEP, ..Request::default() }, &[]).await.map_err(failed)?;
         }
+        let pid = u32::try_from(reply.a).unwrap_or_default();
+        let moved = if net_devices.is_empty() {
+            None
+        } else {
+            match self.move_net_devices(id, pid, net_devices).await {
+                Ok(moved) => Some(moved),
+                Err(error) => {
+                    end_created(&control).await;
+                    self.cgroups.remove(&plan.cgroup_path);
+                    return Err(error.with("container", id));
+                }
+            }
+        };
         undo.dirs = None;
         let process = OnceLock::from(plan.process);
         let local = Arc::new(Local {
@@ -155,15 +196,15 @@ impl Inner {
             names,
             cgroup: plan.cgroup_path,
             process,
+            net_devices: Mutex::new(moved),
         });
         self.local.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), local);
-        let pid = u32::try_from(reply.a).unwrap_or_default();
         let own_network = plan.namespaces & translate::NEWNET != 0;
         Ok(Sandbox::new(id.clone(), pid, own_network.then(|| format!("/proc/{pid}/ns/net").into())))
     }
 
     /// What blocks: directories, translation, cgroups, the start of the shim.
-    fn prepare(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<(LaunchPlan, OwnedFd, Undo, OwnedFd)> {
+    fn prepare(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<Prepared> {
         let dirs = self.dirs(id);
         let mut again = false;
         if let Some(state) = ShimState::read(&dirs.state)? {
@@ -179,6 +220,8 @@ impl Inner {
         let mut plan = self.translate(id, launch)?;
         // What is too large is refused before anything is made.
         plan.encode()?;
+        let net_devices = net_devices::wishes(launch.oci.linux().as_ref(), &plan)?;
+        net_devices::check(&net_devices)?;
         make_private(&dirs.state)?;
         super::health::forget_results(&dirs.state);
         // Whoever has the container's files mounted to copy into them is waited for.
@@ -201,7 +244,7 @@ impl Inner {
                 .map_err(|error| failed(error).with_message("the container's shim cannot be started"))
         });
         let control = spawned.inspect_err(|_| self.cgroups.remove(&plan.cgroup_path))?;
-        Ok((plan, control, undo, lock))
+        Ok(Prepared { plan, control, undo, lock, net_devices })
     }
 
     /// Connects to a container's shim; `None` if there is none.
@@ -244,30 +287,42 @@ impl Inner {
         const OPERATION: &str = "start container";
         let failed = |error| Error::from_io(OPERATION, error).with("container", id);
         let request = Request { op: op::START, ..Request::default() };
+        // Once its program runs, they are the container's.
+        let mut moved = None;
         let (answer, names) = match self.local(id) {
             Some(local) => {
                 let _turn = local.turn.lock().await;
-                (local.control.call(&request, &[]).await.map_err(failed)?, local.names.clone())
+                moved = local.take_net_devices();
+                (local.control.call(&request, &[]).await.map_err(failed), local.names.clone())
             }
             None => {
                 let names =
                     self.process_of(id).await.map(|process| Names::of_process(&process)).unwrap_or_default();
-                (self.ask(id, request).await?, names)
+                (self.ask(id, request).await, names)
             }
         };
-        match answer {
-            Some(answer) if answer.kind == reply::OK => Ok(()),
-            Some(answer) => Err(names.error(OPERATION, Failure::from(answer))),
-            None => {
-                let state = self.state_file(OPERATION, id)?;
-                match state.failure {
-                    Some(failure) => Err(names.error(OPERATION, failure)),
-                    None => Err(Error::new(ErrorKind::Conflict, OPERATION)
-                        .with("container", id)
-                        .with_message("the container has ended")),
-                }
-            }
+        // Otherwise another instance may have started it.
+        let never_ran = matches!(&answer, Ok(Some(answer)) if answer.step != step::REQUEST);
+        let mut error = match answer {
+            Ok(Some(answer)) if answer.kind == reply::OK => return Ok(()),
+            Ok(Some(answer)) => names.error(OPERATION, Failure::from(answer)),
+            Ok(None) => match self.state_file(OPERATION, id).map(|state| state.failure) {
+                Ok(Some(failure)) => names.error(OPERATION, failure),
+                Ok(None) => Error::new(ErrorKind::Conflict, OPERATION)
+                    .with("container", id)
+                    .with_message("the container has ended"),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        let given_back = match moved {
+            Some(moved) if never_ran => blocking(move || moved.give_back()).await,
+            moved => self.give_net_devices_back(id, moved).await,
+        };
+        if let Err(later) = given_back {
+            error.suppress(later);
         }
+        Err(error)
     }
 
     pub(super) async fn state(&self, id: &ContainerId) -> Result<RuntimeState> {
@@ -319,16 +374,19 @@ impl Inner {
                 .with("signal", signal)
                 .with_message("there is no such signal"));
         }
+        let ends = signal == 9 || flags & flag::STOP != 0;
+        let moved = self.local(id).filter(|_| ends).and_then(|local| local.take_net_devices());
+        let given_back = self.give_net_devices_back(id, moved).await;
         let request = Request { op: op::SIGNAL, flags, a: signal.into(), ..Request::default() };
         match self.ask(id, request).await? {
             // A process that has just ended is no error.
             Some(answer)
                 if answer.kind == reply::OK || answer.errno == rustix::io::Errno::SRCH.raw_os_error() =>
             {
-                Ok(())
+                given_back
             }
             Some(answer) => Err(Names::default().error("signal container", Failure::from(answer))),
-            None => self.state_file("signal container", id).map(drop),
+            None => self.state_file("signal container", id).and(given_back),
         }
     }
 
@@ -372,6 +430,8 @@ impl Inner {
 
     pub(super) async fn delete(self: &Arc<Self>, id: &ContainerId) -> Result<()> {
         let failed = |error| Error::from_io("delete container", error).with("container", id);
+        let moved = self.local(id).and_then(|local| local.take_net_devices());
+        let given_back = self.give_net_devices_back(id, moved).await;
         if let Some(connection) = self.connect(id)? {
             let kill = Request { op: op::SIGNAL, flags: flag::STOP, a: 9, ..Request::default() };
             // The shim ends when all is done: its end is the end of the connection.
@@ -393,7 +453,8 @@ impl Inner {
             remove_files(&dirs);
             Ok(())
         })
-        .await
+        .await?;
+        given_back
     }
 
     /// Ends what a shim that was killed left behind: its container, its cgroups.

@@ -18,6 +18,7 @@ mod keep;
 mod log_files;
 mod logs;
 mod mounts;
+mod net_devices;
 mod observe;
 mod process;
 mod restart;

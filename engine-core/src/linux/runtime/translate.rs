@@ -144,11 +144,9 @@ fn tell(events: &LifeEvents, plan: &mut LaunchPlan) {
 
 /// Refuses sections of the runtime spec that would be ignored.
 fn supported(launch: &LaunchSpec, linux: &Linux) -> Result<()> {
-    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
     let hooks =
         launch.oci.hooks().as_ref().is_some_and(|hooks| *hooks != oci_spec::runtime::Hooks::default());
     for (there, section) in [
-        (devices, "linux.netDevices"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         // What runs on the host is the caller's own code (SECURITY B10).
         (hooks, "hooks"),
