@@ -22,6 +22,7 @@ mod jsonlog;
 mod keeps;
 mod log;
 mod mounts;
+mod names;
 mod plan;
 mod policy;
 mod process;

@@ -13,6 +13,7 @@ use crate::health::{Health, OUTPUT};
 use crate::keeps::Keeps;
 use crate::log::Log;
 use crate::mounts::Mounts;
+use crate::names::{self, Names};
 use crate::plan::{Plan, Restart, tag};
 use crate::policy::Policy;
 use crate::restart::Held;
@@ -53,9 +54,10 @@ pub(crate) enum Token {
     ExecEnd(usize),
     Probe,
     Compressed,
+    Names(names::Source),
 }
 
-const MAX_POLL: usize = 10 + MAX_CLIENTS * 4 + EXECS * 3;
+const MAX_POLL: usize = 10 + MAX_CLIENTS * 4 + EXECS * 3 + names::SOURCES;
 
 /// Everything the shim knows.
 pub(crate) struct Shim {
@@ -72,7 +74,7 @@ pub(crate) struct Shim {
     report: Fd,
     listen: Fd,
     pub(crate) state_dir: Fd,
-    run_dir: Fd,
+    pub(crate) run_dir: Fd,
     shim: (i32, u64),
     init_start: u64,
     created_ns: u64,
@@ -106,6 +108,7 @@ pub(crate) struct Shim {
     polled: usize,
     /// What the probe under way has written: untouched memory, which costs nothing, without one.
     pub(crate) probe_output: [u8; OUTPUT],
+    pub(crate) names: Names,
 }
 
 impl Shim {
@@ -314,7 +317,7 @@ impl Shim {
         match process::read_report(self.report) {
             Some(report) if report.step == step::READY => {
                 self.phase = Phase::Created;
-                match self.hold() {
+                match self.hold().and_then(|()| self.open_names()) {
                     Err(failure) => {
                         self.on_setup_failure(failure);
                         let _ = self.signal(sys::SIGKILL);
@@ -415,6 +418,7 @@ impl Shim {
             self.log.finish();
             // Whoever learns of the end may want what is held, such as a port.
             self.keeps.close();
+            self.names.close();
         }
         let _ = self.write_state();
         self.answer_starters(Some(&self.error.unwrap_or(fail(step::EXECVE, 0)(sys::ESRCH))));
@@ -461,6 +465,7 @@ impl Shim {
             }
         }
         self.watch_probe();
+        self.watch_names();
         self.watch(self.log.compressed(), POLLIN, Token::Compressed);
         self.watch(self.init, POLLIN, Token::Init);
         let input_free = !self.input.pending() && self.input.sink >= 0;
@@ -507,6 +512,7 @@ impl Shim {
             Token::ExecEnd(at) => self.on_exec_end(at),
             Token::Probe => self.on_probe(),
             Token::Compressed => self.log.on_compressed(),
+            Token::Names(source) => self.names.on_ready(source),
         }
     }
 
@@ -530,7 +536,8 @@ impl Shim {
 
     /// When the next thing is due, in monotonic milliseconds.
     fn due(&self) -> Option<u64> {
-        self.next_run().into_iter().chain(self.health.due()).chain(self.strays.due()).min()
+        let others = self.strays.due().into_iter().chain(self.names.due());
+        self.next_run().into_iter().chain(self.health.due()).chain(others).min()
     }
 
     /// Does what is due.
@@ -542,6 +549,7 @@ impl Shim {
         }
         self.on_health_time(now);
         self.reap_strays(now);
+        self.names.on_time(now);
         if self.next_run().is_some_and(|at| at <= now) {
             self.run_again();
         }

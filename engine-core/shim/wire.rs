@@ -261,6 +261,9 @@ pub mod step {
     /// Bringing up the loopback interface.
     pub const LOOPBACK: u32 = 40;
 
+    /// Making the sockets on which names are answered.
+    pub const NAMES: u32 = 43;
+
     /// A child tells its parent that it is ready; no failure.
     #[cfg_attr(not(shim), allow(dead_code, reason = "between the shim's own processes"))]
     pub const READY: u32 = 1000;

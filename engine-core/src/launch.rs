@@ -17,6 +17,7 @@ use crate::health::HealthSpec;
 use crate::id::ExecId;
 use crate::io::TerminalSize;
 use crate::mount::Mount;
+use crate::network::names::ResolverConfig;
 use crate::restart::RestartPolicy;
 use crate::secret::{SecretFile, SecretVariable};
 
@@ -65,6 +66,10 @@ pub struct LaunchSpec {
     pub events: Option<LifeEvents>,
     /// How to look whether it is healthy.
     pub health: Option<HealthSpec>,
+    /// Answers names inside the container's own network namespace, at [`names::ADDRESS`](crate::network::names::ADDRESS) and
+    /// [`names::PORT`](crate::network::names::PORT), over UDP and TCP, as this says until
+    /// [`Runtime::set_resolver`](crate::Runtime::set_resolver) says otherwise.
+    pub resolver: Option<ResolverConfig>,
     /// The image's architecture in Go's words (`amd64`, `386`), which decides what system call tables a filter allows; the
     /// host's without it.
     pub architecture: Option<String>,
@@ -94,6 +99,7 @@ impl LaunchSpec {
             restart: RestartPolicy::No,
             events: None,
             health: None,
+            resolver: None,
             architecture: None,
         }
     }

@@ -12,6 +12,7 @@ use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
 use crate::logs::{LogQuery, LogStream};
+use crate::network::names::ResolverConfig;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
 use crate::state::{ExitStatus, RuntimeState};
@@ -39,6 +40,9 @@ pub const MAX_KEPT: usize = 32;
 /// - A running container whose [`LaunchSpec::health`] has a check is probed every so often, and its
 ///   [state](RuntimeState::health) tells what came of it, also when the program that started it is gone. A pause holds the
 ///   probes. A command is killed when its time is over, and runs with the container's user, environment and privileges.
+/// - A container whose [`LaunchSpec::resolver`] is set has names answered inside its network namespace from before its
+///   process runs until it has ended for good, also when the program that started it is gone. What its zones have is never
+///   asked for elsewhere.
 /// - Dropping the future of `wait`, `attach` or `exec_wait` ends the waiting and nothing else.
 ///
 /// - What happens to a container is appended to the journal in [`LaunchSpec::events`](crate::LaunchSpec::events), if
@@ -118,6 +122,13 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// than the system lets a process hand on; [`Conflict`](crate::ErrorKind::Conflict) if there are descriptors to keep
     /// and the container has ended.
     async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()>;
+
+    /// Changes what the container's resolver goes by, from the next question on.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for paths that cannot be used;
+    /// [`Conflict`](crate::ErrorKind::Conflict) if it was created without a [resolver](LaunchSpec::resolver), or has ended.
+    async fn set_resolver(&self, id: &ContainerId, config: &ResolverConfig) -> Result<()>;
 
     /// Freezes all processes of the container. Idempotent.
     ///

@@ -375,6 +375,13 @@ impl Runtime for Recording {
     async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<std::os::fd::OwnedFd>) -> Result<()> {
         self.runtime.keep(id, key, descriptors).await
     }
+    async fn set_resolver(
+        &self,
+        id: &ContainerId,
+        config: &engine_core::network::names::ResolverConfig,
+    ) -> Result<()> {
+        self.runtime.set_resolver(id, config).await
+    }
     async fn pause(&self, id: &ContainerId) -> Result<()> {
         self.runtime.pause(id).await
     }

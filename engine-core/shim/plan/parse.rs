@@ -131,6 +131,7 @@ impl Record<'_> {
             tag::ENTRY => self.entry().is_some(),
             tag::RLIMIT => self.rlimit().is_some(),
             tag::OOM_SCORE_ADJ | tag::IO_PRIORITY | tag::PERSONALITY => self.number().is_some(),
+            tag::RESOLVER => self.number().is_some_and(|port| (1..=65_535).contains(&port)),
             // SCHED_ATTR_SIZE_VER0, see sched_setattr(2).
             tag::SCHEDULER => self.number_and_words().is_some_and(|(_, words)| words.len() == 48),
             tag::MEMORY_POLICY | tag::EXEC_AFFINITY => self.number_and_words().is_some(),

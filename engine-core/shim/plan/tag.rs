@@ -78,6 +78,8 @@ pub const HEALTH: u16 = 32;
 pub const HEALTH_PLAN: u16 = 33;
 /// `length: u32, struct sockaddr, request`: what a health check connects to, and says.
 pub const HEALTH_TARGET: u16 = 34;
+/// `port: u32`: names are answered on this port of 127.0.0.11, as the file `resolver` in the run directory says.
+pub const RESOLVER: u16 = 35;
 /// `text`: the attributes of the container's events, as the inside of a JSON object that is not empty.
 pub const EVENT_ACTOR: u16 = 40;
 /// `when: u32, text line`: another event, whose time and end are still to come.

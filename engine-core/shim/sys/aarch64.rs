@@ -67,6 +67,8 @@ pub(crate) mod nr {
     pub(crate) const FTRUNCATE: usize = 46;
     pub(crate) const WRITEV: usize = 66;
     pub(crate) const PREAD64: usize = 67;
+    pub(crate) const SENDTO: usize = 206;
+    pub(crate) const RECVFROM: usize = 207;
     pub(crate) const SETSOCKOPT: usize = 208;
     pub(crate) const IOCTL: usize = 29;
     pub(crate) const MKNODAT: usize = 33;
@@ -133,5 +135,6 @@ pub(crate) mod nr {
     pub(crate) const SETNS: usize = 268;
     pub(crate) const SCHED_SETATTR: usize = 274;
     pub(crate) const SECCOMP: usize = 277;
+    pub(crate) const GETRANDOM: usize = 278;
     pub(crate) const STATX: usize = 291;
 }

@@ -22,6 +22,7 @@ pub(crate) const EINVAL: Errno = Errno(22);
 pub(crate) const ENOSPC: Errno = Errno(28);
 pub(crate) const ENAMETOOLONG: Errno = Errno(36);
 pub(crate) const ELOOP: Errno = Errno(40);
+pub(crate) const ECONNABORTED: Errno = Errno(103);
 pub(crate) const ESTALE: Errno = Errno(116);
 pub(crate) const ETIMEDOUT: Errno = Errno(110);
 pub(crate) const EINPROGRESS: Errno = Errno(115);

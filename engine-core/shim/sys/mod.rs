@@ -11,6 +11,7 @@ mod arch;
 #[path = "x86_64.rs"]
 mod arch;
 mod call;
+mod datagram;
 mod descriptor;
 mod errno;
 mod limits;
@@ -25,6 +26,7 @@ mod socket;
 mod terminal;
 mod time;
 
+pub(crate) use datagram::*;
 pub(crate) use descriptor::*;
 pub(crate) use errno::*;
 pub(crate) use limits::*;

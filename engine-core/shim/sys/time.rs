@@ -35,6 +35,14 @@ pub(crate) fn monotonic() -> u64 {
     seconds * 1000 + fraction / 1_000_000
 }
 
+/// A number that nobody can foresee (getrandom(2)).
+pub(crate) fn random() -> u32 {
+    let mut number = 0_u32;
+    // GRND_INSECURE: early after boot it does not wait.
+    let _ = sys!(nr::GETRANDOM, &raw mut number, 4_usize, 4_usize);
+    number
+}
+
 fn clock(id: usize) -> [u64; 2] {
     let mut time = [0_u64; 2];
     let _ = sys!(nr::CLOCK_GETTIME, id, time.as_mut_ptr());

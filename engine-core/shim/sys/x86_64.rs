@@ -74,6 +74,8 @@ pub(crate) mod nr {
     pub(crate) const GETPID: usize = 39;
     pub(crate) const SOCKET: usize = 41;
     pub(crate) const CONNECT: usize = 42;
+    pub(crate) const SENDTO: usize = 44;
+    pub(crate) const RECVFROM: usize = 45;
     pub(crate) const SENDMSG: usize = 46;
     pub(crate) const RECVMSG: usize = 47;
     pub(crate) const BIND: usize = 49;
@@ -134,5 +136,6 @@ pub(crate) mod nr {
     pub(crate) const SETNS: usize = 308;
     pub(crate) const SCHED_SETATTR: usize = 314;
     pub(crate) const SECCOMP: usize = 317;
+    pub(crate) const GETRANDOM: usize = 318;
     pub(crate) const STATX: usize = 332;
 }

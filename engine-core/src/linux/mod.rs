@@ -7,6 +7,8 @@ pub mod cgroup;
 mod detached;
 pub mod files;
 pub mod image_store;
+#[cfg(test)]
+mod names;
 pub mod netlink;
 mod plan;
 pub mod rootfd;

@@ -1,6 +1,7 @@
 //! The [`Network`] contract: networks and the containers on them.
 
 mod endpoint;
+pub mod names;
 mod subnet;
 
 use std::collections::BTreeMap;

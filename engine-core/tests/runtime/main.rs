@@ -5,12 +5,15 @@
 #![cfg(feature = "linux")]
 
 mod branches;
+mod dns;
 mod exec;
 mod exec_snapshots;
 mod files;
+mod forwarding;
 mod health;
 mod joining;
 mod lifecycle;
+mod names;
 mod namespaces;
 mod net_devices;
 mod paths;

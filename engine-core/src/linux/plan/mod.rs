@@ -75,6 +75,8 @@ pub(crate) struct LaunchPlan {
     /// When the plan is run again.
     pub(crate) restart: Option<Restart>,
     pub(crate) health: Option<HealthPlan>,
+    /// The port on which names are answered.
+    pub(crate) resolver: Option<u16>,
     /// Attributes of the container's events.
     pub(crate) event_actor: Option<String>,
     /// When (of [`format::event`]) and what else happens.
@@ -280,6 +282,9 @@ impl LaunchPlan {
                 body.u32(rule.kind).u32(rule.max_retries);
                 body.u32(rule.shortest_ms).u32(rule.longest_ms).u32(rule.steady_ms)
             })?;
+        }
+        if let Some(port) = self.resolver {
+            out.record(tag::RESOLVER, |body| body.u32(port.into()))?;
         }
         if let Some(attributes) = &self.event_actor {
             out.text(tag::EVENT_ACTOR, attributes)?;

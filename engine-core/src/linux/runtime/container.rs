@@ -230,6 +230,7 @@ impl Inner {
         // A container that has run before keeps its log and what is known of its last run.
         let undo = Undo { dirs: (!again).then(|| dirs.clone()) };
         make_private(&dirs.run)?;
+        super::resolver::configure(&dirs.run, launch)?;
         let failed = |error| Error::from_io("create container", error).with("container", id);
         let (state_dir, run_dir) =
             (open_directory(&dirs.state).map_err(failed)?, open_directory(&dirs.run).map_err(failed)?);

@@ -21,6 +21,7 @@ mod mounts;
 mod net_devices;
 mod observe;
 mod process;
+mod resolver;
 mod restart;
 mod scheduling;
 mod translate;
@@ -44,6 +45,7 @@ use crate::linux::files::view::Viewer;
 use crate::linux::seccomp;
 use crate::linux::shim::wire::flag;
 use crate::logs::{LogQuery, LogStream};
+use crate::network::names::ResolverConfig;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
 use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
@@ -157,6 +159,10 @@ impl Runtime for LinuxRuntime {
 
     async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
         self.inner.keep(id, key, descriptors).await
+    }
+
+    async fn set_resolver(&self, id: &ContainerId, config: &ResolverConfig) -> Result<()> {
+        self.inner.set_resolver(id, config)
     }
 
     async fn pause(&self, id: &ContainerId) -> Result<()> {

@@ -88,6 +88,7 @@ impl Inner {
         plan.process = self.process(launch)?;
         plan.health =
             launch.health.as_ref().map(|spec| super::health::plan(spec, &plan.process)).transpose()?;
+        plan.resolver = super::resolver::port(launch, plan.namespaces)?;
         let options = &mut plan.process.options;
         for (bit, wanted) in [
             (option::TTY, launch.terminal.is_some()),

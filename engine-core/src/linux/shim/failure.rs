@@ -265,6 +265,7 @@ fn describe(step: u32) -> &'static str {
         step::ENTER => "the container's namespaces cannot be entered",
         step::PROBE_TIMEOUT => "the probe took too long and was ended",
         step::LOOPBACK => "the loopback interface cannot be brought up",
+        step::NAMES => "the sockets on which names are answered cannot be made",
         step::PROCFS => "procfs cannot be mounted",
         step::TIME_NAMESPACE => "the time namespace or its offsets cannot be set",
         step::SCHEDULING => {

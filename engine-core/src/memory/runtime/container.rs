@@ -20,6 +20,7 @@ use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Stdio, Streams, TerminalSize, Writer};
 use crate::launch::{ExecSpec, LaunchSpec, LogDriver};
 use crate::logs::{LogQuery, LogSource, LogStream};
+use crate::network::names::ResolverConfig;
 use crate::resources::Resources;
 use crate::runtime::{ExecProcess, MAX_KEPT, Stats};
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
@@ -72,6 +73,7 @@ pub(super) struct Inner {
     execs: BTreeMap<ExecId, Arc<Exec>>,
     resources: Resources,
     kept: BTreeMap<String, Vec<OwnedFd>>,
+    resolver: Option<ResolverConfig>,
 }
 
 impl Inner {
@@ -136,6 +138,7 @@ impl Container {
             execs: BTreeMap::new(),
             resources: Resources::default(),
             kept: BTreeMap::new(),
+            resolver: launch.resolver.clone(),
         };
         Ok(Self {
             id: id.clone(),
@@ -356,6 +359,22 @@ impl Container {
             }
             control.signal(signal);
         }
+    }
+
+    pub(super) fn resolver(&self) -> Option<ResolverConfig> {
+        lock(&self.inner).resolver.clone()
+    }
+
+    pub(super) fn set_resolver(&self, config: &ResolverConfig) -> Result<()> {
+        let mut inner = lock(&self.inner);
+        if inner.state.status == ContainerStatus::Exited {
+            return Err(self.conflict("configure resolver", "it has ended"));
+        }
+        match &mut inner.resolver {
+            Some(resolver) => resolver.clone_from(config),
+            None => return Err(self.conflict("configure resolver", "it has no resolver")),
+        }
+        Ok(())
     }
 
     pub(super) fn keep(&self, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {

@@ -30,6 +30,7 @@ use crate::id::{ContainerId, ExecId};
 use crate::io::{AttachOptions, Streams, TerminalSize};
 use crate::launch::{ExecSpec, LaunchSpec};
 use crate::logs::{LogQuery, LogStream};
+use crate::network::names::ResolverConfig;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
 use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
@@ -134,6 +135,12 @@ impl MemoryRuntime {
         lock(&self.world.containers).get(id).map(|container| container.resources())
     }
 
+    /// Returns what a container's resolver would go by.
+    #[must_use]
+    pub fn resolver(&self, id: &ContainerId) -> Option<ResolverConfig> {
+        lock(&self.world.containers).get(id).and_then(|container| container.resolver())
+    }
+
     fn find(&self, operation: &'static str, id: &ContainerId) -> Result<Arc<Container>> {
         lock(&self.world.containers)
             .get(id)
@@ -180,6 +187,9 @@ impl Runtime for MemoryRuntime {
             return Err(Error::new(ErrorKind::AlreadyExists, "create container")
                 .with("container", id)
                 .with_message("a container of this id exists"));
+        }
+        if let Some(config) = &launch.resolver {
+            config.encode()?;
         }
         let pids = Arc::clone(&self.world.next_pid);
         let container = Container::new(id, launch, pid, pids, earlier.map(|container| container.log()))?;
@@ -236,6 +246,12 @@ impl Runtime for MemoryRuntime {
     async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
         self.faults.check("runtime.keep", id).await?;
         self.find("keep descriptors", id)?.keep(key, descriptors)
+    }
+
+    async fn set_resolver(&self, id: &ContainerId, config: &ResolverConfig) -> Result<()> {
+        self.faults.check("runtime.set_resolver", id).await?;
+        config.encode()?;
+        self.find("configure resolver", id)?.set_resolver(config)
     }
 
     async fn pause(&self, id: &ContainerId) -> Result<()> {

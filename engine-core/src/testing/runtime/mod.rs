@@ -10,6 +10,7 @@ mod files;
 mod health;
 mod keep;
 mod life;
+mod resolver;
 mod restart;
 mod secrets;
 mod streams;
@@ -26,6 +27,7 @@ pub use files::*;
 pub use health::*;
 pub use keep::*;
 pub use life::*;
+pub use resolver::*;
 pub use restart::*;
 pub use secrets::*;
 pub use streams::*;
@@ -164,6 +166,9 @@ pub async fn all(harness: &dyn RuntimeHarness) {
         many_descriptors_are_kept
         so_many_keys_are_kept
         only_what_is_there_keeps
+    }
+    run! {
+        resolver_is_configured_while_it_is_there
     }
     run! {
         secrets_are_there_at_each_run
