@@ -1,9 +1,12 @@
 //! Networks for `engine-core`.
 //!
-//! Today this crate holds what is known about published ports: [`parse_port`] reads Docker's notation. Bridges,
-//! addresses and names come on top. Without them the engine has the modes `none`, `host` and `container:ID`, which need
-//! no network implementation.
+//! [`BridgeNetwork`] is the [`Network`](engine_core::Network) of Docker's driver `bridge`: give it to
+//! [`EngineBuilder::network`](engine_core::EngineBuilder::network). [`parse_port`] reads Docker's notation of published
+//! ports. The modes `none`, `host` and `container:ID` are the engine's own and need no network implementation.
 
+mod bridge;
+mod nft;
 mod ports;
 
+pub use bridge::{BridgeNetwork, DEFAULT_NETWORK};
 pub use ports::parse_port;

@@ -81,7 +81,9 @@ impl Refusal {
     }
 
     /// The error of an operation that the kernel refused, of the kind its number stands for among interfaces and routes.
-    pub(super) fn error(self, operation: &'static str) -> Error {
+    /// As the error of `operation`, with the kernel's words.
+    #[must_use]
+    pub fn error(self, operation: &'static str) -> Error {
         use rustix::io::Errno;
         let cause = io::Error::from_raw_os_error(self.errno);
         let error = Error::from_io(operation, cause);

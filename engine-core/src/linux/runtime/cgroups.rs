@@ -3,7 +3,6 @@
 //! `linux::cgroup` owns limits and hierarchies. This module names a container's group, and turns it into steps of a
 //! launch plan.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use oci_spec::runtime::LinuxResources;
@@ -28,9 +27,7 @@ pub(super) struct Host {
 impl Host {
     /// Looks at the host. `root` names the engine, so that several on one host stay apart.
     pub(super) fn detect(root: &Path) -> Self {
-        use sha2::Digest as _;
-        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        let owner = hex::encode(&sha2::Sha256::digest(root.as_os_str().as_bytes())[..4]);
+        let owner = crate::linux::owner_id(root);
         let hierarchies = Hierarchies::detect()
             .inspect_err(|error| tracing::warn!(%error, "containers run without control groups"))
             .ok();

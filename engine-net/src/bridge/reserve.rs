@@ -1,0 +1,104 @@
+//! Ports of the host: sockets that are bound and never used keep them from everybody else.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use engine_core::network::{PortMapping, Protocol};
+use engine_core::{Error, ErrorKind, Result};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+/// How often a port that the kernel chose for one protocol family is tried with the other.
+const TRIES: usize = 64;
+
+/// A published port with what holds it.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    pub(super) mapping: PortMapping,
+    pub(super) sockets: Vec<OwnedFd>,
+}
+
+/// Reserves the port, on any number if it is 0. `default` is where a mapping without an address is published; everywhere
+/// without it.
+pub(super) fn reserve(mapping: &PortMapping, default: Option<IpAddr>) -> Result<Reserved> {
+    let mut mapping = mapping.clone();
+    mapping.host_ip = mapping.host_ip.or(default);
+    let tries = if mapping.host_port == 0 { TRIES } else { 1 };
+    let mut last = None;
+    for _ in 0..tries {
+        match bind_all(&mapping) {
+            Ok((port, sockets)) => {
+                mapping.host_port = port;
+                return Ok(Reserved { mapping, sockets });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(refused(&mapping, last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))))
+}
+
+/// Binds every address that the mapping means to one port.
+fn bind_all(mapping: &PortMapping) -> io::Result<(u16, Vec<OwnedFd>)> {
+    let addresses = match mapping.host_ip {
+        Some(address) => vec![address],
+        None => vec![IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)],
+    };
+    let (mut port, mut sockets) = (mapping.host_port, Vec::new());
+    for address in addresses {
+        match bind(mapping.protocol, SocketAddr::new(address, port)) {
+            Ok((socket, bound)) => {
+                port = bound;
+                sockets.push(socket);
+            }
+            // No IPv6 on this host, or no SCTP: then nobody else has the port there, either.
+            Err(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL)
+                if mapping.host_ip.is_none() && address.is_ipv6() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((port, sockets))
+}
+
+fn bind(protocol: Protocol, address: SocketAddr) -> rustix::io::Result<(OwnedFd, u16)> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
+        Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+        Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
+    };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(number))?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    let bound = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+    Ok((socket, bound.port()))
+}
+
+fn refused(mapping: &PortMapping, error: io::Error) -> Error {
+    let address = mapping.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
+    let what = format!("{address}:{}/{}", mapping.host_port, mapping.protocol);
+    let known = error.kind();
+    let failed = Error::from_io("publish port", error).with("port", &what);
+    match known {
+        io::ErrorKind::AddrInUse => {
+            let holder =
+                super::holder::of(mapping).map_or_else(String::new, |holder| format!(" by {holder}"));
+            failed
+                .with_kind(ErrorKind::Conflict)
+                .with_message(format!(
+                    "Bind for {address}:{} failed: port is already allocated{holder}",
+                    mapping.host_port
+                ))
+                .with_hint("publish another port of the host, or stop what has it")
+        }
+        io::ErrorKind::PermissionDenied => failed
+            .with_message("the port is privileged, and this program may not have it")
+            .with_hint("publish a port above 1023, or see the sysctl net.ipv4.ip_unprivileged_port_start"),
+        io::ErrorKind::AddrNotAvailable => failed
+            .with_kind(ErrorKind::InvalidArgument)
+            .with_message("the host has no such address")
+            .with_hint("publish on an address of the host (ip address), or leave the address out"),
+        _ => failed,
+    }
+}

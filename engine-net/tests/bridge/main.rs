@@ -1,0 +1,10 @@
+//! Bridge networks with real traffic, each test in a host of its own: a network namespace.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
+
+mod contract;
+mod isolation;
+mod ports;
+mod repair;
+mod support;
+mod traffic;
