@@ -28,6 +28,8 @@ pub(super) struct Driver {
     /// Taken shared by what adds to the kernel or takes from it, alone by what makes it all anew.
     lock: PathBuf,
     watch: OnceLock<Option<Watch>>,
+    /// There were no records before.
+    fresh: bool,
 }
 
 fn is_missing(error: &Error) -> bool {
@@ -41,15 +43,17 @@ impl Driver {
                 .map_err(|error| Error::from_io("make directory", error).with("path", dir.display()))?;
         }
         let owner = engine_core::linux::owner_id(root);
-        let driver = Self {
+        let mut driver = Self {
             records: Records::open(&root.join("networks.db"))?,
             rules: Rules::new(&owner),
             lock: run_root.join("networks.lock"),
             watch: OnceLock::new(),
+            fresh: false,
             owner,
         };
         let default: Name = DEFAULT_NETWORK.parse()?;
         if driver.records.network(&default)?.is_none() {
+            driver.fresh = true;
             match driver.add(&default, NetworkOptions::default()) {
                 // Another program was faster.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -320,30 +324,37 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) fn sweep(&self, alive: &[ContainerId]) -> Result<()> {
-        let dead: Vec<_> = self
-            .records
-            .endpoints()?
-            .into_iter()
-            .filter(|record| !alive.contains(&record.endpoint.container))
-            .collect();
-        let stale = self.strangers()?;
-        if dead.is_empty() && stale.is_empty() {
-            if !self.records.endpoints()?.is_empty() {
+    pub(super) fn rename(&self, name: &Name, id: &ContainerId, names: &[String]) -> Result<()> {
+        self.records.change_endpoint(name, id, |endpoint| endpoint.options.names = names.to_vec())
+    }
+
+    /// Removes endpoints, and what is in the kernel without a record if there were none before.
+    pub(super) fn sweep(&self, gone: &[Endpoint]) -> Result<()> {
+        let strangers = if self.fresh { self.strangers()? } else { Vec::new() };
+        if gone.is_empty() && strangers.is_empty() {
+            if self.is_used()? && !self.rules.are_there()? {
                 self.verify()?;
             }
             return Ok(());
         }
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let mut route = Route::open()?;
-        for record in &dead {
-            links::remove_named(&mut route, &self.owner, &links::host_end(&record.endpoint))?;
-            self.records.remove_endpoint(&record.endpoint.network, &record.endpoint.container)?;
+        for endpoint in gone {
+            let there = self.records.endpoint(&endpoint.network, &endpoint.container)?;
+            if there.is_some_and(|record| record.endpoint.id == endpoint.id) {
+                links::remove_named(&mut route, &self.owner, &links::host_end(endpoint))?;
+                self.records.remove_endpoint(&endpoint.network, &endpoint.container)?;
+            }
         }
-        for index in self.strangers()? {
+        for index in strangers {
             links::remove(&mut route, index)?;
         }
         self.synchronize()
+    }
+
+    /// Whether there are endpoints.
+    pub(super) fn is_used(&self) -> Result<bool> {
+        self.records.has_endpoints()
     }
 
     /// Interfaces of this engine that no record knows.

@@ -14,7 +14,6 @@ mod options;
 mod place;
 mod records;
 mod reserve;
-mod resolver;
 mod rules;
 mod sysctl;
 mod watch;
@@ -23,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine_core::network::{Attachment, EndpointOptions, Network, NetworkInfo, NetworkOptions};
+use engine_core::network::{Attachment, Endpoint, EndpointOptions, Network, NetworkInfo, NetworkOptions};
 use engine_core::runtime::Sandbox;
 use engine_core::{ContainerId, Error, ErrorKind, Name, Result};
 use tokio::sync::oneshot;
@@ -126,12 +125,16 @@ impl Network for BridgeNetwork {
         self.run(move |driver| driver.detach(&network, &id)).await
     }
 
-    async fn sweep(&self, alive: &[ContainerId]) -> Result<()> {
-        let alive = alive.to_vec();
-        let driver = Arc::clone(&self.driver);
+    async fn rename(&self, network: &Name, id: &ContainerId, names: &[String]) -> Result<()> {
+        let (network, id, names) = (network.clone(), id.clone(), names.to_vec());
+        self.run(move |driver| driver.rename(&network, &id, &names)).await
+    }
+
+    async fn sweep(&self, gone: &[Endpoint]) -> Result<()> {
+        let (driver, gone) = (Arc::clone(&self.driver), gone.to_vec());
         blocking(move || {
-            driver.sweep(&alive)?;
-            if !alive.is_empty() {
+            driver.sweep(&gone)?;
+            if driver.is_used()? {
                 driver.watch();
             }
             Ok(())

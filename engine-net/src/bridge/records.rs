@@ -177,6 +177,36 @@ impl Records {
         records.iter().map(|record| parse(record)).collect()
     }
 
+    pub(super) fn has_endpoints(&self) -> Result<bool> {
+        self.0.read(|connection| {
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM endpoint)", [], |row| row.get(0))
+        })
+    }
+
+    /// Changes an endpoint.
+    pub(super) fn change_endpoint(
+        &self,
+        name: &Name,
+        container: &ContainerId,
+        change: impl FnOnce(&mut Endpoint),
+    ) -> Result<()> {
+        self.0.write(Durability::Crash, |tx| {
+            let query = "SELECT record FROM endpoint WHERE network = ?1 AND container = ?2";
+            let Some(record) = rows(tx, query, &[name.as_str(), container.as_str()])?.pop() else {
+                return Err(Error::new(ErrorKind::NotFound, "change endpoint")
+                    .with("network", name)
+                    .with("container", container.short())
+                    .with_message("the container is not on the network")
+                    .into());
+            };
+            let mut record: EndpointRecord = parse(&record)?;
+            change(&mut record.endpoint);
+            let query = "UPDATE endpoint SET record = ?3 WHERE network = ?1 AND container = ?2";
+            tx.execute(query, (name.as_str(), container.as_str(), text(&record)?))?;
+            Ok(())
+        })
+    }
+
     pub(super) fn remove_endpoint(&self, name: &Name, container: &ContainerId) -> Result<()> {
         self.0.write(Durability::Crash, |tx| {
             for table in ["endpoint", "address"] {

@@ -187,6 +187,14 @@ impl Rules {
         Nft::open()?.commit(transaction)
     }
 
+    /// Whether the table is there with all its rules.
+    pub(super) fn are_there(&self) -> Result<bool> {
+        let mut rules = Transaction::new();
+        self.chains(&mut rules);
+        let count = self.as_table().count_rules(&mut Nft::open()?).or_else(none_if_missing)?;
+        Ok(count == Some(rules.rules()))
+    }
+
     /// Whether the table is there, with these networks and endpoints and nothing else.
     pub(super) fn are_of(&self, bridges: &[Bridge], endpoints: &[Endpoint]) -> Result<bool> {
         let mut wanted: BTreeMap<&str, Vec<Element>> = BTreeMap::new();
@@ -194,12 +202,10 @@ impl Rules {
         {
             wanted.entry(set).or_default().push(element);
         }
-        let mut rules = Transaction::new();
-        self.chains(&mut rules);
-        let (mut nft, table) = (Nft::open()?, self.as_table());
-        if table.count_rules(&mut nft).or_else(none_if_missing)? != Some(rules.rules()) {
+        if !self.are_there()? {
             return Ok(false);
         }
+        let (mut nft, table) = (Nft::open()?, self.as_table());
         for set in all_sets() {
             let found = table.list_elements(&mut nft, set.name).or_else(none_if_missing)?;
             let mut wanted = wanted.remove(set.name).unwrap_or_default();

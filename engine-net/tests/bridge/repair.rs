@@ -56,13 +56,14 @@ fn e10_rules_come_back_and_others_stay() {
     std::thread::sleep(MOMENT);
     assert!(world.is_refused("192.0.2.1:8080"));
     let network = host.open();
-    let (opened, alive) = (network.clone(), [server.sandbox.id.clone(), later.sandbox.id.clone()]);
-    host.run(async move { opened.sweep(&alive).await.unwrap() });
+    let opened = network.clone();
+    host.run(async move { opened.sweep(&[]).await.unwrap() });
     world.ask("192.0.2.1:8080").unwrap();
     drop(kept);
     host.run(async move {
         network.detach(&name, &id).await.unwrap();
-        network.sweep(&[]).await.unwrap();
+        let info = network.inspect(&name).await.unwrap().unwrap();
+        network.sweep(&info.endpoints).await.unwrap();
         network.remove(&name).await.unwrap();
     });
     assert_eq!(host.space.command("nft", "list table inet others"), others);
