@@ -25,6 +25,9 @@ pub enum Requirement {
     UserNamespaces,
     /// Layers of an overlay can be id-mapped mounts (Linux 6.15).
     ShiftedLayers,
+    /// An NFS server to write to: `ENGINE_TEST_NFS` has its address, as in the guest with `--env ENGINE_TEST_NFS=127.0.0.1`.
+    /// It exports a directory `export` by NFS 4.2.
+    NfsServer,
     /// nf_tables works.
     Nftables,
     /// A loop device can be had.
@@ -44,6 +47,7 @@ impl Requirement {
             Self::NetworkNamespaces => "network_namespaces",
             Self::UserNamespaces => "user_namespaces",
             Self::ShiftedLayers => "shifted_layers",
+            Self::NfsServer => "nfs_server",
             Self::Nftables => "nftables",
             Self::LoopDevices => "loop_devices",
             Self::Tool(name) => name,
@@ -72,6 +76,7 @@ impl Requirement {
                     && fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|n| n.trim() != "0")
             }
             Self::ShiftedLayers => kernel() >= (6, 15),
+            Self::NfsServer => env::var_os("ENGINE_TEST_NFS").is_some(),
             Self::Nftables => *NFT.get_or_init(|| {
                 Command::new("nft").args(["list", "tables"]).output().is_ok_and(|out| out.status.success())
             }),
@@ -152,6 +157,7 @@ macro_rules! require {
     (@ network_namespaces) => { $crate::Requirement::NetworkNamespaces };
     (@ user_namespaces) => { $crate::Requirement::UserNamespaces };
     (@ shifted_layers) => { $crate::Requirement::ShiftedLayers };
+    (@ nfs_server) => { $crate::Requirement::NfsServer };
     (@ nftables) => { $crate::Requirement::Nftables };
     (@ loop_devices) => { $crate::Requirement::LoopDevices };
     (@ $tool:literal) => { $crate::Requirement::Tool($tool) };

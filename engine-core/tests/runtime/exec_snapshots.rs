@@ -47,7 +47,7 @@ async fn told(engine: &Engine) -> Vec<(String, String, String)> {
 
 #[tokio::test]
 async fn an_exec_keeps_what_it_found() {
-    require!(root, overlayfs);
+    require!(root, overlayfs, "python3");
     let world = World::new().await;
     let container = running(&world, ContainerSpec::default()).await;
     exec(&container, "echo 1 > /f; echo 1 > /gone; mkdir /dir", ExecOptions::default()).await;
@@ -99,7 +99,7 @@ async fn an_exec_keeps_what_it_found() {
 
 #[tokio::test]
 async fn an_exec_that_cannot_begin_keeps_nothing() {
-    require!(root, overlayfs);
+    require!(root, overlayfs, "python3");
     let world = World::new().await;
     let container = running(&world, ContainerSpec::default()).await;
     exec(&container, "echo 1 > /f", ExecOptions::default()).await;

@@ -376,6 +376,51 @@ async fn file_systems_are_mounted_in_the_container_only() {
 }
 
 #[tokio::test]
+async fn a_directory_of_an_nfs_server_is_a_volume() {
+    require!(root, overlayfs, nfs_server);
+    let world = World::new().await;
+    let address = std::env::var("ENGINE_TEST_NFS").unwrap();
+    let mounted = || fs::read_to_string("/proc/self/mounts").unwrap().contains(" nfs4 ");
+    let make = async |text: &str, device: &str, more: &str| {
+        let mut wanted = VolumeOptions::default();
+        let options = format!("addr={address},vers=4.2,soft{more}");
+        for (key, value) in [("type", "nfs"), ("device", device), ("o", &options)] {
+            wanted.driver_options.insert(key.to_owned(), value.to_owned());
+        }
+        world.engine.create_volume(&name(text), &wanted).await.unwrap();
+    };
+    make("shared", ":/export", "").await;
+    make("reader", &format!("{address}:/export"), ",ro").await;
+    make("missing", ":/none", "").await;
+    let run = async |text: &str, script: &str| world.run(|spec| volume_at(spec, text, "/mnt"), script).await;
+    let write = "stat -f -c %T /mnt; rm -rf /mnt/d; mkdir /mnt/d; echo hello > /mnt/d/f; chown 5:6 /mnt/d/f; mv /mnt/d/f /mnt/d/g";
+    assert_eq!(run("shared", write).await.unwrap(), "nfs\n");
+    assert!(!mounted(), "it is in the container's mounts only, and goes with it");
+    let read = "cat /mnt/d/g; stat -c %u:%g /mnt/d/g; touch /mnt/x 2>/dev/null && echo written";
+    assert_eq!(run("reader", &format!("{read}; true")).await.unwrap(), "hello\n5:6\n");
+    // Two at once see each other's files.
+    let there = world
+        .create(|spec| volume_at(spec, "reader", "/mnt"), "until test -e /mnt/d/now; do sleep 0.1; done");
+    let there = there.await.unwrap();
+    there.start().await.unwrap();
+    assert_eq!(run("shared", "touch /mnt/d/now").await.unwrap(), "");
+    assert!(there.wait().await.unwrap().success());
+    let error = run("missing", "true").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{}", error.report());
+    assert!(
+        error.report().contains("\":/none\": the source of the mount does not exist"),
+        "{}",
+        error.report()
+    );
+    assert_eq!(run("shared", "rm -r /mnt/d").await.unwrap(), "");
+    assert!(!mounted());
+    there.remove(RemoveOptions::default()).await.unwrap();
+    for text in ["shared", "reader", "missing"] {
+        world.engine.remove_volume(&name(text)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn stopped_containers_are_pruned_and_others_stay() {
     require!(root, overlayfs);
     let world = World::new().await;
