@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use engine_core::linux::netlink::Route;
+use engine_core::network::names::Zone;
 use engine_core::network::{Attachment, Endpoint, EndpointOptions, MacAddress, NetworkInfo, NetworkOptions};
 use engine_core::runtime::Sandbox;
 use engine_core::{ContainerId, Error, ErrorKind, Name, Result};
@@ -17,7 +18,7 @@ use super::place::{Namespace, Place};
 use super::records::{EndpointRecord, Records};
 use super::rules::{Bridge, Rules};
 use super::watch::Watch;
-use super::{DEFAULT_NETWORK, addresses, links, reserve};
+use super::{DEFAULT_NETWORK, addresses, links, reserve, resolver};
 
 #[derive(Debug)]
 pub(super) struct Driver {
@@ -27,9 +28,18 @@ pub(super) struct Driver {
     rules: Rules,
     /// Taken shared by what adds to the kernel or takes from it, alone by what makes it all anew.
     lock: PathBuf,
+    /// Where the files with names are.
+    zones: PathBuf,
     watch: OnceLock<Option<Watch>>,
     /// There were no records before.
     fresh: bool,
+}
+
+fn lock(path: &Path, how: FlockOperation) -> Result<File> {
+    let fail = |error| Error::from_io("lock networks", error).with("path", path.display());
+    let file = File::options().create(true).append(true).open(path).map_err(fail)?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, how)).map_err(|error| fail(error.into()))?;
+    Ok(file)
 }
 
 fn is_missing(error: &Error) -> bool {
@@ -38,7 +48,8 @@ fn is_missing(error: &Error) -> bool {
 
 impl Driver {
     pub(super) fn open(root: &Path, run_root: &Path) -> Result<Self> {
-        for dir in [root, run_root] {
+        let zones = run_root.join("networks");
+        for dir in [root, run_root, &zones] {
             std::fs::create_dir_all(dir)
                 .map_err(|error| Error::from_io("make directory", error).with("path", dir.display()))?;
         }
@@ -47,6 +58,7 @@ impl Driver {
             records: Records::open(&root.join("networks.db"))?,
             rules: Rules::new(&owner),
             lock: run_root.join("networks.lock"),
+            zones,
             watch: OnceLock::new(),
             fresh: false,
             owner,
@@ -64,10 +76,7 @@ impl Driver {
     }
 
     fn lock(&self, how: FlockOperation) -> Result<File> {
-        let fail = |error| Error::from_io("lock networks", error).with("path", self.lock.display());
-        let file = File::options().create(true).append(true).open(&self.lock).map_err(fail)?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, how)).map_err(|error| fail(error.into()))?;
-        Ok(file)
+        lock(&self.lock, how)
     }
 
     /// Writes the record of a new network. It gets its bridge with its first endpoint.
@@ -125,6 +134,7 @@ impl Driver {
         let options = BridgeOptions::of(&network.id, name, &network.options)?;
         let mut route = Route::open()?;
         let removed = links::remove_named(&mut route, &self.owner, &options.bridge);
+        let _ = std::fs::remove_file(self.zone_file(&network));
         self.synchronize()?;
         removed
     }
@@ -229,6 +239,7 @@ impl Driver {
         }
         let mut attachment = Attachment::new(endpoint);
         attachment.reserved = reserved;
+        attachment.names = (!options.default).then(|| self.zone_file(&network));
         Ok(attachment)
     }
 
@@ -268,11 +279,30 @@ impl Driver {
     ) -> Result<bool> {
         links::make_pair(&mut Route::open()?, &self.owner, bridge, endpoint, options, namespace.as_fd())?;
         namespace.configure(inside, network, endpoint, self.has_default_route(endpoint)?)?;
+        if !options.default {
+            resolver::redirect(namespace)?;
+            self.write_zone(&network.name)?;
+        }
         match self.rules.publish(endpoint) {
             Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The file with the network's names.
+    fn zone_file(&self, network: &NetworkInfo) -> PathBuf {
+        self.zones.join(&network.id)
+    }
+
+    /// Writes the names of the network as the records have them now. The default network has none, as with Docker.
+    fn write_zone(&self, name: &Name) -> Result<()> {
+        // One at a time, from reading to writing: the last one written has everything.
+        let _lock = lock(&self.zones.join("lock"), FlockOperation::LockExclusive)?;
+        let Some(network) = self.records.network(name)? else { return Ok(()) };
+        let mut zone = Zone::new();
+        network.endpoints.iter().for_each(|endpoint| zone.add_endpoint(endpoint));
+        zone.write(&self.zone_file(&network))
     }
 
     /// Whether the endpoint is the one of its container that packets leave by: the first of the highest priority that has a
@@ -297,6 +327,7 @@ impl Driver {
         links::remove_named(&mut Route::open()?, &self.owner, &links::host_end(endpoint))?;
         self.records.remove_endpoint(name, id)?;
         drop(lock);
+        self.write_zone(name)?;
         match withdrawn {
             Err(error) if is_missing(&error) => {
                 // An attach that failed half-way, or somebody flushed the rules.
@@ -325,7 +356,8 @@ impl Driver {
     }
 
     pub(super) fn rename(&self, name: &Name, id: &ContainerId, names: &[String]) -> Result<()> {
-        self.records.change_endpoint(name, id, |endpoint| endpoint.options.names = names.to_vec())
+        self.records.change_endpoint(name, id, |endpoint| endpoint.options.names = names.to_vec())?;
+        self.write_zone(name)
     }
 
     /// Removes endpoints, and what is in the kernel without a record if there were none before.
@@ -348,6 +380,9 @@ impl Driver {
         }
         for index in strangers {
             links::remove(&mut route, index)?;
+        }
+        for name in gone.iter().map(|endpoint| &endpoint.network).collect::<BTreeSet<_>>() {
+            self.write_zone(name)?;
         }
         self.synchronize()
     }

@@ -14,6 +14,7 @@ mod options;
 mod place;
 mod records;
 mod reserve;
+mod resolver;
 mod rules;
 mod sysctl;
 mod watch;

@@ -64,7 +64,6 @@ impl Namespace {
         self.0.as_fd()
     }
 
-    #[expect(dead_code, reason = "for the way to a container's resolver")]
     pub(super) fn nft(&self) -> Result<Nft> {
         Nft::open_in(self.as_fd())
     }

@@ -190,8 +190,7 @@ impl Expression {
         Self { name: "nat", data }
     }
 
-    /// Sends the connection to a port of where it goes.
-    #[expect(dead_code, reason = "for the way to a container's resolver")]
+    /// Loads a value.
     pub(crate) fn immediate(to: Register, value: &[u8]) -> Self {
         let value = Attributes::new().bytes(DATA_VALUE, value);
         Self { name: "immediate", data: Attributes::new().number(1, to.0).nested(2, &value) }

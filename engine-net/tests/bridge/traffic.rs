@@ -1,6 +1,7 @@
 //! Containers of a network reach each other and the world.
 
 use engine_core::Network as _;
+use engine_core::network::names::{self, Zone};
 use engine_core::network::{EndpointOptions, NetworkOptions};
 
 use crate::support::{Container, Host};
@@ -81,4 +82,40 @@ fn packets_leave_by_the_endpoint_of_the_highest_priority() {
     host.run(async move { network.detach(&"high".parse().unwrap(), &id).await.unwrap() });
     assert!(way().starts_with(&format!("default via {} dev eth0", first.gateways[0])), "{}", way());
     assert!(!container.space.ip("link show").contains("eth1"));
+}
+
+#[test]
+fn names_of_a_network_are_written_and_asked_for_at_port_53() {
+    let host = Host::new();
+    let network = host.open();
+    let (one, two) = (Container::new(), Container::new());
+    let (first, second) = (one.sandbox.clone(), two.sandbox.clone());
+    let (opened, id) = (network.clone(), second.id.clone());
+    let (zone, endpoint) = host.run(async move {
+        let name = "names".parse().unwrap();
+        opened.create(&name, &NetworkOptions::default()).await.unwrap();
+        let mut options = EndpointOptions::default().with_aliases(["db"]);
+        options.names = vec!["two".to_owned()];
+        opened.attach(&name, &first, &EndpointOptions::default()).await.unwrap();
+        let attachment = opened.attach(&name, &second, &options).await.unwrap();
+        (attachment.names.unwrap(), attachment.endpoint)
+    });
+    let addresses = |name: &str| {
+        let zone: Zone = std::fs::read_to_string(&zone).unwrap().parse().unwrap();
+        zone.addresses(name).collect::<Vec<_>>()
+    };
+    assert_eq!((addresses("two"), addresses("db")), (endpoint.addresses.clone(), endpoint.addresses.clone()));
+    // What is asked of port 53 comes to the resolver, over both transports; here `echo` is in its place.
+    one.space.echo(&format!("{}:{}", names::ADDRESS, names::PORT));
+    assert_eq!(one.space.ask("127.0.0.11:53").unwrap(), "127.0.0.1");
+    assert_eq!(one.space.ask_udp("127.0.0.11:53").unwrap(), "127.0.0.1");
+    // And a server of the container's own can have port 53 of all addresses.
+    one.space.echo("0.0.0.0:53");
+    let (opened, changed) = (network.clone(), id.clone());
+    host.run(async move {
+        opened.rename(&"names".parse().unwrap(), &changed, &["three".to_owned()]).await.unwrap();
+    });
+    assert_eq!((addresses("two").len(), addresses("three").len(), addresses("db").len()), (0, 1, 1));
+    host.run(async move { network.detach(&"names".parse().unwrap(), &id).await.unwrap() });
+    assert_eq!(addresses("db"), Vec::<std::net::IpAddr>::new());
 }
