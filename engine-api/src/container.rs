@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bollard_stubs::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status,
     DeviceMapping, DeviceRequest, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, MountPoint,
-    NetworkSettings, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy,
+    PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum as PolicyName, ThrottleDevice,
 };
 use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode, UserNamespace, VolumesFrom};
@@ -17,7 +17,7 @@ use engine_core::resources::DeviceLimit;
 use engine_core::time::rfc3339;
 use engine_core::{ContainerInfo, ContainerSpec, ContainerStatus, Mount};
 
-use crate::health;
+use crate::{health, network};
 
 /// The time Docker shows for what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -39,10 +39,7 @@ pub fn container_inspect(info: &ContainerInfo) -> ContainerInspectResponse {
         host_config: Some(host_config(&info.spec)),
         mounts: Some(info.spec.mounts.iter().map(mount_point).collect()),
         config: Some(config(info)),
-        network_settings: Some(NetworkSettings {
-            networks: Some(HashMap::new()),
-            ..NetworkSettings::default()
-        }),
+        network_settings: Some(network::network_settings(info)),
         ..ContainerInspectResponse::default()
     }
 }
@@ -93,6 +90,13 @@ fn config(info: &ContainerInfo) -> ContainerConfig {
         attach_stdin: Some(spec.open_stdin),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
+        exposed_ports: Some(
+            network::exposed_ports(info)
+                .iter()
+                .map(|(port, protocol)| format!("{port}/{protocol}"))
+                .collect(),
+        )
+        .filter(|ports: &Vec<String>| !ports.is_empty()),
         tty: Some(spec.terminal.is_some()),
         open_stdin: Some(spec.open_stdin),
         stdin_once: Some(spec.stdin_once),
@@ -178,6 +182,8 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         binds: Some(spec.mounts.iter().filter_map(bind).collect()),
         log_config: Some(HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(log) }),
         network_mode: Some(network_mode(&spec.network)),
+        port_bindings: Some(port_bindings(spec)),
+        publish_all_ports: Some(spec.publish_all_ports),
         auto_remove: Some(spec.auto_remove),
         restart_policy: Some(restart_policy(spec.restart)),
         annotations: Some(spec.annotations.clone().into_iter().collect()),
@@ -228,6 +234,22 @@ fn user_namespace(mode: &UserNamespace) -> String {
         UserNamespace::Container(other) => format!("container:{other}"),
         _ => "private".to_owned(),
     }
+}
+
+/// The ports as they were asked for.
+fn port_bindings(spec: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding>>> {
+    let mut map: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in &spec.ports {
+        let list = map.entry(format!("{}/{}", port.container_port, port.protocol)).or_default();
+        list.get_or_insert_default().push(PortBinding {
+            host_ip: Some(port.host_ip.map(|address| address.to_string()).unwrap_or_default()),
+            host_port: Some(match port.host_port {
+                0 => String::new(),
+                number => number.to_string(),
+            }),
+        });
+    }
+    map
 }
 
 fn device_requests(spec: &ContainerSpec) -> Vec<DeviceRequest> {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     archive, artifact, attach, branch, df, events, exec, files, history, image, inspect, lifecycle, login,
-    logs, prune, ps, rename, run, secret, stats, system, top, transfer, update, volume,
+    logs, network, port, prune, ps, rename, run, secret, stats, system, top, transfer, update, volume,
 };
 use crate::options::Later;
 
@@ -107,6 +107,8 @@ pub(crate) enum Command {
     /// List containers
     #[command(visible_alias = "list")]
     Ps(Later<ps::PsArgs>),
+    /// Show where the ports of a container are published
+    Port(Later<port::PortArgs>),
     /// Give a container another name
     Rename(Later<rename::RenameArgs>),
     /// Show the processes of a container
@@ -115,7 +117,7 @@ pub(crate) enum Command {
     Stats(Later<stats::StatsArgs>),
     /// Show the output of a container
     Logs(Later<logs::LogsArgs>),
-    /// Show what happens to containers, images and volumes
+    /// Show what happens to containers, images, networks and volumes
     Events(Later<events::EventsArgs>),
     /// Run a command in a running container
     #[command(disable_help_flag = true)]
@@ -130,7 +132,7 @@ pub(crate) enum Command {
     Export(Later<files::ExportArgs>),
     /// Make an image of a container
     Commit(Later<files::CommitArgs>),
-    /// Show containers, images or volumes as JSON
+    /// Show containers, images, networks or volumes as JSON
     Inspect(Later<inspect::InspectArgs>),
     /// Pull an image from a registry
     Pull(Later<transfer::PullArgs>),
@@ -172,6 +174,9 @@ pub(crate) enum Command {
     /// Commands of volumes
     #[command(subcommand)]
     Volume(Later<volume::VolumeCommand>),
+    /// Commands of networks
+    #[command(subcommand)]
+    Network(Later<network::NetworkCommand>),
     /// Commands of secrets
     #[command(subcommand)]
     Secret(Later<secret::SecretCommand>),
@@ -210,6 +215,8 @@ pub(crate) enum ContainerCommand {
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
     Ls(Later<ps::PsArgs>),
+    /// Show where the ports of a container are published
+    Port(Later<port::PortArgs>),
     /// Give a container another name
     Rename(Later<rename::RenameArgs>),
     /// Show the processes of a container
@@ -257,6 +264,7 @@ impl From<ContainerCommand> for Command {
             ContainerCommand::Update(args) => Self::Update(args),
             ContainerCommand::Wait(args) => Self::Wait(args),
             ContainerCommand::Ls(args) => Self::Ps(args),
+            ContainerCommand::Port(args) => Self::Port(args),
             ContainerCommand::Rename(args) => Self::Rename(args),
             ContainerCommand::Top(args) => Self::Top(args),
             ContainerCommand::Stats(args) => Self::Stats(args),
@@ -312,11 +320,11 @@ pub(crate) enum SystemCommand {
     Info(Later<system::FormatArgs>),
     /// Start the containers whose restart policy wants them running: what a boot has to do
     StartAll,
-    /// Show what happens to containers, images and volumes
+    /// Show what happens to containers, images, networks and volumes
     Events(Later<events::EventsArgs>),
     /// Show what images, containers and volumes take on disk
     Df(Later<df::DfArgs>),
-    /// Remove stopped containers, and images and volumes that nothing needs
+    /// Remove stopped containers, and networks, images and volumes that nothing needs
     Prune(Later<prune::SystemPruneArgs>),
 }
 

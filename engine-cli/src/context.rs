@@ -15,6 +15,8 @@ use crate::cli::GlobalArgs;
 use crate::failure::{Failure, Result};
 
 const DEFAULT_ROOT: &str = "/var/lib/engine-cli";
+/// Name of the network that containers are on who ask for none.
+pub(crate) const DEFAULT_NETWORK: &str = "bridge";
 const DEFAULT_RUN_ROOT: &str = "/run/engine-cli";
 
 /// What commands need to work.

@@ -1,4 +1,4 @@
-//! `inspect`: containers, images and volumes as Docker-shaped JSON.
+//! `inspect`: containers, images, networks and volumes as Docker-shaped JSON.
 
 use clap::{Args, ValueEnum};
 use engine_core::{Engine, ErrorKind, Platform};
@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Container,
     /// An image
     Image,
+    /// A network
+    Network,
     /// A volume
     Volume,
 }
@@ -120,6 +122,15 @@ async fn one(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Value> {
             Err(error) => return Err(error.into()),
         }
     }
+    if wants(Kind::Network) {
+        match engine.network(name).await {
+            Ok(network) => return docker_json::network(&network),
+            Err(error)
+                if kind.is_none()
+                    && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let volumes = engine.volumes().await?;
     match volumes.iter().find(|volume| volume.name.as_str() == name) {
         Some(volume) => {
@@ -134,7 +145,7 @@ async fn one(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Value> {
         }
         None if kind == Some(Kind::Volume) => Err(Failure::usage(format!("no such volume: {name}"))),
         None => Err(Failure::usage(format!(
-            "no such object: {name} (\"ps -a\", \"images\" and \"volume ls\" list what there is)"
+            "no such object: {name} (\"ps -a\", \"images\", \"network ls\" and \"volume ls\" list what there is)"
         ))),
     }
 }

@@ -14,6 +14,8 @@ pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod network;
+pub(crate) mod port;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rename;
@@ -57,6 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Rename(args) => rename::rename(context, &args).await,
         Command::Top(args) => top::top(context, &args).await,
         Command::Stats(args) => stats::stats(context, &args).await,
+        Command::Port(args) => port::port(context, &args).await,
         Command::Ps(args) => ps::ps(context, &args).await,
         Command::Logs(args) => logs::logs(context, &args).await,
         Command::Events(args) | Command::System(Later(SystemCommand::Events(args))) => {
@@ -104,6 +107,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Artifact(command) => artifact::run(context, command.0).await,
         Command::Image(Later(ImageCommand::Inspect(args))) => inspect::inspect(context, &args.0.into()).await,
         Command::Volume(command) => volume::run(context, command.0).await,
+        Command::Network(command) => network::run(context, command.0).await,
         Command::Secret(command) => secret::run(context, command.0).await,
         Command::Login(args) => login::login(context, &args).await,
         Command::Logout(args) => login::logout(context, &args).await,

@@ -1,4 +1,4 @@
-//! `container prune`, `volume prune`, `system prune`: the question, the filters, the sum.
+//! `container prune`, `network prune`, `volume prune`, `system prune`: the question, the filters, the sum.
 
 use std::io::{BufRead as _, IsTerminal as _};
 
@@ -93,6 +93,18 @@ pub(crate) async fn containers(context: &Context, args: &PruneArgs) -> Result<u8
     total(pruned.bytes)
 }
 
+/// Runs `network prune`.
+pub(crate) async fn networks(context: &Context, args: &PruneArgs) -> Result<u8> {
+    let options = args.options(false)?;
+    let warning = "WARNING! This will remove all custom networks not used by at least one container.";
+    if !args.confirmed(warning)? {
+        return Ok(0);
+    }
+    let pruned = context.engine().await?.prune_networks(&options).await?;
+    list("Deleted Networks:", &pruned.removed)?;
+    Ok(0)
+}
+
 /// Runs `volume prune`.
 pub(crate) async fn volumes(context: &Context, args: &VolumePruneArgs) -> Result<u8> {
     let mut options = args.rest.options(true)?;
@@ -116,7 +128,7 @@ pub(crate) async fn system(context: &Context, args: &SystemPruneArgs) -> Result<
             "the filter \"until\" does not go with --volumes: volumes have no such filter",
         ));
     }
-    let mut warning = "WARNING! This will remove:\n  - all stopped containers\n".to_owned();
+    let mut warning = "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n".to_owned();
     if args.volumes {
         warning.push_str("  - all anonymous volumes not used by at least one container\n");
     }
@@ -131,6 +143,8 @@ pub(crate) async fn system(context: &Context, args: &SystemPruneArgs) -> Result<
     // Containers first: what only they used goes with them.
     let containers = engine.prune_containers(&options).await?;
     list("Deleted Containers:", &containers.removed)?;
+    let networks = engine.prune_networks(&options).await?;
+    list("Deleted Networks:", &networks.removed)?;
     let mut bytes = containers.bytes;
     if args.volumes {
         let volumes = engine.prune_volumes(&options).await?;

@@ -1,10 +1,12 @@
 //! `ps`.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use engine_core::container_spec::{MountSpec, NetworkMode};
 use engine_core::mount::MountKind;
+use engine_core::network::Protocol;
 use engine_core::state::RuntimeState;
 use engine_core::{ContainerInfo, ContainerStatus, Engine};
 use serde_json::{Value, json};
@@ -12,8 +14,8 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::options::list::ListArgs;
-use crate::output::human;
 use crate::output::table::Listing;
+use crate::output::{human, ports};
 
 /// `ps`'s flags.
 #[derive(Args, Debug)]
@@ -111,7 +113,7 @@ pub(crate) fn row(info: &ContainerInfo, full: bool) -> Value {
         "Command": format!("\"{command}\""),
         "CreatedAt": human::listed(info.created_at),
         "RunningFor": human::ago(info.created_at),
-        "Ports": "",
+        "Ports": ports::column(&engine_api::port_summaries(info)),
         "State": info.state.status.as_str(),
         "Status": status(&info.state),
         "Size": "0B",
@@ -120,7 +122,7 @@ pub(crate) fn row(info: &ContainerInfo, full: bool) -> Value {
         "LabelMap": info.spec.labels,
         "Mounts": mounts.join(","),
         "LocalVolumes": info.spec.mounts.iter().filter(|m| m.volume_name().is_some()).count().to_string(),
-        "Networks": network(&info.spec.network),
+        "Networks": networks(info),
     })
 }
 
@@ -172,17 +174,23 @@ fn mounts(info: &ContainerInfo) -> Vec<String> {
     info.spec.mounts.iter().filter_map(name).collect()
 }
 
-/// Returns the network mode in the words of `--network`.
-pub(crate) fn network(mode: &NetworkMode) -> String {
-    match mode {
+/// Returns the names of a container's networks; of one without, its mode in the words of `--network`.
+fn networks(info: &ContainerInfo) -> String {
+    match &info.spec.network {
         NetworkMode::Host => "host".to_owned(),
         NetworkMode::Container(name) => format!("container:{name}"),
-        NetworkMode::Networks(list) => {
-            list.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(",")
-        }
-        NetworkMode::Default => "default".to_owned(),
-        _ => "none".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Default if info.networks.is_empty() => "default".to_owned(),
+        _ => info.networks.iter().map(|used| used.name.to_string()).collect::<Vec<_>>().join(","),
     }
+}
+
+/// Whether a container is on the network of this name or id.
+fn is_on(info: &ContainerInfo, network: &str) -> bool {
+    let is = |used: &engine_core::engine::ContainerNetwork| {
+        used.name.as_str() == network || used.network.as_ref().is_some_and(|known| known.id == network)
+    };
+    networks(info) == network || info.networks.iter().any(is)
 }
 
 /// What `--filter` asks for. Values of one key are alternatives, except labels; keys must all match.
@@ -217,7 +225,9 @@ impl Filters {
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
                 "exited" if value.parse::<u8>().is_err() => return Err(wrong("it is no exit code")),
-                "publish" | "expose" if !is_port(value) => return Err(wrong("give PORT[-PORT][/PROTOCOL]")),
+                "publish" | "expose" if ports_of(value).is_none() => {
+                    return Err(wrong("give PORT[-PORT][/PROTOCOL]"));
+                }
                 "id" | "name" | "label" | "ancestor" | "exited" | "volume" | "network" | "publish"
                 | "expose" => {
                     filters.wishes.push((key.to_owned(), value.to_owned()));
@@ -248,7 +258,13 @@ impl Filters {
                     && info.state.exit.is_some_and(|exit| exit.code.to_string() == value)
             }
             "volume" => mounts(info).iter().any(|m| m == value) || targets(info).any(|t| t == value),
-            "network" => network(&info.spec.network).split(',').any(|n| n == value),
+            "network" => is_on(info, value),
+            "publish" => {
+                let ports = info.spec.ports.iter().map(|port| (port.container_port, port.protocol));
+                ports_of(value).is_some_and(|wanted| has_port(&wanted, ports))
+            }
+            "expose" => ports_of(value)
+                .is_some_and(|wanted| has_port(&wanted, engine_api::exposed_ports(info).into_iter())),
             _ => false,
         };
         self.wishes.iter().all(|(key, value)| match key.as_str() {
@@ -271,13 +287,19 @@ fn is_named(name: &str, pattern: &str) -> bool {
     }
 }
 
-/// Whether it is `80`, `80/tcp` or `8000-8080/udp`. No container has such a port yet, so none matches.
-fn is_port(text: &str) -> bool {
+/// Container ports that a filter asks for: a range, and their transport.
+type Ports = (RangeInclusive<u16>, Protocol);
+
+/// Reads `80`, `80/tcp` or `8000-8080/udp`.
+fn ports_of(text: &str) -> Option<Ports> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let port = |text: &str| text.parse::<u16>().ok();
-    matches!(protocol, "tcp" | "udp" | "sctp")
-        && matches!((port(first), port(last)), (Some(a), Some(b)) if a <= b)
+    let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first..=last, protocol.parse().ok()?))
+}
+
+fn has_port((range, protocol): &Ports, mut ports: impl Iterator<Item = (u16, Protocol)>) -> bool {
+    ports.any(|(number, known)| known == *protocol && range.contains(&number))
 }
 
 fn targets(info: &ContainerInfo) -> impl Iterator<Item = String> {
@@ -303,8 +325,11 @@ mod tests {
         assert!(is_named("web1", "web") && is_named("web1", "eb1") && is_named("web1", "^/web1$"));
         assert!(is_named("web1", "^web") && is_named("web1", "1$"));
         assert!(!is_named("web1", "^eb") && !is_named("web1", "web$") && !is_named("web1", "^web$"));
-        assert!(
-            is_port("80") && is_port("80-90/udp") && !is_port("90-80") && !is_port("x") && !is_port("80/x")
-        );
+        assert_eq!(ports_of("80-90/udp"), Some((80..=90, Protocol::Udp)));
+        for wrong in ["90-80", "x", "80/x", "", "-1"] {
+            assert_eq!(ports_of(wrong), None, "{wrong}");
+        }
+        assert!(has_port(&(80..=90, Protocol::Tcp), [(85, Protocol::Tcp)].into_iter()));
+        assert!(!has_port(&(80..=90, Protocol::Tcp), [(85, Protocol::Udp)].into_iter()));
     }
 }

@@ -11,6 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::session::terminal;
 
 use super::health::HealthArgs;
+use super::network::NetworkArgs;
 use super::resources::ResourceArgs;
 use super::security::SecurityArgs;
 use super::{env, logs, mounts, secrets};
@@ -129,9 +130,6 @@ pub(crate) struct ContainerArgs {
     /// max-size=10m, max-file=3, labels=A,B, env=A,B, tag=TEXT, mode=non-blocking or max-buffer-size=1m
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
-    /// Not supported yet: said so, since everybody tries it
-    #[arg(short, long, value_name = "PORTS", hide = true)]
-    publish: Vec<String>,
     /// What follows its end: no, always, unless-stopped, on-failure or on-failure:RETRIES
     #[arg(long, value_name = "POLICY")]
     restart: Option<RestartPolicy>,
@@ -141,6 +139,8 @@ pub(crate) struct ContainerArgs {
     health: HealthArgs,
     #[command(flatten)]
     security: SecurityArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -157,11 +157,6 @@ impl ContainerArgs {
 
     /// Returns the container these flags describe.
     pub(crate) fn spec(&self, detached: bool) -> Result<ContainerSpec> {
-        if let Some(ports) = self.publish.first() {
-            return Err(Failure::usage(format!(
-                "cannot publish {ports}: there is no bridge network yet (--network host shares the host's ports)"
-            )));
-        }
         let restart = self.restart.unwrap_or_default();
         if self.rm && restart.is_on() {
             return Err(Failure::usage("conflicting options: cannot specify both --restart and --rm"));
@@ -216,6 +211,10 @@ impl ContainerArgs {
         self.resources.apply(&mut spec)?;
         self.health.apply(&mut spec)?;
         self.security.apply(&mut spec)?;
+        self.network.apply(&mut spec)?;
+        if let Some(warning) = self.network.warning(&spec) {
+            eprintln!("WARNING: {warning}");
+        }
         Ok(spec)
     }
 

@@ -10,6 +10,7 @@ mod later;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod mounts;
+pub(crate) mod network;
 pub(crate) mod resources;
 pub(crate) mod secrets;
 pub(crate) mod security;

@@ -1,11 +1,10 @@
-//! Privileges and namespaces: `--cap-add`, `--security-opt`, `--pid`, `--network` and their like.
+//! Privileges and namespaces: `--cap-add`, `--security-opt`, `--pid`, `--device` and their like.
 
 use clap::Args;
 use engine_core::container_spec::{
-    ContainerSpec, DeviceSpec, IdMappings, IdRange, NamespaceMode, NetworkMode, UserNamespace,
+    ContainerSpec, DeviceSpec, IdMappings, IdRange, NamespaceMode, UserNamespace,
 };
 use engine_core::launch::SeccompPolicy;
-use engine_core::network::EndpointOptions;
 
 use crate::failure::{Failure, Result};
 
@@ -61,21 +60,6 @@ pub(crate) struct SecurityArgs {
     /// GPUs, by their CDI files: all, a number, or device=0,1
     #[arg(long, value_name = "GPUS")]
     gpus: Option<String>,
-    /// Network: none (the default without a network driver), host, container:NAME or a network's name
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Vec<String>,
-    /// Another line of /etc/hosts
-    #[arg(long, value_name = "NAME:ADDRESS")]
-    add_host: Vec<String>,
-    /// Name server
-    #[arg(long, value_name = "ADDRESS")]
-    dns: Vec<String>,
-    /// Search domain
-    #[arg(long, value_name = "DOMAIN")]
-    dns_search: Vec<String>,
-    /// Option of the resolver
-    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
-    dns_option: Vec<String>,
 }
 
 impl SecurityArgs {
@@ -120,23 +104,6 @@ impl SecurityArgs {
         }
         spec.device_cgroup_rules.clone_from(&self.device_cgroup_rule);
         spec.cdi_devices.extend(self.gpus.as_deref().map(gpus).transpose()?.into_iter().flatten());
-        spec.network = network(&self.network)?;
-        for host in &self.add_host {
-            let wrong = || Failure::usage(format!("invalid host {host:?}: give NAME:ADDRESS"));
-            // An IPv6 address has colons of its own, and may stand in brackets.
-            let (name, address) = host.split_once('=').or_else(|| host.split_once(':')).ok_or_else(wrong)?;
-            let address = address.trim_start_matches('[').trim_end_matches(']');
-            let address: std::net::IpAddr = address.parse().map_err(|_| wrong())?;
-            spec.extra_hosts.push((name.to_owned(), address.to_string()));
-        }
-        for server in &self.dns {
-            let server: std::net::IpAddr = server
-                .parse()
-                .map_err(|_| Failure::usage(format!("invalid name server {server:?}: give an address")))?;
-            spec.dns.push(server.to_string());
-        }
-        spec.dns_search.clone_from(&self.dns_search);
-        spec.dns_options.clone_from(&self.dns_option);
         Ok(())
     }
 }
@@ -190,31 +157,6 @@ fn mode(flag: &str, text: Option<&str>, joins: bool) -> Result<NamespaceMode> {
             }
         },
     }
-}
-
-fn network(wishes: &[String]) -> Result<NetworkMode> {
-    let one = match wishes {
-        [] => return Ok(NetworkMode::Default),
-        [one] => one.as_str(),
-        [_, _, ..] => "",
-    };
-    match one {
-        "default" => return Ok(NetworkMode::Default),
-        "none" => return Ok(NetworkMode::None),
-        "host" => return Ok(NetworkMode::Host),
-        _ => {}
-    }
-    if let Some(name) = one.strip_prefix("container:") {
-        return Ok(NetworkMode::Container(name.to_owned()));
-    }
-    let mut networks = Vec::new();
-    for wish in wishes {
-        if matches!(wish.as_str(), "none" | "host" | "default") || wish.starts_with("container:") {
-            return Err(Failure::usage(format!("network {wish:?} cannot be combined with another")));
-        }
-        networks.push((wish.parse()?, EndpointOptions::default()));
-    }
-    Ok(NetworkMode::Networks(networks))
 }
 
 fn user_namespace(text: &str) -> Result<Option<UserNamespace>> {
@@ -327,14 +269,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_networks_and_devices() {
+    fn modes_and_devices() {
         assert_eq!(mode("--pid", Some("container:a"), true).unwrap(), NamespaceMode::Container("a".into()));
         assert!(mode("--uts", Some("container:a"), false).is_err());
-        assert_eq!(network(&["none".into()]).unwrap(), NetworkMode::None);
-        assert!(network(&["none".into(), "a1".into()]).is_err());
-        assert!(
-            matches!(network(&["n1".into(), "n2".into()]).unwrap(), NetworkMode::Networks(l) if l.len() == 2)
-        );
         assert_eq!(device("/dev/a:r").unwrap().permissions, "r");
         assert_eq!(device("/dev/a:/dev/b").unwrap().container_path, "/dev/b");
         assert!(device("a").is_err() && device("/dev/a:/dev/b:x").is_err());

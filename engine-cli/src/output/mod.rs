@@ -3,6 +3,7 @@
 pub(crate) mod docker_json;
 pub(crate) mod documents;
 pub(crate) mod human;
+pub(crate) mod ports;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod template;
