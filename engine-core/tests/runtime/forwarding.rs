@@ -42,6 +42,8 @@ async fn servers_on_the_hosts_loopback_are_asked() {
     assert_eq!(inside.udp("forged.example", A), right);
     assert_eq!(inside.udp("fail.example", A).0, SERVER_FAILURE);
     assert_eq!(inside.tcp("fail.example", A).0, SERVER_FAILURE);
+    assert_eq!(inside.tcp("half.example", A).0, SERVER_FAILURE);
+    assert_eq!(inside.udp("half.example", A), right);
     bench.runtime.delete(&id).await.unwrap();
 }
 

@@ -54,11 +54,11 @@ impl Bench {
         PathBuf::from("/proc").join(pid)
     }
 
-    /// Kilobytes of memory that are the shim's alone.
+    /// Kilobytes of memory that are the shim's alone, without its program's.
     fn private_memory(&self, id: &ContainerId) -> u32 {
         let text = std::fs::read_to_string(self.shim(id).join("smaps_rollup")).unwrap();
-        let lines = text.lines().filter(|line| line.starts_with("Private_"));
-        lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()).sum()
+        let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// How long the shim ran on a processor, in clock ticks.
@@ -200,6 +200,40 @@ async fn e11_broken_connections_cost_nothing() {
     drop(silent);
     inside.nonsense();
     assert_eq!(inside.udp("web", A).1, ["10.0.0.1"]);
+    bench.runtime.delete(&id).await.unwrap();
+}
+
+/// Without descriptors, questions fail, nothing spins, and all is well once there are some again.
+#[tokio::test]
+async fn e11_want_of_descriptors_is_a_failure_and_no_loop() {
+    let bench = Bench::new().await;
+    let (id, inside) = bench.start_with_names(bench.resolver(&[("web", &["10.0.0.1"])])).await;
+    let pid = bench.shim(&id).file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let limit = |most| {
+        let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(1024) };
+        rustix::process::prlimit(
+            rustix::process::Pid::from_raw(pid),
+            rustix::process::Resource::Nofile,
+            limit,
+        )
+        .unwrap();
+    };
+    // As many as it has, so that it cannot have one more. Fewer, and it could not wait for those (poll(2)).
+    let fds = bench.shim(&id).join("fd");
+    let free = (0..).find(|number| !fds.join(number.to_string()).is_symlink()).unwrap();
+    limit(free);
+    for name in ["web", "gone", "some.example"] {
+        assert_eq!(inside.udp(name, A), (SERVER_FAILURE, vec![]));
+    }
+    let mut connection = inside.connect();
+    connection.send(&["web"], A);
+    let before = bench.ticks(&id);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let spent = bench.ticks(&id) - before;
+    assert!(spent < 50, "{spent} ticks of 100 while no connection could be taken");
+    limit(1024);
+    assert_eq!(connection.receive().1, ["10.0.0.1"]);
+    assert_eq!(inside.udp("gone", A).0, NO_SUCH_NAME);
     bench.runtime.delete(&id).await.unwrap();
 }
 
