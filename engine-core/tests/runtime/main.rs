@@ -12,6 +12,7 @@ mod files;
 mod forwarding;
 mod health;
 mod joining;
+mod keep;
 mod lifecycle;
 mod names;
 mod namespaces;

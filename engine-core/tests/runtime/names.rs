@@ -256,6 +256,27 @@ async fn a_resolver_that_nobody_asks_costs_no_memory() {
 }
 
 #[tokio::test]
+async fn a_container_in_a_user_namespace_and_one_that_is_paused_have_names() {
+    let bench = Bench::new().await;
+    let config = bench.resolver(&[("web", &["10.0.0.1"])]);
+    let change = |spec: &mut LaunchSpec| {
+        let mut linux = serde_json::to_value(spec.oci.linux().clone().unwrap()).unwrap();
+        let map = serde_json::json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+        (linux["uidMappings"], linux["gidMappings"]) = (map.clone(), map);
+        linux["namespaces"].as_array_mut().unwrap().push(serde_json::json!({ "type": "user" }));
+        spec.oci.set_linux(Some(serde_json::from_value(linux).unwrap()));
+        spec.resolver = Some(config);
+    };
+    let id = bench.start(&["sleep", "1000"], change).await;
+    let inside = bench.inside(&id).await;
+    assert_eq!(inside.udp("web", A).1, ["10.0.0.1"]);
+    bench.runtime.pause(&id).await.unwrap();
+    assert_eq!(inside.tcp("web", A).1, ["10.0.0.1"]);
+    bench.runtime.resume(&id).await.unwrap();
+    bench.runtime.delete(&id).await.unwrap();
+}
+
+#[tokio::test]
 async fn names_need_a_network_namespace_of_the_containers_own() {
     let bench = Bench::new().await;
     let other = bench.start(&["sleep", "1000"], |_| ()).await;
