@@ -418,10 +418,8 @@ fn hardware_address(endpoint: &Endpoint) -> MacAddress {
         IpAddr::V4(v4) => Some(v4.octets()),
         IpAddr::V6(_) => None,
     });
-    let digits = |at: usize| {
-        let text = endpoint.id.get(at * 2..at * 2 + 2).unwrap_or("00");
-        u8::from_str_radix(text, 16).unwrap_or(0)
-    };
-    let [a, b, c, d] = v4.unwrap_or_else(|| [digits(0), digits(1), digits(2), digits(3)]);
-    MacAddress([0x02, 0x42, a, b, c, d])
+    match v4 {
+        Some([a, b, c, d]) => MacAddress([0x02, 0x42, a, b, c, d]),
+        None => links::local_address(&endpoint.id),
+    }
 }

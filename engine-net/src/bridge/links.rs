@@ -34,6 +34,14 @@ pub(super) fn host_end(endpoint: &Endpoint) -> String {
     format!("veth{}", &endpoint.id[..endpoint.id.len().min(11)])
 }
 
+/// A locally administered hardware address out of a random id.
+pub(super) fn local_address(id: &str) -> MacAddress {
+    let digits = |at: usize| {
+        id.get(at * 2..at * 2 + 2).and_then(|text| u8::from_str_radix(text, 16).ok()).unwrap_or(0)
+    };
+    MacAddress([0x02, 0x42, digits(0), digits(1), digits(2), digits(3)])
+}
+
 /// The alias of what the engine `owner` made.
 pub(super) fn alias(owner: &str, what: &str) -> String {
     format!("engine {owner} {what}")
@@ -149,6 +157,9 @@ pub(super) fn make_bridge(
     bridge.attributes.push(LinkAttribute::IfName(name.clone()));
     bridge.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
     bridge.attributes.extend(options.mtu.map(LinkAttribute::Mtu));
+    // Of its own: else it would have the least of its ports', and containers would ask for another one at each change.
+    let MacAddress(octets) = local_address(&network.id);
+    bridge.attributes.push(LinkAttribute::Address(octets.to_vec()));
     route.request(&Message::NewLink(bridge), flag::CREATE | flag::EXCL)?;
     let made = route.link(name)?.header.index;
     let finish = |route: &mut Route| -> Result<()> {

@@ -4,6 +4,7 @@
 
 mod contract;
 mod isolation;
+mod kills;
 mod ports;
 mod repair;
 mod support;

@@ -164,8 +164,9 @@ impl Host {
     /// What an engine left in this host: interfaces, rules.
     pub(crate) fn left(&self) -> String {
         let links = self.space.ip("-o link show");
+        let names = links.lines().filter_map(|line| line.split(": ").nth(1));
         let links: Vec<_> =
-            links.lines().filter(|line| !line.contains(" lo:") && !line.contains(" lan0@")).collect();
+            names.filter(|name| !matches!(*name, "lo") && !name.starts_with("lan0@")).collect();
         links.join("\n") + &self.space.command("nft", "list ruleset")
     }
 }
