@@ -26,14 +26,14 @@ struct Forward {
     /// The client's number for it.
     number: u16,
     length: usize,
-    /// With our number.
-    query: [u8; MAX_QUERY],
 }
 
 /// All zero bytes are none.
 pub(super) struct Forwards {
     count: usize,
     all: [Forward; FORWARDS],
+    /// The questions, with our numbers. Apart from the rest, which is gone through at each turn of the loop.
+    queries: [[u8; MAX_QUERY]; FORWARDS],
     query: [u8; UDP_LIMIT],
     out: [u8; MAX_DATAGRAM],
 }
@@ -85,9 +85,9 @@ impl Forwards {
 
     fn pass_on(&mut self, at: usize, length: usize, client: Address, desk: &mut Desk, datagrams: Fd) {
         let forward = &mut self.all[at];
-        forward.query[..length].copy_from_slice(&self.query[..length]);
+        self.queries[at][..length].copy_from_slice(&self.query[..length]);
         forward.number = message::number(&self.query);
-        message::set_number(&mut forward.query, sys::random() as u16);
+        message::set_number(&mut self.queries[at], sys::random() as u16);
         (forward.used, forward.socket, forward.at) = (true, -1, 0);
         (forward.client, forward.length) = (client, length);
         self.count += 1;
@@ -97,7 +97,7 @@ impl Forwards {
     /// Asks the one whose turn it is, or the next that can be asked; without any, says so.
     fn ask(&mut self, at: usize, desk: &mut Desk, datagrams: Fd) {
         let forward = &mut self.all[at];
-        let query = &forward.query[..forward.length];
+        let query = &self.queries[at][..forward.length];
         while let Some(address) = desk.upstream(forward.at) {
             if let Ok(socket) = sys::connected_socket(&address, Kind::Datagram) {
                 if sys::write(socket, query).is_ok() {
@@ -132,7 +132,7 @@ impl Forwards {
             Ok(length) => length,
         };
         let answer = &self.out[..length];
-        if !message::is_answer(answer, &forward.query[..forward.length]) {
+        if !message::is_answer(answer, &self.queries[at][..forward.length]) {
             return;
         }
         if message::failed(answer) && desk.upstream(forward.at + 1).is_some() {
