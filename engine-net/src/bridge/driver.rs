@@ -35,6 +35,14 @@ pub(super) struct Driver {
     fresh: bool,
 }
 
+/// Name of the file that is locked. It is there once networks were used since the machine's start.
+const LOCK: &str = "networks.lock";
+
+/// Whether there can be something of the networks' in the kernel.
+pub(super) fn was_used(run_root: &Path) -> bool {
+    run_root.join(LOCK).exists()
+}
+
 fn lock(path: &Path, how: FlockOperation) -> Result<File> {
     let fail = |error| Error::from_io("lock networks", error).with("path", path.display());
     let file = File::options().create(true).append(true).open(path).map_err(fail)?;
@@ -57,7 +65,7 @@ impl Driver {
         let mut driver = Self {
             records: Records::open(&root.join("networks.db"))?,
             rules: Rules::new(&owner),
-            lock: run_root.join("networks.lock"),
+            lock: run_root.join(LOCK),
             zones,
             watch: OnceLock::new(),
             fresh: false,

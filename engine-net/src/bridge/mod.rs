@@ -19,8 +19,8 @@ mod rules;
 mod sysctl;
 mod watch;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use engine_core::network::{Attachment, Endpoint, EndpointOptions, Network, NetworkInfo, NetworkOptions};
@@ -43,26 +43,43 @@ pub const DEFAULT_NETWORK: &str = "bridge";
 /// Needs `CAP_NET_ADMIN` over the host's network namespace and a kernel with bridges, veth and nf_tables.
 #[derive(Clone, Debug)]
 pub struct BridgeNetwork {
-    driver: Arc<Driver>,
+    lazy: Arc<Lazy>,
+}
+
+/// The driver, once there is something to do.
+#[derive(Debug)]
+struct Lazy {
+    root: PathBuf,
+    run_root: PathBuf,
+    driver: OnceLock<Arc<Driver>>,
+}
+
+impl Lazy {
+    fn driver(&self) -> Result<Arc<Driver>> {
+        if let Some(driver) = self.driver.get() {
+            return Ok(Arc::clone(driver));
+        }
+        let driver = Arc::new(Driver::open(&self.root, &self.run_root)?);
+        // One that another thread opened meanwhile is as good.
+        Ok(Arc::clone(self.driver.get_or_init(|| driver)))
+    }
 }
 
 impl BridgeNetwork {
-    /// Opens the networks of the engine at `root`, and makes the default one if it is not there.
-    ///
-    /// # Errors
-    /// What the file system or the database says.
-    pub async fn open(root: impl AsRef<Path>, run_root: impl AsRef<Path>) -> Result<Self> {
+    /// The networks of the engine at `root`. Nothing is opened or made before they are needed, so an engine whose containers
+    /// have no network pays nothing for having some.
+    #[must_use]
+    pub fn new(root: impl AsRef<Path>, run_root: impl AsRef<Path>) -> Self {
         let (root, run_root) = (root.as_ref().to_owned(), run_root.as_ref().to_owned());
-        let driver = blocking(move || Driver::open(&root, &run_root)).await?;
-        Ok(Self { driver: Arc::new(driver) })
+        Self { lazy: Arc::new(Lazy { root, run_root, driver: OnceLock::new() }) }
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Driver) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Arc<Driver>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let driver = Arc::clone(&self.driver);
-        blocking(move || work(&driver)).await
+        let lazy = Arc::clone(&self.lazy);
+        blocking(move || work(&lazy.driver()?)).await
     }
 }
 
@@ -88,7 +105,7 @@ impl Network for BridgeNetwork {
     }
 
     async fn list(&self) -> Result<Vec<NetworkInfo>> {
-        self.run(Driver::list).await
+        self.run(|driver| driver.list()).await
     }
 
     async fn remove(&self, name: &Name) -> Result<()> {
@@ -102,18 +119,20 @@ impl Network for BridgeNetwork {
         sandbox: &Sandbox,
         options: &EndpointOptions,
     ) -> Result<Attachment> {
-        let (driver, network) = (Arc::clone(&self.driver), network.clone());
+        let (lazy, network) = (Arc::clone(&self.lazy), network.clone());
         let (sandbox, options) = (sandbox.clone(), options.clone());
         let (sender, receiver) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
-            let made = driver.attach(&network, &sandbox, &options);
-            if made.is_ok() {
+            let made = lazy.driver().and_then(|driver| {
+                let made = driver.attach(&network, &sandbox, &options)?;
                 driver.watch();
-            }
+                Ok(made)
+            });
             if let Err(Ok(unwanted)) = sender.send(made) {
                 // Nobody waits for it any more.
                 let endpoint = unwanted.endpoint;
-                if let Err(error) = driver.detach(&network, &endpoint.container) {
+                let undone = lazy.driver().and_then(|driver| driver.detach(&network, &endpoint.container));
+                if let Err(error) = undone {
                     tracing::warn!(%network, container = endpoint.container.short(), %error, "undoing an attach failed");
                 }
             }
@@ -132,8 +151,11 @@ impl Network for BridgeNetwork {
     }
 
     async fn sweep(&self, gone: &[Endpoint]) -> Result<()> {
-        let (driver, gone) = (Arc::clone(&self.driver), gone.to_vec());
-        blocking(move || {
+        if gone.is_empty() && !driver::was_used(&self.lazy.run_root) {
+            return Ok(());
+        }
+        let gone = gone.to_vec();
+        self.run(move |driver| {
             driver.sweep(&gone)?;
             if driver.is_used()? {
                 driver.watch();

@@ -26,8 +26,8 @@ impl NetworkHarness for Harness {
             *roots
         };
         let root = self.dir.path().join(number.to_string());
-        let open = || BridgeNetwork::open(root.join("root"), root.join("run"));
-        Subject::new(Arc::new(open().await.unwrap()), Arc::new(open().await.unwrap()))
+        let open = || BridgeNetwork::new(root.join("root"), root.join("run"));
+        Subject::new(Arc::new(open()), Arc::new(open()))
     }
 
     async fn sandbox(&self) -> Sandbox {

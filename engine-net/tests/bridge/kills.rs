@@ -34,7 +34,7 @@ fn a_program_that_is_killed() {
     let each = sandboxes.into_iter().map(|sandbox| {
         let dir = dir.clone();
         runtime.spawn(async move {
-            let network = BridgeNetwork::open(dir.join("root"), dir.join("run")).await.unwrap();
+            let network = BridgeNetwork::new(dir.join("root"), dir.join("run"));
             let options =
                 EndpointOptions::default().with_ports([PortMapping::new(80)]).with_aliases(["alias"]);
             loop {

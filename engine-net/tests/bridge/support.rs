@@ -144,7 +144,7 @@ impl Host {
 
     pub(crate) fn open(&self) -> BridgeNetwork {
         let (root, run_root) = (self.dir.path().join("root"), self.dir.path().join("run"));
-        self.run(async move { BridgeNetwork::open(root, run_root).await.unwrap() })
+        BridgeNetwork::new(root, run_root)
     }
 
     /// Connects another host to this one: 192.0.2.1 here, 192.0.2.2 there, which has a way to everything by this one.
