@@ -332,7 +332,10 @@ impl Driver {
         let endpoint = &record.endpoint;
         let lock = self.lock(FlockOperation::LockShared)?;
         let withdrawn = self.rules.withdraw(endpoint);
-        links::remove_named(&mut Route::open()?, &self.owner, &links::host_end(endpoint))?;
+        // A namespace that is gone takes both ends with it, without anybody waiting for that.
+        if record.place.reopen().is_some() {
+            links::remove_named(&mut Route::open()?, &self.owner, &links::host_end(endpoint))?;
+        }
         self.records.remove_endpoint(name, id)?;
         drop(lock);
         self.write_zone(name)?;

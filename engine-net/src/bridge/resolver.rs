@@ -1,8 +1,8 @@
 //! The way to a container's resolver: what it asks 127.0.0.11 at port 53 reaches the port where the resolver is, so that a
 //! container can have a name server of its own at port 53.
 
-use engine_core::Result;
 use engine_core::network::names;
+use engine_core::{ErrorKind, Result};
 
 use super::place::Namespace;
 use crate::nft::{Chain, Direction, Expression, Hook, Kind, Register, Table, Transaction};
@@ -14,8 +14,6 @@ const DNS: u16 = 53;
 pub(super) fn redirect(namespace: &Namespace) -> Result<()> {
     let table = Table { name: "engine-names" };
     let mut transaction = Transaction::new();
-    table.create(&mut transaction);
-    table.delete(&mut transaction);
     table.create_new(&mut transaction);
     let chain = Chain { name: "output", base: Some((Kind::Nat, Hook::Output, -100)) };
     table.add_chain(&mut transaction, &chain);
@@ -36,5 +34,9 @@ pub(super) fn redirect(namespace: &Namespace) -> Result<()> {
         ];
         table.add_rule(&mut transaction, chain.name, &rule);
     }
-    namespace.nft()?.commit(transaction)
+    match namespace.nft()?.commit(transaction) {
+        // From the container's first network with names.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
 }

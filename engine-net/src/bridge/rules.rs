@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use engine_core::network::{Endpoint, PortMapping, Protocol};
 use engine_core::{Error, ErrorKind, Result};
@@ -158,15 +159,32 @@ fn of_bridge(bridge: &Bridge) -> Vec<(&'static str, Element)> {
 #[derive(Debug)]
 pub(super) struct Rules {
     table: String,
+    /// A conversation to go on with. Its end would wait until what was removed is freed, which takes a grace period of RCU.
+    spare: Mutex<Option<Nft>>,
 }
 
 impl Rules {
     pub(super) fn new(owner: &str) -> Self {
-        Self { table: format!("engine-{owner}") }
+        Self { table: format!("engine-{owner}"), spare: Mutex::new(None) }
     }
 
     pub(super) fn table(&self) -> &str {
         &self.table
+    }
+
+    /// Does something in a conversation with the kernel. After a failure, the next one is another.
+    fn with_nft<T>(&self, work: impl FnOnce(&mut Nft) -> Result<T>) -> Result<T> {
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = spare().take();
+        let mut nft = match taken {
+            Some(nft) => nft,
+            None => Nft::open()?,
+        };
+        let done = work(&mut nft);
+        if done.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::NotFound) {
+            spare().replace(nft);
+        }
+        done
     }
 
     fn as_table(&self) -> Table<'_> {
@@ -184,14 +202,14 @@ impl Rules {
         self.chains(&mut transaction);
         let elements = bridges.iter().flat_map(of_bridge).chain(endpoints.iter().flat_map(of_endpoint));
         self.change(&mut transaction, elements.collect(), Change::Add);
-        Nft::open()?.commit(transaction)
+        self.with_nft(|nft| nft.commit(transaction))
     }
 
     /// Whether the table is there with all its rules.
     pub(super) fn are_there(&self) -> Result<bool> {
         let mut rules = Transaction::new();
         self.chains(&mut rules);
-        let count = self.as_table().count_rules(&mut Nft::open()?).or_else(none_if_missing)?;
+        let count = self.with_nft(|nft| self.as_table().count_rules(nft).or_else(none_if_missing))?;
         Ok(count == Some(rules.rules()))
     }
 
@@ -205,9 +223,9 @@ impl Rules {
         if !self.are_there()? {
             return Ok(false);
         }
-        let (mut nft, table) = (Nft::open()?, self.as_table());
+        let table = self.as_table();
         for set in all_sets() {
-            let found = table.list_elements(&mut nft, set.name).or_else(none_if_missing)?;
+            let found = self.with_nft(|nft| table.list_elements(nft, set.name).or_else(none_if_missing))?;
             let mut wanted = wanted.remove(set.name).unwrap_or_default();
             wanted.sort();
             let is_same = found.is_some_and(|mut found| {
@@ -226,7 +244,7 @@ impl Rules {
         let mut transaction = Transaction::new();
         self.as_table().create(&mut transaction);
         self.as_table().delete(&mut transaction);
-        Nft::open()?.commit(transaction)
+        self.with_nft(|nft| nft.commit(transaction))
     }
 
     /// Publishes the ports of an endpoint.
@@ -259,7 +277,7 @@ impl Rules {
         }
         let mut transaction = Transaction::new();
         self.change(&mut transaction, elements, change);
-        Nft::open()?.commit(transaction)
+        self.with_nft(|nft| nft.commit(transaction))
     }
 
     fn change(
