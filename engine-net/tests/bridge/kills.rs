@@ -31,9 +31,10 @@ fn a_program_that_is_killed() {
         })
         .collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let each = sandboxes.into_iter().map(|sandbox| {
+    let mut tasks = tokio::task::JoinSet::new();
+    for sandbox in sandboxes {
         let dir = dir.clone();
-        runtime.spawn(async move {
+        let work = async move {
             let network = BridgeNetwork::new(dir.join("root"), dir.join("run"));
             let options =
                 EndpointOptions::default().with_ports([PortMapping::new(80)]).with_aliases(["alias"]);
@@ -46,11 +47,11 @@ fn a_program_that_is_killed() {
                     network.detach(&name.parse().unwrap(), &sandbox.id).await.unwrap();
                 }
             }
-        })
-    });
-    for task in each.collect::<Vec<_>>() {
-        runtime.block_on(task).unwrap();
+        };
+        tasks.spawn_on(work, runtime.handle());
     }
+    let ended: Option<Result<(), _>> = runtime.block_on(tasks.join_next());
+    panic!("they have no end: {ended:?}");
 }
 
 fn begin(host: &Host, containers: &[Container]) -> Child {
