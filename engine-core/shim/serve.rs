@@ -562,7 +562,12 @@ pub(crate) fn run(shim: &mut Shim) -> ! {
         shim.arrange();
         let polled = shim.polled;
         let patience = shim.patience();
-        if sys::poll(&mut shim.poll[..polled], patience).is_err() {
+        if let Err(errno) = sys::poll(&mut shim.poll[..polled], patience) {
+            if errno != sys::EINTR {
+                // Somebody lowered this process's limit of descriptors below what it has. It may be raised again.
+                let _ = sys::poll(&mut [], 100);
+                shim.on_time();
+            }
             continue;
         }
         for at in 0..polled {

@@ -1,5 +1,7 @@
 //! Created, started, waited for, asked, deleted.
 
+use std::time::Duration;
+
 use engine_core::oci_spec::runtime::LinuxNamespaceType;
 use engine_core::{ContainerId, ErrorKind, Runtime as _};
 
@@ -126,4 +128,34 @@ async fn b6_the_hosts_name_stays_when_its_namespace_is_shared() {
         })
         .await;
     assert_eq!((outcome.out, name()), (before.clone(), before));
+}
+
+#[tokio::test]
+async fn a_shim_whose_descriptors_are_limited_waits_for_more() {
+    let bench = Bench::new().await;
+    let id = bench.start(&["sleep", "1000"], |_| ()).await;
+    let init = bench.runtime.state(&id).await.unwrap().pid.unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{init}/status")).unwrap();
+    let shim = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+    let pid = rustix::process::Pid::from_raw(shim.parse().unwrap());
+    let limit = |current| {
+        let limit = rustix::process::Rlimit { current: Some(current), maximum: Some(1024) };
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+    };
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{shim}/stat")).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    limit(3);
+    // Wakes it, so that it looks at its descriptors again.
+    for signal in [rustix::process::Signal::STOP, rustix::process::Signal::CONT] {
+        rustix::process::kill_process(pid.unwrap(), signal).unwrap();
+    }
+    let before = ticks();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // A hundred of them are a second of a processor.
+    assert!(ticks() - before < 20, "{} ticks", ticks() - before);
+    limit(1024);
+    bench.runtime.delete(&id).await.unwrap();
 }
