@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use engine_core::Engine;
 use engine_core::container_spec::IdMappings;
 use engine_core::engine::IdPool;
+use engine_net::BridgeNetwork;
 use engine_registry::{DockerConfig, OciRegistry};
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -15,8 +16,6 @@ use crate::cli::GlobalArgs;
 use crate::failure::{Failure, Result};
 
 const DEFAULT_ROOT: &str = "/var/lib/engine-cli";
-/// Name of the network that containers are on who ask for none.
-pub(crate) const DEFAULT_NETWORK: &str = "bridge";
 const DEFAULT_RUN_ROOT: &str = "/run/engine-cli";
 
 /// What commands need to work.
@@ -33,12 +32,17 @@ impl Context {
 
     /// Opens the engine.
     pub(crate) async fn engine(&self) -> Result<Engine> {
-        let mut builder = Engine::builder(absolute(self.root()));
-        match (&self.global.run_root, &self.global.root) {
-            (Some(run_root), _) => builder = builder.run_root(absolute(run_root.clone())),
-            (None, Some(_)) => {}
-            (None, None) => builder = builder.run_root(DEFAULT_RUN_ROOT),
-        }
+        let root = absolute(self.root());
+        let run_root = match (&self.global.run_root, &self.global.root) {
+            (Some(run_root), _) => absolute(run_root.clone()),
+            (None, Some(_)) => root.join("run"),
+            (None, None) => DEFAULT_RUN_ROOT.into(),
+        };
+        let network = BridgeNetwork::open(&root, &run_root).await?;
+        let mut builder = Engine::builder(root)
+            .run_root(run_root)
+            .network(network)
+            .default_network(engine_net::DEFAULT_NETWORK.parse()?);
         if let Some(pool) = id_pool() {
             builder = builder.id_pool(pool);
         }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use clap::Args;
 use engine_core::container_spec::{ContainerSpec, HOST_GATEWAY, NetworkMode};
 use engine_core::network::{EndpointOptions, MacAddress, Protocol};
+use engine_net::DEFAULT_NETWORK;
 
-use crate::context::DEFAULT_NETWORK;
 use crate::failure::{Failure, Result};
 
 /// A container's networks, ports and names.

@@ -109,11 +109,12 @@ impl Engine {
         let volumes = self.mounts(record).await?;
         let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
         (spec.secret_files, spec.secret_env) = self.inner.secrets.of(record).await?;
+        spec.resolver = self.resolver(record, plan.iter().map(|(network, _)| network));
         spec.events = Some(self.life_events(record, plan.iter().map(|(network, _)| network)));
         for patch in self.inner.spec_patch.iter().chain(patch) {
             patch.apply(&record.id, &mut spec.oci)?;
         }
-        if !plan.is_empty() {
+        if self.has_networks(record) {
             self.write_name_files(record, &joined.naming).await?;
         }
         let sandbox = self.inner.runtime.create(&record.id, &spec).await?;

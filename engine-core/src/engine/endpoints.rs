@@ -9,13 +9,14 @@ use crate::container_spec::NetworkMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::id::Name;
+use crate::network::names::{ResolverConfig, ResolverZone};
 use crate::network::{Attachment, Endpoint, EndpointOptions, NetworkInfo};
 use crate::runtime::Sandbox;
 use crate::state::ContainerStatus;
 
 use super::container::Container;
 use super::events::{of_container_on, of_network};
-use super::launch::Naming;
+use super::launch::{self, Naming};
 use super::network_use::{names_of, networks_in};
 use super::records::Record;
 use super::{Engine, task};
@@ -34,7 +35,7 @@ impl Engine {
         let networks = self.networks_of(&owner);
         let files = self.name_files(&owner.id).filter(|files| {
             // Those of another are there, unless it was started by an engine without networks.
-            !networks.is_empty()
+            self.has_networks(&owner)
                 && (owner.id == record.id || files.hosts.exists() && files.resolv_conf.exists())
         });
         let spec = &record.data.spec;
@@ -45,6 +46,37 @@ impl Engine {
             embedded: networks.iter().any(|(name, _)| self.has_names(name)),
             host_gateways: if asks_for_host { self.host_gateways().await? } else { Vec::new() },
         })
+    }
+
+    /// What the resolver in a container's network namespace goes by. One without networks with names has it too: it may be put
+    /// on one while it runs.
+    pub(super) fn resolver<'a>(
+        &self,
+        record: &Record,
+        networks: impl IntoIterator<Item = &'a NetworkInfo>,
+    ) -> Option<ResolverConfig> {
+        if !self.has_networks(record) {
+            return None;
+        }
+        let mut config = ResolverConfig::default();
+        (config.upstreams, config.forward_single_labels) = launch::upstreams(&record.data.spec);
+        for network in networks {
+            // Who has no way out asks nobody outside.
+            config.forward |= !network.options.internal;
+            let zone = network.names.clone().map(|path| ResolverZone::new(network.name.clone(), path));
+            config.zones.extend(zone);
+        }
+        Some(config)
+    }
+
+    /// Makes the resolver of a running container know the networks that it is on now.
+    async fn change_zones(&self, record: &Record) -> Result<()> {
+        let used = self.network_use(record).await?;
+        let config = self.resolver(record, used.iter().filter_map(|used| used.network.as_ref()));
+        match config {
+            Some(config) => self.inner.runtime.set_resolver(&record.id, &config).await,
+            None => Ok(()),
+        }
     }
 
     async fn host_gateways(&self) -> Result<Vec<IpAddr>> {
@@ -93,7 +125,7 @@ impl Engine {
 
     /// Leaves with the container what must outlive this program.
     async fn keep(&self, record: &Record, attachment: Attachment) -> Result<Endpoint> {
-        let Attachment { endpoint, reserved, names: _ } = attachment;
+        let Attachment { endpoint, reserved, .. } = attachment;
         if !reserved.is_empty() {
             self.inner.runtime.keep(&record.id, endpoint.network.as_str(), reserved).await?;
         }
@@ -187,7 +219,7 @@ impl Container {
             if engine.has_names(&info.name) && !before.iter().any(|name| engine.has_names(name)) {
                 engine.change_resolver(&record, true).await?;
             }
-            Ok(())
+            engine.change_zones(&record).await
         }
         .await;
         match attached {
@@ -234,14 +266,17 @@ impl Container {
                 .with_message(format!("container {} is not connected to network {}", self.id, info.name)));
         }
         engine.inner.network.detach(&info.name, &record.id).await?;
-        if let Some(endpoint) = endpoint
-            && engine.has_sandbox(&record.id).await?
-        {
+        let running = endpoint.is_some() && engine.has_sandbox(&record.id).await?;
+        if let Some(endpoint) = endpoint.filter(|_| running) {
             engine.inner.runtime.keep(&record.id, info.name.as_str(), Vec::new()).await?;
             engine.remove_host_lines(&record, endpoint).await?;
             engine.emit(of_container_on(of_network(Action::Disconnect, info), &record.id)).await;
         }
-        self.forget_network(info).await
+        self.forget_network(info).await?;
+        match running {
+            true => engine.change_zones(&self.record().await?).await,
+            false => Ok(()),
+        }
     }
 
     /// Removes a network from the container's record.

@@ -31,6 +31,15 @@ impl Engine {
         networks_in(&record.data.spec, self.default_network())
     }
 
+    /// Whether a container has a network namespace for networks, if none now.
+    pub(super) fn has_networks(&self, record: &Record) -> bool {
+        match &record.data.spec.network {
+            NetworkMode::Networks(_) => true,
+            NetworkMode::Default => self.default_network().is_some(),
+            _ => false,
+        }
+    }
+
     /// As [`networks_of`](Self::networks_of), with what is known of each now.
     pub(super) async fn network_use(&self, record: &Record) -> Result<Vec<ContainerNetwork>> {
         let mut list = Vec::new();

@@ -7,6 +7,7 @@ mod subnet;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -198,6 +199,10 @@ pub struct NetworkInfo {
     /// The containers on it.
     #[serde(skip)]
     pub endpoints: Vec<Endpoint>,
+    /// The [file](names::Zone) with the names of the containers on it, once there is one: their resolvers read it. `None` on a
+    /// network without names.
+    #[serde(skip)]
+    pub names: Option<PathBuf>,
 }
 
 impl NetworkInfo {
@@ -205,7 +210,7 @@ impl NetworkInfo {
     #[must_use]
     pub fn new(name: Name, options: NetworkOptions) -> Self {
         let id = ContainerId::random().as_str().to_owned();
-        Self { id, name, created_at: SystemTime::now(), options, endpoints: Vec::new() }
+        Self { id, name, created_at: SystemTime::now(), options, endpoints: Vec::new(), names: None }
     }
 }
 

@@ -125,15 +125,21 @@ impl Driver {
     }
 
     pub(super) fn create(&self, name: &Name, options: NetworkOptions) -> Result<NetworkInfo> {
-        self.add(name, options)
+        self.add(name, options).map(|network| self.with_names(network))
     }
 
     pub(super) fn inspect(&self, name: &Name) -> Result<Option<NetworkInfo>> {
-        self.records.network(name)
+        Ok(self.records.network(name)?.map(|network| self.with_names(network)))
     }
 
     pub(super) fn list(&self) -> Result<Vec<NetworkInfo>> {
-        self.records.networks()
+        Ok(self.records.networks()?.into_iter().map(|network| self.with_names(network)).collect())
+    }
+
+    /// Says where the names of a network are.
+    fn with_names(&self, mut network: NetworkInfo) -> NetworkInfo {
+        network.names = (network.name.as_str() != DEFAULT_NETWORK).then(|| self.zone_file(&network));
+        network
     }
 
     pub(super) fn remove(&self, name: &Name) -> Result<()> {

@@ -1,20 +1,21 @@
 //! The small files the engine gives a container: hosts, hostname, resolv.conf.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use crate::container_spec::{ContainerSpec, HOST_GATEWAY, NetworkMode};
 use crate::error::Result;
 use crate::launch::InjectedFile;
 use crate::mount::Mount;
+use crate::network::names;
 
 use super::{Naming, invalid};
 
 /// Name servers for a container whose host has only its own loopback ones, as Docker's.
 const FALLBACK_SERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
-/// Where the resolver of a network with names listens, in each of its containers.
-const EMBEDDED_SERVER: &str = "127.0.0.11";
+/// Where name servers listen.
+const DNS: u16 = 53;
 
 const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -84,20 +85,47 @@ pub(in crate::engine) fn resolv_conf(spec: &ContainerSpec, naming: &Naming) -> S
     resolv_conf_of(spec, naming.embedded, &std::fs::read_to_string(RESOLV_CONF).unwrap_or_default())
 }
 
-fn resolv_conf_of(spec: &ContainerSpec, embedded: bool, host: &str) -> String {
-    let of_host = |keyword: &str| -> Vec<String> {
-        let lines = host.lines().filter_map(|line| line.trim().strip_prefix(keyword));
-        lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+/// Returns whom the resolver of a network with names asks, and whether it may ask for names of a single label: not where the
+/// client is told to complete those. The host's servers may be on its loopback interface.
+pub(in crate::engine) fn upstreams(spec: &ContainerSpec) -> (Vec<SocketAddr>, bool) {
+    upstreams_of(spec, &std::fs::read_to_string(RESOLV_CONF).unwrap_or_default())
+}
+
+fn upstreams_of(spec: &ContainerSpec, host: &str) -> (Vec<SocketAddr>, bool) {
+    let parse = |servers: &[String]| -> Vec<SocketAddr> {
+        let addresses = servers.iter().filter_map(|server| server.parse::<IpAddr>().ok());
+        addresses.map(|address| SocketAddr::new(address, DNS)).collect()
     };
+    let mut servers = parse(&spec.dns);
+    if servers.is_empty() {
+        servers = parse(&of_host(host, "nameserver"));
+    }
+    if servers.is_empty() {
+        servers = parse(&FALLBACK_SERVERS.map(str::to_owned));
+    }
+    let options =
+        if spec.dns_options.is_empty() { of_host(host, "options") } else { spec.dns_options.clone() };
+    let completes = |option: &String| option.strip_prefix("ndots:").is_some_and(|dots| dots != "0");
+    (servers, !options.iter().any(completes))
+}
+
+/// The words of all lines of a resolv.conf(5) that begin with `keyword`.
+fn of_host(host: &str, keyword: &str) -> Vec<String> {
+    let lines = host.lines().filter_map(|line| line.trim().strip_prefix(keyword));
+    lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+fn resolv_conf_of(spec: &ContainerSpec, embedded: bool, host: &str) -> String {
     let keep_loopback = spec.network == NetworkMode::Host;
     let reachable = |server: &String| {
         keep_loopback || server.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback())
     };
-    let pick = |wish: &[String], keyword| if wish.is_empty() { of_host(keyword) } else { wish.to_vec() };
+    let pick =
+        |wish: &[String], keyword| if wish.is_empty() { of_host(host, keyword) } else { wish.to_vec() };
     let mut servers = pick(&spec.dns, "nameserver");
     if embedded {
         // The resolver in the container's network asks the others.
-        servers = vec![EMBEDDED_SERVER.to_owned()];
+        servers = vec![names::ADDRESS.to_string()];
     } else if spec.dns.is_empty() {
         servers.retain(reachable);
         if servers.is_empty() {
@@ -159,6 +187,24 @@ mod tests {
         };
         let text = resolv_conf_of(&spec, true, "");
         assert_eq!(text, "nameserver 127.0.0.11\noptions ndots:2\n");
+    }
+
+    #[test]
+    fn the_resolver_asks_who_was_named_or_the_hosts() {
+        let show = |spec: &ContainerSpec, host: &str| {
+            let (servers, single) = upstreams_of(spec, host);
+            (servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), single)
+        };
+        let plain = ContainerSpec::default();
+        let host = "nameserver 127.0.0.53\nnameserver fd00::1\noptions edns0 ndots:2\n";
+        assert_eq!(show(&plain, host), ("127.0.0.53:53 [fd00::1]:53".to_owned(), false));
+        assert_eq!(show(&plain, ""), ("8.8.8.8:53 8.8.4.4:53".to_owned(), true));
+        let spec = ContainerSpec {
+            dns: vec!["192.0.2.1".into()],
+            dns_options: vec!["ndots:0".into()],
+            ..Default::default()
+        };
+        assert_eq!(show(&spec, host), ("192.0.2.1:53".to_owned(), true));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod process;
 mod resources;
 
 pub(super) use cdi::resolve as cdi_devices;
-pub(super) use files::{hosts, resolv_conf};
+pub(super) use files::{hosts, resolv_conf, upstreams};
 pub(super) use linux::check_maps;
 pub(super) use process::{effective_command, stop_signal};
 
