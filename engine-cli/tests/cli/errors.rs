@@ -21,7 +21,7 @@ fn what_cannot_be_run_is_named() {
         (&["-u", "0:no-group", "busybox"], &["no-group"]),
         (&["--cap-add", "BOGUS", "busybox"], &["BOGUS"]),
         (&["--network", "container:nope", "busybox"], &["nope"]),
-        (&["--network", "bridge", "busybox", "true"], &["network"]),
+        (&["--network", "no-network", "busybox", "true"], &["network no-network not found"]),
         (&["--memory", "1k", "busybox", "true"], &["memory"]),
         (&["--ulimit", "bogus=1", "busybox"], &["bogus"]),
         (&["--sysctl", "kernel.panic=1", "busybox"], &["kernel.panic"]),
@@ -30,7 +30,7 @@ fn what_cannot_be_run_is_named() {
         (&["--device", "/dev/no-such-device", "busybox"], &["/dev/no-such-device"]),
         (&["--log-driver", "syslog", "busybox"], &["syslog", "json-file"]),
         (&["--name", "a/b", "busybox"], &["a/b"]),
-        (&["-p", "80:80", "busybox"], &["80:80", "--network host"]),
+        (&["-p", "80:x", "busybox"], &["80:x", "8080:80"]),
         (&["--restart", "always", "--rm", "busybox"], &["cannot specify both --restart and --rm"]),
         (&["UPPER/case"], &["UPPER/case"]),
     ] {

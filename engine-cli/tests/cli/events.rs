@@ -26,22 +26,25 @@ fn events_are_replayed_and_filtered() {
     let whole = [
         "image import",
         "container create",
+        "network connect",
         "container start",
         "container die",
+        "network disconnect",
         "container destroy",
         "volume create",
     ];
     let all = told(&cli, &[]);
     let known: Vec<&String> = all.iter().filter(|line| !line.ends_with("attach")).collect();
     assert_eq!(known, whole);
-    let of_container = &whole[1..5];
-    assert_eq!(told(&cli, &["-f", "container=one", "-f", "event=die"]), [whole[3]]);
-    assert_eq!(told(&cli, &["-f", "event=start", "-f", "event=die"]), whole[2..4]);
-    assert_eq!(told(&cli, &["-f", "type=volume"]), [whole[5]]);
-    assert_eq!(told(&cli, &["-f", "volume=data"]), [whole[5]]);
-    assert_eq!(told(&cli, &["-f", "label=tier=front"]).len(), all.len() - 2);
+    assert_eq!(told(&cli, &["-f", "container=one", "-f", "event=die"]), [whole[4]]);
+    assert_eq!(told(&cli, &["-f", "event=start", "-f", "event=die"]), whole[3..5]);
+    assert_eq!(told(&cli, &["-f", "type=volume"]), [whole[7]]);
+    assert_eq!(told(&cli, &["-f", "volume=data"]), [whole[7]]);
+    assert_eq!(told(&cli, &["-f", "type=network"]), [whole[2], whole[5]]);
+    assert_eq!(told(&cli, &["-f", "network=bridge", "-f", "event=connect"]), [whole[2]]);
+    assert_eq!(told(&cli, &["-f", "label=tier=front"]).len(), all.len() - 4);
     assert_eq!(told(&cli, &["-f", "label=tier=back"]).len(), 0);
-    assert_eq!(told(&cli, &["-f", "image=busybox", "-f", "event=create"]), of_container[..1]);
+    assert_eq!(told(&cli, &["-f", "image=busybox", "-f", "event=create"]), [whole[1]]);
     assert_eq!(told(&cli, &["-f", "scope=swarm"]).len(), 0);
     // The line in Docker's form.
     let die = cli.run(&["system", "events", "--since", "0", "--until", "0s", "-f", "event=die"]).ok();
@@ -96,8 +99,10 @@ fn each_command_tells_what_it_did() {
         "container kill",
         "container kill",
         "container die",
+        "network disconnect",
         "volume unmount",
         "container stop",
+        "network connect",
         "volume mount",
         "container start",
         "container restart",
@@ -113,7 +118,14 @@ fn each_command_tells_what_it_did() {
     next(&["save", "-o", &archive, "made:1"], &["image save"]);
     next(
         &["stop", "-t", "0", "two"],
-        &["container kill", "container kill", "container die", "volume unmount", "container stop"],
+        &[
+            "container kill",
+            "container kill",
+            "container die",
+            "network disconnect",
+            "volume unmount",
+            "container stop",
+        ],
     );
     next(&["container", "prune", "-f"], &["container destroy", "container prune"]);
     next(&["volume", "prune", "-f"], &["volume prune"]);

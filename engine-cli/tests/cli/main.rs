@@ -15,6 +15,7 @@ mod health;
 mod lifecycle;
 mod lists;
 mod logs;
+mod networks;
 mod observe;
 mod registry;
 mod run;

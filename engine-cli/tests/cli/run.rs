@@ -19,7 +19,7 @@ fn the_embedded_image_runs_offline_and_reports_what_it_sees() {
         "uid 7, gid 8",
         "memory 67108864 bytes",
         "seccomp        filter",
-        "network        lo\n",
+        "network        lo eth0\n",
     ] {
         assert!(report.contains(line), "{line:?} is not in\n{report}");
     }
