@@ -38,7 +38,7 @@ impl Context {
             (None, Some(_)) => root.join("run"),
             (None, None) => DEFAULT_RUN_ROOT.into(),
         };
-        let network = BridgeNetwork::open(&root, &run_root).await?;
+        let network = BridgeNetwork::new(&root, &run_root);
         let mut builder = Engine::builder(root)
             .run_root(run_root)
             .network(network)

@@ -141,7 +141,7 @@ impl Cli {
     fn remove_networks(&self) -> engine_core::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
-            let network = BridgeNetwork::open(self.root(), self.root().join("run")).await?;
+            let network = BridgeNetwork::new(self.root(), self.root().join("run"));
             for info in network.list().await? {
                 network.remove(&info.name).await?;
             }

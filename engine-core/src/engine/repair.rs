@@ -44,7 +44,10 @@ impl Engine {
         for id in turns.iter().filter(|id| !known.contains(id)) {
             self.inner.turns.forget(id)?;
         }
-        self.sweep_networks().await?;
+        // A container is taken off its networks before its record goes. So without such records, none has left anything.
+        if records.iter().any(|record| self.has_networks(record)) {
+            self.sweep_networks().await?;
+        }
         self.inner.secrets.repair().await?;
         self.reap(&records).await
     }
