@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use engine_core::network::Network as _;
-use engine_net::BridgeNetwork;
 use engine_testkit::{LeakCheck, image};
 
 /// An engine of its own.
@@ -137,22 +135,11 @@ impl Cli {
         self.finish_clean();
     }
 
-    /// Removes all networks, also the one that no command removes: its bridge would be left on the host.
-    fn remove_networks(&self) -> engine_core::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(async {
-            let network = BridgeNetwork::new(self.root(), self.root().join("run"));
-            for info in network.list().await? {
-                network.remove(&info.name).await?;
-            }
-            Ok(())
-        })
-    }
-
     /// Ends a test that left no container.
     pub(crate) fn finish_clean(&mut self) {
         assert_eq!(self.run(&["ps", "-aq"]).ok(), "", "containers are left");
-        self.remove_networks().expect("remove the networks");
+        // The default network's bridge as well.
+        self.run(&["network", "prune", "-f"]).ok();
         if let Some(leaks) = self.leaks.take() {
             leaks.finish();
         }
@@ -167,7 +154,7 @@ impl Drop for Cli {
             for id in ids.split_whitespace() {
                 self.run(&["rm", "-f", "-v", id]);
             }
-            let _ = self.remove_networks();
+            self.run(&["network", "prune", "-f"]);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::events::of_prune;
 use super::{Engine, RemoveOptions};
 
 /// What a prune may remove.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PruneOptions {
     /// Removes what has a name as well: named volumes.
@@ -169,7 +169,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Removes the networks that somebody made and no running container is on.
+    /// Removes the networks that somebody made and no running container is on. Without filters, what the default network has on
+    /// the host goes too if it is idle: there is no daemon to whom it would belong. The next container makes it anew.
     ///
     /// # Errors
     /// What the implementation says. What was removed before a failure is gone.
@@ -187,6 +188,12 @@ impl Engine {
                 // A container is on it since, or somebody else has removed it.
                 Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
                 Err(error) => return Err(error),
+            }
+        }
+        if let Some(name) = self.default_network().filter(|_| *options == PruneOptions::default()) {
+            match self.inner.network.remove(name).await {
+                Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+                _ => {}
             }
         }
         self.emit(of_prune(ObjectKind::Network, pruned.bytes)).await;

@@ -272,6 +272,16 @@ async fn unused_networks_are_pruned() {
     assert_eq!(engine.prune_networks(&options).await.unwrap().removed, [name("idle")]);
     let left: Vec<_> = engine.networks().await.unwrap().into_iter().map(|info| info.name).collect();
     assert_eq!(left, ["bridge", "host", "kept", "none", "used"].map(name));
+    // The default network is made anew when it is needed; while it is used, it stays.
+    let bridge = || async { engine.network_driver().inspect(&name("bridge")).await.unwrap() };
+    let two = start(&engine, &image, "two", NetworkMode::Default).await;
+    assert_eq!(engine.prune_networks(&PruneOptions::default()).await.unwrap().removed, [name("kept")]);
+    assert_eq!(bridge().await.unwrap().endpoints.len(), 1);
+    two.stop(None).await.unwrap();
+    assert_eq!(engine.prune_networks(&PruneOptions::default()).await.unwrap().removed, []);
+    assert_eq!(bridge().await, None);
+    two.start().await.unwrap();
+    assert_eq!(bridge().await.unwrap().endpoints.len(), 1);
 }
 
 /// The files of names that a container was started with, and the text of one of them.
