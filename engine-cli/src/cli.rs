@@ -45,11 +45,11 @@ pub(crate) struct GlobalArgs {
         hide_env_values = true
     )]
     pub(crate) userns_remap: Option<String>,
-    /// Ask this registry first for images of Docker Hub
+    /// Ask this registry first for images of Docker Hub, or of REGISTRY
     #[arg(
         long,
         global = true,
-        value_name = "URL",
+        value_name = "[REGISTRY=]URL",
         env = "ENGINE_REGISTRY_MIRROR",
         value_delimiter = ',',
         hide_env_values = true

@@ -60,7 +60,10 @@ impl Context {
             builder = builder.with_docker_config(config);
         }
         for mirror in &self.global.registry_mirror {
-            builder = builder.with_mirror(engine_core::reference::DEFAULT_REGISTRY, mirror);
+            // A URL with a `=` in its path has a slash before it.
+            let of = mirror.split_once('=').filter(|(registry, _)| !registry.contains('/'));
+            let (registry, mirror) = of.unwrap_or((engine_core::reference::DEFAULT_REGISTRY, mirror));
+            builder = builder.with_mirror(registry, mirror);
         }
         for registry in &self.global.insecure_registry {
             builder = builder.with_insecure(registry);

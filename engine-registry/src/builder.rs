@@ -114,7 +114,8 @@ impl RegistryBuilder {
 
     /// Adds a mirror of `registry` to pull from first: a host, or an http(s) URL with an optional path. Mirrors are tried
     /// in the order they were added, then the registry itself. Credentials of a mirror are its own. An http URL lists the
-    /// mirror's host as insecure.
+    /// mirror's host as insecure. Requests to a mirror name the registry in the query (`ns=docker.io`), as containerd's do, so
+    /// that one mirror may stand for several.
     pub fn with_mirror(mut self, registry: &str, mirror: &str) -> Self {
         self.mirrors.push((registry.to_owned(), mirror.to_owned()));
         self

@@ -67,7 +67,8 @@ impl OciRegistry {
     /// Returns the places to pull from, in order: the last one is the registry itself.
     fn places(&self, reference: &Reference) -> Result<Vec<Endpoint>, Fault> {
         let registry = Endpoint::registry(reference.registry())?;
-        let mut places = self.mirrors.get(&registry.name).cloned().unwrap_or_default();
+        let mirrors = self.mirrors.get(&registry.name).cloned().unwrap_or_default().into_iter();
+        let mut places: Vec<_> = mirrors.map(|mirror| mirror.standing_for(&registry)).collect();
         places.push(registry);
         Ok(places)
     }

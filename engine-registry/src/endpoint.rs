@@ -21,6 +21,8 @@ pub(crate) struct Endpoint {
     prefix: String,
     /// The scheme, where the user chose one.
     secure: Option<bool>,
+    /// The registry that a mirror is asked instead of.
+    stands_for: Option<String>,
 }
 
 impl Endpoint {
@@ -29,7 +31,7 @@ impl Endpoint {
         let name = registry_key(name);
         let authority = if name == DEFAULT_REGISTRY { HUB_HOST.to_owned() } else { name.clone() };
         registry_url(&authority, "https")?;
-        Ok(Self { name, authority, prefix: String::new(), secure: None })
+        Ok(Self { name, authority, prefix: String::new(), secure: None, stands_for: None })
     }
 
     /// A mirror: a URL with an optional path, or a host.
@@ -47,7 +49,21 @@ impl Endpoint {
         }
         let prefix = url.path().trim_end_matches('/').to_owned();
         let authority = origin.authority();
-        Ok(Self { name: authority.clone(), authority, prefix, secure: Some(origin.is_secure()) })
+        Ok(Self {
+            name: authority.clone(),
+            authority,
+            prefix,
+            secure: Some(origin.is_secure()),
+            stands_for: None,
+        })
+    }
+
+    /// Returns this mirror, to be asked instead of `registry`. It is told so in every request, as containerd does it and the
+    /// section "Registry Proxying" proposed for the distribution specification has it: one mirror may then serve many.
+    /// One that serves a single registry ignores it. A registry that is its own mirror is told nothing.
+    pub(crate) fn standing_for(mut self, registry: &Self) -> Self {
+        self.stands_for = (self.authority != registry.authority).then(|| registry.name.clone());
+        self
     }
 
     /// Returns the host this endpoint speaks plain http with because its URL says so.
@@ -58,8 +74,12 @@ impl Endpoint {
     /// Returns the URL of `path` (which begins with a slash) there.
     pub(crate) fn url(&self, secure: bool, path: &str) -> Result<Url, Fault> {
         let scheme = if secure { "https" } else { "http" };
-        Url::parse(&format!("{scheme}://{}{}{path}", self.authority, self.prefix))
-            .map_err(|e| Fault::new(ErrorKind::InvalidArgument, "its URL cannot be formed").source(e))
+        let mut url = Url::parse(&format!("{scheme}://{}{}{path}", self.authority, self.prefix))
+            .map_err(|e| Fault::new(ErrorKind::InvalidArgument, "its URL cannot be formed").source(e))?;
+        if let Some(registry) = &self.stands_for {
+            url.query_pairs_mut().append_pair("ns", registry);
+        }
+        Ok(url)
     }
 
     /// Returns whether to use TLS, in the order to try: https first, as Docker does.
@@ -117,6 +137,24 @@ mod tests {
         for wrong in ["ftp://a", "https://u:p@a", "https://a?b", "a/b", "https://"] {
             assert!(Endpoint::mirror(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn mirrors_are_told_whom_they_stand_for() {
+        let url = |mirror: &str, registry: &str, path: &str| {
+            let registry = Endpoint::registry(registry).unwrap();
+            let mirror = Endpoint::mirror(mirror).unwrap().standing_for(&registry);
+            mirror.url(true, path).unwrap().to_string()
+        };
+        let hub = url("https://mirror.example/hub", "index.docker.io", "/v2/a/blobs/b");
+        assert_eq!(hub, "https://mirror.example/hub/v2/a/blobs/b?ns=docker.io");
+        assert_eq!(url("m.example", "A.example:5000", "/v2/"), "https://m.example/v2/?ns=a.example%3A5000");
+        assert_eq!(url("m.example", "a.example", "/v2/x?n=1"), "https://m.example/v2/x?n=1&ns=a.example");
+        // Docker Hub asked at its own host, and a registry as a mirror of itself.
+        for mirror in ["docker.io", "registry-1.docker.io", "https://registry-1.docker.io"] {
+            assert_eq!(url(mirror, "docker.io", "/v2/"), "https://registry-1.docker.io/v2/");
+        }
+        assert_eq!(url("https://a.example", "a.example", "/v2/"), "https://a.example/v2/");
     }
 
     #[test]

@@ -97,5 +97,19 @@ fn own_authorities_and_mirrors_are_flags() {
         "mirrored",
     ]);
     assert_eq!((said.code, said.out.as_str()), (0, "mirrored\n"), "{said:?}");
+    // The same one for another registry, which there is not; a registry needs a mirror's URL or host.
+    let other = format!("elsewhere.invalid={mirror}");
+    cli.run(&[
+        "--registry-ca",
+        &ca,
+        "--registry-mirror",
+        &other,
+        "pull",
+        "-q",
+        "elsewhere.invalid/library/app:1",
+    ])
+    .ok();
+    let bad = ["--registry-mirror", "elsewhere.invalid=", "pull", "-q", "elsewhere.invalid/library/app:1"];
+    cli.run(&bad).fails(1, &["configure registry client"]);
     cli.finish_clean();
 }

@@ -32,6 +32,10 @@ impl Seen {
     pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap()
     }
+
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.target.split_once('?').map(|(_, query)| query)
+    }
 }
 
 /// An answer.

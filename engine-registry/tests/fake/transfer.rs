@@ -258,10 +258,86 @@ async fn mirrors_are_tried_in_order_and_the_registry_last() {
     let hub = OciRegistry::builder().with_mirror("docker.io", &origin.host()).build().unwrap();
     hub.resolve(&"busybox".parse().unwrap()).await.unwrap();
     assert!(origin.requests().pop().unwrap().target.starts_with("/v2/library/busybox/manifests/latest"));
+    // Mirrors are told whom they stand for, and the registry is asked as ever.
+    let ns = format!("ns={}", origin.host().replace(':', "%3A"));
+    for mirror in [&empty, &liar, &flaky] {
+        assert!(mirror.requests().iter().all(|seen| seen.query() == Some(&*ns)), "{:?}", mirror.requests());
+    }
+    let direct = origin.requests().into_iter().filter(|seen| seen.path().starts_with("/v2/a/"));
+    assert!(direct.clone().count() > 1 && direct.clone().all(|seen| seen.query().is_none()));
     // Pushes and lists are for the registry itself.
     let before = empty.requests().len();
     let _ = registry.list_tags(&origin.reference("a")).await;
     assert_eq!(empty.requests().len(), before);
+}
+
+#[tokio::test]
+async fn one_mirror_stands_for_several_registries() {
+    let (content, blob) = (content(), Descriptor::of("x", &content()));
+    let manifest = |registry: &str| {
+        let config = Descriptor::of(media_type::OCI_CONFIG, registry.as_bytes());
+        let config = serde_json::to_string(&config).unwrap();
+        let kind = media_type::OCI_MANIFEST;
+        format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{config},"layers":[]}}"#)
+    };
+    let served = content.clone();
+    let storage = Fake::start(move |seen| cut(seen, &served, usize::MAX)).await;
+    let signed = format!("http://{}/blob?signature=x%2Fy", storage.host());
+    // As some do: it knows its upstreams by `ns` alone, wants a token, and has blobs elsewhere.
+    let mirror = Fake::start(move |seen| {
+        let query = seen.query().unwrap_or_default().to_owned();
+        if seen.path() == "/token" {
+            return Reply::new(200).body(r#"{"token":"t"}"#);
+        }
+        if seen.header("authorization") != Some("Bearer t") {
+            let realm =
+                format!("Bearer realm=\"http://{}/token\",service=\"m\"", seen.header("host").unwrap());
+            return Reply::new(401).header("WWW-Authenticate", realm);
+        }
+        if seen.path().contains("/blobs/") {
+            return Reply::new(307).header("Location", &signed);
+        }
+        match query.strip_prefix("ns=") {
+            Some(registry) => {
+                Reply::new(200).header("Content-Type", media_type::OCI_MANIFEST).body(manifest(registry))
+            }
+            None => Reply::new(400),
+        }
+    })
+    .await;
+    let others = [dead_port().await, dead_port().await].map(|port| format!("127.0.0.1:{port}"));
+    let url = format!("http://{}/proxy", mirror.host());
+    let registries = ["docker.io", &others[0], &others[1]];
+    let client = registries.iter().fold(quick(), |client, registry| client.with_mirror(registry, &url));
+    let client = client.build().unwrap();
+    for registry in registries {
+        let reference = format!("{registry}/a/b:c").parse().unwrap();
+        let expected = manifest(&registry.replace(':', "%3A"));
+        let (descriptor, bytes) = client.fetch_manifest(&reference).await.unwrap();
+        assert_eq!(bytes, Bytes::from(expected));
+        assert_eq!(client.resolve(&reference).await.unwrap().digest, descriptor.digest);
+        let got: Vec<Bytes> =
+            client.fetch_blob(&reference, &blob, 0).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(got.concat(), content);
+        let ns = format!("ns={}", registry.replace(':', "%3A"));
+        let asked = mirror.requests();
+        let asked = asked.iter().filter(|seen| seen.query() == Some(&*ns));
+        let (mut heads, mut manifests, mut blobs) = (0, 0, 0);
+        for seen in asked {
+            assert!(seen.path().starts_with("/proxy/v2/a/b/"), "{}", seen.target);
+            match (&*seen.method, seen.path().contains("/blobs/")) {
+                ("HEAD", _) => heads += 1,
+                (_, true) => blobs += 1,
+                (_, false) => manifests += 1,
+            }
+        }
+        assert!(heads > 0 && manifests > 0 && blobs > 0, "{registry}: {heads} {manifests} {blobs}");
+    }
+    // Where it redirects to is asked exactly as it said, and its token server knows nothing of upstreams.
+    assert!(storage.requests().iter().all(|seen| seen.target == "/blob?signature=x%2Fy"));
+    assert!(storage.requests().iter().all(|seen| seen.header("authorization").is_none()));
+    let tokens = mirror.requests().into_iter().filter(|seen| seen.path() == "/token");
+    assert!(tokens.clone().count() > 0 && tokens.clone().all(|seen| !seen.target.contains("ns=")));
 }
 
 /// Content in pieces; `fails` of its streams break in the middle.
