@@ -219,7 +219,7 @@ impl Shim {
             op::CLOSE_STDIN => self.close_stdin(),
             op::ATTACH => self.attach(at, request.flags, fds).map_err(wrong)?,
             op::EXEC => return self.exec(at, request.flags, fds),
-            op::HOLD => self.hold_for(request.a, &mut fds[0]).map_err(wrong)?,
+            op::HOLD => self.hold_for(request.a, fds).map_err(wrong)?,
             _ => return Err(wrong(sys::EINVAL)),
         }
         self.clients[at].send(&ok);
@@ -250,13 +250,14 @@ impl Shim {
         Ok(())
     }
 
-    /// Holds a descriptor that came along, or lets go of one.
-    fn hold_for(&mut self, key: i64, fd: &mut Fd) -> sys::Result<()> {
+    /// Holds what came along, or lets go of what was held.
+    fn hold_for(&mut self, key: i64, fds: &mut [Fd; MAX_FDS]) -> sys::Result<()> {
+        let [fd, clients, ..] = fds;
         if *fd >= 0 && self.phase == Phase::Exited {
             return Err(sys::ESRCH);
         }
-        self.keeps.hold(key, *fd)?;
-        *fd = -1;
+        self.keeps.hold(key, *fd, *clients)?;
+        (*fd, *clients) = (-1, -1);
         Ok(())
     }
 

@@ -162,6 +162,7 @@ impl Shim {
     fn knows(&self, pid: i32) -> bool {
         (self.init >= 0 && pid == self.init_pid)
             || self.log.knows(pid)
+            || self.keeps.knows(pid)
             || self.execs.iter().any(|exec| exec.is(pid))
     }
 

@@ -27,6 +27,7 @@ mod plan;
 mod policy;
 mod process;
 mod reaper;
+mod relay;
 mod restart;
 mod root;
 mod rotated;

@@ -10,7 +10,7 @@ use crate::clients::{Client, MAX_CLIENTS};
 use crate::events::Events;
 use crate::execs::{EXECS, Exec, Strays};
 use crate::health::{Health, OUTPUT};
-use crate::keeps::Keeps;
+use crate::keeps::{KEYS, Keeps};
 use crate::log::Log;
 use crate::mounts::Mounts;
 use crate::names::{self, Names};
@@ -55,9 +55,10 @@ pub(crate) enum Token {
     Probe,
     Compressed,
     Names(names::Source),
+    Relay(usize),
 }
 
-const MAX_POLL: usize = 10 + MAX_CLIENTS * 4 + EXECS * 3 + names::SOURCES;
+const MAX_POLL: usize = 10 + MAX_CLIENTS * 4 + EXECS * 3 + names::SOURCES + KEYS;
 
 /// Everything the shim knows.
 pub(crate) struct Shim {
@@ -466,6 +467,7 @@ impl Shim {
         }
         self.watch_probe();
         self.watch_names();
+        self.watch_keeps();
         self.watch(self.log.compressed(), POLLIN, Token::Compressed);
         self.watch(self.init, POLLIN, Token::Init);
         let input_free = !self.input.pending() && self.input.sink >= 0;
@@ -513,6 +515,7 @@ impl Shim {
             Token::Probe => self.on_probe(),
             Token::Compressed => self.log.on_compressed(),
             Token::Names(source) => self.names.on_ready(source),
+            Token::Relay(at) => self.keeps.on_ready(at),
         }
     }
 
@@ -531,7 +534,8 @@ impl Shim {
 
     /// Milliseconds until something is due; below zero without anything.
     fn patience(&self) -> i64 {
-        self.due().map_or(-1, |at| at.saturating_sub(sys::monotonic()) as i64)
+        let now = sys::monotonic();
+        self.due().into_iter().chain(self.keeps.due(now)).min().map_or(-1, |at| at.saturating_sub(now) as i64)
     }
 
     /// When the next thing is due, in monotonic milliseconds.

@@ -3,12 +3,47 @@
 //! engine-core compiles this file too (by `#[path]`). Every message is one SEQPACKET datagram of a fixed size, with
 //! descriptors beside it by `SCM_RIGHTS`; it holds numbers only, so there is nothing to parse.
 
+use core::net::{IpAddr, SocketAddr};
+
 /// Bytes of a [`Request`].
 pub const REQUEST: usize = 24;
 /// Bytes of a [`Reply`].
 pub const REPLY: usize = 48;
 /// Most descriptors beside one message.
 pub const MAX_FDS: usize = 4;
+
+/// Bytes of an encoded target.
+pub const TARGET: usize = 20;
+
+/// Encodes where clients of a socket are led.
+#[cfg_attr(shim, expect(dead_code, reason = "the library's side"))]
+pub fn encode_target(target: SocketAddr) -> [u8; TARGET] {
+    let mut bytes = [0; TARGET];
+    bytes[..2].copy_from_slice(&target.port().to_le_bytes());
+    match target.ip() {
+        IpAddr::V4(ip) => {
+            bytes[2] = 4;
+            bytes[4..8].copy_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            bytes[2] = 6;
+            bytes[4..].copy_from_slice(&ip.octets());
+        }
+    }
+    bytes
+}
+
+/// Decodes where clients of a socket are led.
+#[cfg_attr(not(shim), allow(dead_code, reason = "the shim's side"))]
+pub fn decode_target(bytes: &[u8]) -> Option<SocketAddr> {
+    let (head, ip) = bytes.split_first_chunk::<4>()?;
+    let ip = match head[2] {
+        4 => IpAddr::from(*ip.first_chunk::<4>()?),
+        6 => IpAddr::from(*ip.first_chunk::<16>()?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_le_bytes([head[0], head[1]])))
+}
 
 /// What a client asks for.
 pub mod op {
@@ -38,7 +73,8 @@ pub mod op {
     /// Another restart policy: `a` its kind, `b` most restarts after failures.
     pub const RESTART: u32 = 12;
     /// Hold the descriptor that comes along as long as the container is there, in place of the one held under the key
-    /// `a`; without one, let go of that.
+    /// `a`; without one, let go of that. A second one is an epoll descriptor that tells of clients: then sockets with a
+    /// [target](super::encode_target) for each lie in the first one's queue.
     pub const HOLD: u32 = 13;
 }
 

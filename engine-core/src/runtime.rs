@@ -1,6 +1,7 @@
 //! The [`Runtime`] contract: processes in containers.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -18,6 +19,32 @@ use crate::restart::RestartPolicy;
 use crate::state::{ExitStatus, RuntimeState};
 use crate::stats::ProcessInfo;
 pub use crate::stats::Stats;
+
+/// A descriptor that [`Runtime::keep`] keeps open.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Kept {
+    /// The descriptor.
+    pub descriptor: OwnedFd,
+    /// Where those who connect to it, or send datagrams to it, are passed on to: by a process in this program's network
+    /// namespace, so what is there sees an address of the host's instead of theirs. The descriptor is then a TCP socket
+    /// that listens, or a UDP socket that is bound. A runtime whose containers are none of the kernel's passes nothing on.
+    pub relay: Option<SocketAddr>,
+}
+
+impl Kept {
+    /// One that nobody uses.
+    pub fn new(descriptor: impl Into<OwnedFd>) -> Self {
+        Self { descriptor: descriptor.into(), relay: None }
+    }
+
+    /// Passes its clients on to `target`.
+    #[must_use]
+    pub fn with_relay(mut self, target: SocketAddr) -> Self {
+        self.relay = Some(target);
+        self
+    }
+}
 
 /// Most keys under which [`Runtime::keep`] keeps descriptors of one container.
 pub const MAX_KEPT: usize = 32;
@@ -113,15 +140,16 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// [`Conflict`](crate::ErrorKind::Conflict) if the container has ended.
     async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()>;
 
-    /// Keeps `descriptors` open until the container has ended for good, in the place of those kept under `key` before, also
+    /// Keeps descriptors open until the container has ended for good, in the place of those kept under `key` before, also
     /// when this program has ended and between two runs by a restart policy. Without any, those kept before are let go. They
-    /// are closed before anybody who waits learns of the last end.
+    /// are closed before anybody who waits learns of the last end. Clients of one with a [relay](Kept::relay) are passed on
+    /// to its target as long.
     ///
     /// # Errors
     /// [`ResourceExhausted`](crate::ErrorKind::ResourceExhausted) for more than [`MAX_KEPT`] keys, or more descriptors
     /// than the system lets a process hand on; [`Conflict`](crate::ErrorKind::Conflict) if there are descriptors to keep
     /// and the container has ended.
-    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()>;
+    async fn keep(&self, id: &ContainerId, key: &str, kept: Vec<Kept>) -> Result<()>;
 
     /// Changes what the container's resolver goes by, from the next question on.
     ///

@@ -20,7 +20,7 @@ use engine_core::logs::{LogQuery, LogStream};
 use engine_core::memory::MemoryRegistry;
 use engine_core::resources::Resources;
 use engine_core::restart::RestartPolicy;
-use engine_core::runtime::{ExecProcess, RuntimeCapabilities, Sandbox, Stats};
+use engine_core::runtime::{ExecProcess, Kept, RuntimeCapabilities, Sandbox, Stats};
 use engine_core::state::RuntimeState;
 use engine_core::testing::content::{SampleImage, SampleLayer};
 use engine_core::testing::registry_client::push;
@@ -372,8 +372,8 @@ impl Runtime for Recording {
     async fn set_restart_policy(&self, id: &ContainerId, policy: RestartPolicy) -> Result<()> {
         self.runtime.set_restart_policy(id, policy).await
     }
-    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<std::os::fd::OwnedFd>) -> Result<()> {
-        self.runtime.keep(id, key, descriptors).await
+    async fn keep(&self, id: &ContainerId, key: &str, kept: Vec<Kept>) -> Result<()> {
+        self.runtime.keep(id, key, kept).await
     }
     async fn set_resolver(
         &self,

@@ -137,4 +137,10 @@ pub(crate) mod nr {
     pub(crate) const SECCOMP: usize = 277;
     pub(crate) const GETRANDOM: usize = 278;
     pub(crate) const STATX: usize = 291;
+    pub(crate) const EPOLL_CTL: usize = 21;
+    pub(crate) const EPOLL_PWAIT: usize = 22;
+    pub(crate) const EPOLL_CREATE1: usize = 20;
+    pub(crate) const SPLICE: usize = 76;
+    pub(crate) const SHUTDOWN: usize = 210;
+    pub(crate) const GETPPID: usize = 173;
 }

@@ -1,10 +1,11 @@
-//! Sockets of the resolver: datagrams and connections by IP, see ip(7), udp(7), tcp(7).
+//! Sockets of the resolver and of relays: datagrams and connections by IP, see ip(7), udp(7), tcp(7).
 
 use core::net::SocketAddr;
 
 use super::arch::nr;
-use super::call::sys;
+use super::call::{IoVec, sys};
 use super::errno::Result;
+use super::socket::{MsgHdr, set_option};
 use super::{Fd, O_CLOEXEC, O_NONBLOCK, close};
 
 /// A socket address in the kernel's form: struct sockaddr_in or sockaddr_in6, in its first bytes.
@@ -34,6 +35,12 @@ impl From<SocketAddr> for Address {
         };
         bytes[..2].copy_from_slice(&family.to_ne_bytes());
         Address { bytes, length }
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes[..self.length] == other.bytes[..other.length]
     }
 }
 
@@ -90,4 +97,76 @@ pub(crate) fn receive_from(fd: Fd, bytes: &mut [u8]) -> Result<(usize, Address)>
 pub(crate) fn send_to(fd: Fd, bytes: &[u8], to: &Address) -> Result<()> {
     // MSG_DONTWAIT | MSG_NOSIGNAL
     sys!(nr::SENDTO, fd, bytes.as_ptr(), bytes.len(), 0x4040_usize, to.bytes.as_ptr(), to.length).map(drop)
+}
+
+/// Which of this host's addresses a datagram came to, and its answer comes from: a control message with struct in_pktinfo or
+/// in6_pktinfo.
+#[derive(Clone, Copy)]
+pub(crate) struct Local {
+    message: [u64; 5],
+}
+
+impl Local {
+    const V4: u64 = 8 << 32;
+    const V6: u64 = 41 | 50 << 32;
+
+    /// Leaves the way of the answer to the kernel, where only one leads to the address.
+    fn of_any_interface(mut self) -> Self {
+        match self.message[1] {
+            Self::V4 => self.message[2] &= !0xffff_ffff,
+            Self::V6 if self.message[2].to_ne_bytes()[..2] != [0xfe, 0x80] => {
+                self.message[4] &= !0xffff_ffff;
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Has it told at which address datagrams arrive.
+pub(crate) fn tell_local(fd: Fd) {
+    // IP_PKTINFO, IPV6_RECVPKTINFO: one of them is not of this socket's family.
+    let _ = set_option(fd, 0, 8, &[1]);
+    let _ = set_option(fd, 41, 49, &[1]);
+}
+
+/// Receives a datagram as [`receive_from`], with where it arrived.
+pub(crate) fn receive_at(fd: Fd, bytes: &mut [u8]) -> Result<(usize, Address, Local)> {
+    let mut from = Address { bytes: [0; 28], length: 0 };
+    let mut local = Local { message: [0; 5] };
+    let iov = IoVec(bytes.as_mut_ptr(), bytes.len());
+    let mut header = MsgHdr {
+        name: from.bytes.as_mut_ptr() as usize,
+        name_length: 28,
+        iov: &raw const iov,
+        iov_count: 1,
+        control: local.message.as_mut_ptr(),
+        control_length: size_of_val(&local.message),
+        flags: 0,
+    };
+    let count = sys!(nr::RECVMSG, fd, &raw mut header, 0_usize)?;
+    from.length = (header.name_length as u32 as usize).min(28);
+    Ok((count, from, local.of_any_interface()))
+}
+
+/// Sends a datagram as [`send_to`], from one of this host's addresses.
+pub(crate) fn send_at(fd: Fd, bytes: &[u8], to: &Address, local: &Local) -> Result<()> {
+    let mut message = local.message;
+    let control_length = match message[1] {
+        Local::V4 => 32,
+        Local::V6 => 40,
+        _ => 0,
+    };
+    let iov = IoVec(bytes.as_ptr(), bytes.len());
+    let header = MsgHdr {
+        name: to.bytes.as_ptr() as usize,
+        name_length: to.length,
+        iov: &raw const iov,
+        iov_count: 1,
+        control: message.as_mut_ptr(),
+        control_length,
+        flags: 0,
+    };
+    // MSG_DONTWAIT | MSG_NOSIGNAL
+    sys!(nr::SENDMSG, fd, &raw const header, 0x4040_usize).map(drop)
 }

@@ -9,6 +9,13 @@ pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     sys!(nr::PRLIMIT64, 0_usize, resource, limit.as_ptr(), 0_usize).map(drop)
 }
 
+/// The hard limit of a resource.
+pub(crate) fn hard_limit(resource: u32) -> u64 {
+    let mut limit = [0_u64; 2];
+    let _ = sys!(nr::PRLIMIT64, 0_usize, resource, 0_usize, limit.as_mut_ptr());
+    limit[1]
+}
+
 pub(crate) fn set_io_priority(priority: u32) -> Result<()> {
     // IOPRIO_WHO_PROCESS, this one.
     sys!(nr::IOPRIO_SET, 1_usize, 0_usize, priority).map(drop)

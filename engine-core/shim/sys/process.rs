@@ -96,6 +96,10 @@ pub(crate) fn getpid() -> i32 {
     sys!(nr::GETPID).unwrap_or(0) as i32
 }
 
+pub(crate) fn getppid() -> i32 {
+    sys!(nr::GETPPID).unwrap_or(0) as i32
+}
+
 pub(crate) fn setsid() {
     let _ = sys!(nr::SETSID);
 }

@@ -76,15 +76,16 @@ pub(crate) fn peer_uid(fd: Fd) -> Result<u32> {
     Ok(credentials[1])
 }
 
+/// Struct msghdr, see recvmsg(2).
 #[repr(C)]
-struct MsgHdr {
-    name: usize,
-    name_length: usize,
-    iov: *const IoVec,
-    iov_count: usize,
-    control: *mut u64,
-    control_length: usize,
-    flags: usize,
+pub(super) struct MsgHdr {
+    pub(super) name: usize,
+    pub(super) name_length: usize,
+    pub(super) iov: *const IoVec,
+    pub(super) iov_count: usize,
+    pub(super) control: *mut u64,
+    pub(super) control_length: usize,
+    pub(super) flags: usize,
 }
 
 /// Sends one message, with a descriptor beside it unless `fd` is negative. Never blocks.
@@ -109,19 +110,70 @@ pub(crate) fn send(socket: Fd, bytes: &[u8], fd: Fd) -> Result<()> {
 /// Receives one message; its descriptors land in `fds`, -1 where there is none.
 pub(crate) fn receive(socket: Fd, bytes: &mut [u8], fds: &mut [Fd; 4]) -> Result<usize> {
     *fds = [-1; 4];
+    receive_rights(socket, bytes, fds, &mut [0; 4], 0)
+}
+
+/// Most descriptors beside one message (SCM_MAX_FD of unix(7)).
+pub(crate) const MAX_RIGHTS: usize = 253;
+
+/// Reads the next message, which stays in the queue after [`peek_on`]; its descriptors land in `fds`, -1 where there is none.
+/// Never waits.
+pub(crate) fn peek(socket: Fd, bytes: &mut [u8], fds: &mut [Fd; MAX_RIGHTS]) -> Result<usize> {
+    *fds = [-1; MAX_RIGHTS];
+    // MSG_PEEK | MSG_DONTWAIT
+    receive_rights(socket, bytes, fds, &mut [0; 2 + MAX_RIGHTS.div_ceil(2)], 0x42)
+}
+
+/// From the first message on, each is read once without being taken (SO_PEEK_OFF).
+pub(crate) fn peek_on(socket: Fd) -> Result<()> {
+    set_option(socket, 1, 42, &[0])
+}
+
+/// Sets an option that is made of numbers.
+pub(super) fn set_option(socket: Fd, level: usize, option: usize, value: &[i32]) -> Result<()> {
+    sys!(nr::SETSOCKOPT, socket, level, option, value.as_ptr(), size_of_val(value)).map(drop)
+}
+
+/// The kind of a socket (SO_TYPE).
+pub(crate) fn socket_kind(socket: Fd) -> Result<i32> {
+    let mut kind = 0_i32;
+    let mut length = 4_u32;
+    sys!(nr::GETSOCKOPT, socket, 1_usize, 3_usize, &raw mut kind, &raw mut length)?;
+    Ok(kind)
+}
+
+/// Lets a connection carry each piece at once, and find out in the end when the other side is gone (tcp(7)).
+pub(crate) fn set_interactive(socket: Fd) {
+    // TCP_NODELAY, SO_KEEPALIVE
+    let _ = set_option(socket, 6, 1, &[1]);
+    let _ = set_option(socket, 1, 9, &[1]);
+}
+
+/// Closes a connection so that the other end learns of a failure, and not of an end (SO_LINGER).
+pub(crate) fn reset(socket: Fd) {
+    let _ = set_option(socket, 1, 13, &[1, 0]);
+    close(socket);
+}
+
+fn receive_rights(
+    socket: Fd,
+    bytes: &mut [u8],
+    fds: &mut [Fd],
+    control: &mut [u64],
+    flags: usize,
+) -> Result<usize> {
     let iov = IoVec(bytes.as_mut_ptr(), bytes.len());
-    let mut control = [0_u64; 4];
     let mut header = MsgHdr {
         name: 0,
         name_length: 0,
         iov: &raw const iov,
         iov_count: 1,
         control: control.as_mut_ptr(),
-        control_length: 32,
+        control_length: size_of_val(control),
         flags: 0,
     };
     // MSG_CMSG_CLOEXEC
-    let count = sys!(nr::RECVMSG, socket, &raw mut header, 0x4000_0000_usize)?;
+    let count = sys!(nr::RECVMSG, socket, &raw mut header, 0x4000_0000 | flags)?;
     if header.control_length >= 20 && control[1] == (1 | (1 << 32)) {
         let given = (control[0] as usize).saturating_sub(16) / 4;
         for (at, fd) in fds.iter_mut().enumerate().take(given) {

@@ -138,4 +138,10 @@ pub(crate) mod nr {
     pub(crate) const SECCOMP: usize = 317;
     pub(crate) const GETRANDOM: usize = 318;
     pub(crate) const STATX: usize = 332;
+    pub(crate) const EPOLL_CTL: usize = 233;
+    pub(crate) const EPOLL_PWAIT: usize = 281;
+    pub(crate) const EPOLL_CREATE1: usize = 291;
+    pub(crate) const SPLICE: usize = 275;
+    pub(crate) const SHUTDOWN: usize = 48;
+    pub(crate) const GETPPID: usize = 110;
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 use crate::id::{ContainerId, Name};
+use crate::runtime::Kept;
 
 /// What an endpoint is made with.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -254,9 +254,10 @@ impl Endpoint {
 pub struct Attachment {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// Sockets that keep its ports from everybody else on the host. They are to stay open as long as the endpoint is there:
+    /// Sockets that keep its ports from everybody else on the host, some of them with a relay for clients that cannot reach
+    /// the container otherwise. They are to stay open as long as the endpoint is there:
     /// the engine gives them to [`Runtime::keep`](crate::Runtime::keep), since it may end before the container.
-    pub reserved: Vec<OwnedFd>,
+    pub reserved: Vec<Kept>,
     /// The file with the names of the network, which the container's resolver reads. `None` on a network without names.
     pub names: Option<PathBuf>,
 }

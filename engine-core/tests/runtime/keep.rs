@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
 use engine_core::launch::Lifetime;
+use engine_core::runtime::Kept;
 use engine_core::{RestartPolicy, Runtime as _};
 
 use crate::support::{Bench, PATIENCE};
@@ -30,8 +31,8 @@ async fn a_port_stays_taken_until_the_container_has_ended() {
     let sockets = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
     let [first, second] = [0, 1].map(|at: usize| sockets[at].local_addr().unwrap());
     let [one, two] = sockets;
-    bench.runtime.keep(&id, "one", vec![one.into()]).await.unwrap();
-    bench.runtime.keep(&id, "two", vec![two.into()]).await.unwrap();
+    bench.runtime.keep(&id, "one", vec![Kept::new(one)]).await.unwrap();
+    bench.runtime.keep(&id, "two", vec![Kept::new(two)]).await.unwrap();
     // The program that had them is gone.
     bench.runtime = bench.reopen().await;
     assert!(is_taken(first) && is_taken(second));

@@ -19,6 +19,7 @@ mod namespaces;
 mod net_devices;
 mod paths;
 mod privileges;
+mod relays;
 mod restart;
 mod scheduling;
 mod streams;

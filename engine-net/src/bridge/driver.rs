@@ -16,6 +16,7 @@ use rustix::fs::FlockOperation;
 use super::options::BridgeOptions;
 use super::place::{Namespace, Place};
 use super::records::{EndpointRecord, Records};
+use super::reserve::Reach;
 use super::rules::{Bridge, Rules};
 use super::watch::Watch;
 use super::{DEFAULT_NETWORK, addresses, links, reserve, resolver};
@@ -220,13 +221,10 @@ impl Driver {
             }
             None => links::free_name(&mut inside)?,
         };
-        let mut ports = Vec::new();
-        let mut reserved = Vec::new();
-        for mapping in &wanted.ports {
-            let held = reserve::reserve(mapping, options.host_binding)?;
-            ports.push(held.mapping);
-            reserved.extend(held.sockets);
-        }
+        let reach = Reach::of(&network);
+        let reserve = |mapping| reserve::reserve(mapping, options.host_binding, reach);
+        let reserved = wanted.ports.iter().map(reserve).collect::<Result<Vec<_>>>()?;
+        let ports = reserved.iter().map(|one| one.mapping.clone()).collect();
         let (lock, bridge) = self.with_bridge(&network, &options)?;
         let make = |network: &NetworkInfo, taken: &BTreeSet<IpAddr>| {
             let mut endpoint = Endpoint::new(sandbox.id.clone(), name.clone(), wanted.clone());
@@ -252,7 +250,8 @@ impl Driver {
             return Err(error);
         }
         let mut attachment = Attachment::new(endpoint);
-        attachment.reserved = reserved;
+        let addresses = attachment.endpoint.addresses.clone();
+        attachment.reserved = reserved.into_iter().flat_map(|one| one.into_kept(&addresses)).collect();
         attachment.names = (!options.default).then(|| self.zone_file(&network));
         Ok(attachment)
     }

@@ -29,7 +29,6 @@ mod users;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,7 +47,7 @@ use crate::logs::{LogQuery, LogStream};
 use crate::network::names::ResolverConfig;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
-use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
+use crate::runtime::{ExecProcess, Kept, Runtime, RuntimeCapabilities, Sandbox, Stats};
 use crate::state::{ExitStatus, RuntimeState};
 use crate::stats::ProcessInfo;
 
@@ -157,8 +156,8 @@ impl Runtime for LinuxRuntime {
         self.inner.set_restart_policy(id, policy).await
     }
 
-    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
-        self.inner.keep(id, key, descriptors).await
+    async fn keep(&self, id: &ContainerId, key: &str, kept: Vec<Kept>) -> Result<()> {
+        self.inner.keep(id, key, kept).await
     }
 
     async fn set_resolver(&self, id: &ContainerId, config: &ResolverConfig) -> Result<()> {

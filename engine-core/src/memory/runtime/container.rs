@@ -1,7 +1,6 @@
 //! One simulated container: its states, its processes, its streams. `restart` runs it again.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -22,7 +21,7 @@ use crate::launch::{ExecSpec, LaunchSpec, LogDriver};
 use crate::logs::{LogQuery, LogSource, LogStream};
 use crate::network::names::ResolverConfig;
 use crate::resources::Resources;
-use crate::runtime::{ExecProcess, MAX_KEPT, Stats};
+use crate::runtime::{ExecProcess, Kept, MAX_KEPT, Stats};
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 use crate::stats::ProcessInfo;
 
@@ -72,7 +71,7 @@ pub(super) struct Inner {
     run: Run,
     execs: BTreeMap<ExecId, Arc<Exec>>,
     resources: Resources,
-    kept: BTreeMap<String, Vec<OwnedFd>>,
+    kept: BTreeMap<String, Vec<Kept>>,
     resolver: Option<ResolverConfig>,
 }
 
@@ -377,10 +376,10 @@ impl Container {
         Ok(())
     }
 
-    pub(super) fn keep(&self, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
+    pub(super) fn keep(&self, key: &str, kept: Vec<Kept>) -> Result<()> {
         const OPERATION: &str = "keep descriptors";
         let mut inner = lock(&self.inner);
-        if descriptors.is_empty() {
+        if kept.is_empty() {
             inner.kept.remove(key);
             return Ok(());
         }
@@ -392,7 +391,7 @@ impl Container {
             let error = Error::new(ErrorKind::ResourceExhausted, OPERATION).with("container", &self.id);
             return Err(error.with("key", key).with_message("descriptors are kept under too many keys"));
         }
-        inner.kept.insert(key.to_owned(), descriptors);
+        inner.kept.insert(key.to_owned(), kept);
         Ok(())
     }
 

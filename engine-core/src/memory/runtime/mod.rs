@@ -17,7 +17,6 @@ mod streams;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +32,7 @@ use crate::logs::{LogQuery, LogStream};
 use crate::network::names::ResolverConfig;
 use crate::resources::Resources;
 use crate::restart::RestartPolicy;
-use crate::runtime::{ExecProcess, Runtime, RuntimeCapabilities, Sandbox, Stats};
+use crate::runtime::{ExecProcess, Kept, Runtime, RuntimeCapabilities, Sandbox, Stats};
 use crate::signal;
 use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 use crate::stats::ProcessInfo;
@@ -243,9 +242,9 @@ impl Runtime for MemoryRuntime {
         self.find("update container", id)?.set_restart_policy(policy)
     }
 
-    async fn keep(&self, id: &ContainerId, key: &str, descriptors: Vec<OwnedFd>) -> Result<()> {
+    async fn keep(&self, id: &ContainerId, key: &str, kept: Vec<Kept>) -> Result<()> {
         self.faults.check("runtime.keep", id).await?;
-        self.find("keep descriptors", id)?.keep(key, descriptors)
+        self.find("keep descriptors", id)?.keep(key, kept)
     }
 
     async fn set_resolver(&self, id: &ContainerId, config: &ResolverConfig) -> Result<()> {

@@ -1,11 +1,10 @@
 //! Promises about descriptors that are kept open.
 
 use std::io::{PipeReader, PipeWriter, Read as _};
-use std::os::fd::OwnedFd;
 
 use super::*;
 use crate::restart::RestartPolicy;
-use crate::runtime::MAX_KEPT;
+use crate::runtime::{Kept, MAX_KEPT};
 use crate::state::{ContainerStatus, RuntimeState};
 
 /// A pipe whose reader does not wait.
@@ -38,17 +37,17 @@ async fn until_closed(reader: &PipeReader) {
 pub async fn kept_descriptors_last_as_long_as_the_container(bench: Bench<'_>) {
     let id = bench.create_with(FOREVER, |launch| launch.restart = RestartPolicy::Always).await;
     let (first, writer) = pipe();
-    bench.runtime.keep(&id, "first", vec![writer.into()]).await.expect("keep");
+    bench.runtime.keep(&id, "first", vec![Kept::new(writer)]).await.expect("keep");
     bench.runtime.start(&id).await.expect("start");
     let (second, writer) = pipe();
-    bench.second.keep(&id, "second", vec![writer.into()]).await.expect("keep by another instance");
+    bench.second.keep(&id, "second", vec![Kept::new(writer)]).await.expect("keep by another instance");
     bench.runtime.signal(&id, SIGKILL).await.expect("signal");
     let runs_again =
         |state: &RuntimeState| state.restart_count == 1 && state.status == ContainerStatus::Running;
     bench.until(&id, runs_again).await;
     assert!(is_open(&first) && is_open(&second), "a run ended, and the container goes on");
     let (third, writer) = pipe();
-    bench.runtime.keep(&id, "first", vec![writer.into()]).await.expect("keep in place of others");
+    bench.runtime.keep(&id, "first", vec![Kept::new(writer)]).await.expect("keep in place of others");
     until_closed(&first).await;
     assert!(is_open(&second) && is_open(&third));
     bench.second.keep(&id, "second", Vec::new()).await.expect("let go");
@@ -60,7 +59,7 @@ pub async fn kept_descriptors_last_as_long_as_the_container(bench: Bench<'_>) {
     assert!(!is_open(&third), "the container has ended");
     let (fourth, writer) = pipe();
     assert_kind(
-        bench.runtime.keep(&id, "first", vec![writer.into()]).await,
+        bench.runtime.keep(&id, "first", vec![Kept::new(writer)]).await,
         &[ErrorKind::Conflict],
         "keep after the end",
     );
@@ -72,7 +71,7 @@ pub async fn kept_descriptors_last_as_long_as_the_container(bench: Bench<'_>) {
 pub async fn many_descriptors_are_kept(bench: Bench<'_>) {
     let id = bench.create(FOREVER).await;
     let (reader, writer) = pipe();
-    let copies: Vec<OwnedFd> = (0..600).map(|_| writer.try_clone().expect("duplicate").into()).collect();
+    let copies = (0..600).map(|_| Kept::new(writer.try_clone().expect("duplicate"))).collect();
     drop(writer);
     bench.runtime.keep(&id, "ports", copies).await.expect("keep");
     bench.runtime.start(&id).await.expect("start");
@@ -86,7 +85,7 @@ pub async fn many_descriptors_are_kept(bench: Bench<'_>) {
 pub async fn so_many_keys_are_kept(bench: Bench<'_>) {
     let id = bench.start(FOREVER).await;
     let (reader, writer) = pipe();
-    let copy = || vec![writer.try_clone().expect("duplicate").into()];
+    let copy = || vec![Kept::new(writer.try_clone().expect("duplicate"))];
     for number in 0..MAX_KEPT {
         bench.runtime.keep(&id, &format!("key {number}"), copy()).await.expect("keep");
     }
@@ -104,7 +103,7 @@ pub async fn only_what_is_there_keeps(bench: Bench<'_>) {
     let (reader, writer) = pipe();
     let id = ContainerId::random();
     let not_found = &[ErrorKind::NotFound];
-    assert_kind(bench.runtime.keep(&id, "key", vec![writer.into()]).await, not_found, "keep");
+    assert_kind(bench.runtime.keep(&id, "key", vec![Kept::new(writer)]).await, not_found, "keep");
     until_closed(&reader).await;
     assert_kind(bench.runtime.keep(&id, "key", Vec::new()).await, not_found, "let go");
 }
