@@ -12,10 +12,14 @@ fn free_port() -> u16 {
     TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What a web server says first about its page, or nothing.
+/// What a web server says about its page, or nothing.
 fn ask(port: u16) -> String {
+    ask_at("127.0.0.1", port)
+}
+
+fn ask_at(address: &str, port: u16) -> String {
     let mut text = String::new();
-    if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+    if let Ok(mut stream) = TcpStream::connect((address, port)) {
         // A server that goes meanwhile has said nothing.
         let _ =
             stream.write_all(b"GET /page HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut text));
@@ -35,6 +39,8 @@ fn published_ports_are_reached_and_shown() {
     let args = ["--name", "web", "-p", &publish, "--expose", "53/udp"];
     cli.start(&args.iter().chain(&SERVER).copied().collect::<Vec<_>>());
     until("the server answers", || ask(port).contains("from-the-container"));
+    // No rule of the kernel leads from there; and the container has no IPv6.
+    assert!(ask_at("::1", port).contains("from-the-container"));
     let ports = cli.run(&["ps", "--format", "{{.Ports}}"]).ok();
     assert_eq!(ports, format!("53/udp, 0.0.0.0:{port}->80/tcp, [::]:{port}->80/tcp\n"));
     assert_eq!(cli.run(&["port", "web", "80"]).ok(), format!("0.0.0.0:{port}\n[::]:{port}\n"));

@@ -1,8 +1,8 @@
 //! Published ports: who reaches them, and what the container sees.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
-use engine_core::network::{EndpointOptions, NetworkOptions, PortMapping, Protocol};
+use engine_core::network::{Attachment, EndpointOptions, NetworkOptions, PortMapping, Protocol};
 use engine_core::{ErrorKind, Network as _};
 
 use crate::support::{Container, Host};
@@ -75,6 +75,56 @@ fn a_published_port_is_reached_by_ipv6() {
     assert_eq!(world.ask("[2001:db8::1]:8080").unwrap(), "2001:db8::2");
     let gateway = attachment.endpoint.gateways[1];
     assert_eq!(host.space.ask(&format!("[{gateway}]:8080")).unwrap(), gateway.to_string());
+}
+
+/// Where the sockets that keep a port pass their clients on to.
+fn relays(attachment: &Attachment) -> Vec<(SocketAddr, SocketAddr)> {
+    let relayed = attachment.reserved.iter().filter_map(|kept| Some((kept, kept.relay?)));
+    relayed
+        .map(|(kept, target)| {
+            let bound = rustix::net::getsockname(&kept.descriptor).unwrap();
+            (SocketAddr::try_from(bound).unwrap(), target)
+        })
+        .collect()
+}
+
+#[test]
+fn clients_that_no_rule_can_lead_are_relayed() {
+    let host = Host::new();
+    let _world = host.neighbour();
+    let network = host.open();
+    host.run(async move {
+        let dual = NetworkOptions::default().with_ipv6(true);
+        let mut six = dual.clone();
+        six.ipv4 = false;
+        for (name, options, at, expected) in [
+            ("four", NetworkOptions::default(), None, vec!["[::]:8080"]),
+            ("dual", dual.clone(), None, vec!["[::]:8080"]),
+            ("six", six, None, vec!["0.0.0.0:8080", "[::]:8080"]),
+            ("own", dual.clone(), Some("2001:db8::1"), vec![]),
+            ("loop", dual, Some("::1"), vec!["[::1]:8080"]),
+            ("alone", NetworkOptions::default(), Some("127.0.0.1"), vec![]),
+        ] {
+            let name = name.parse().unwrap();
+            network.create(&name, &options).await.unwrap();
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let container = Container::new();
+                let mut port = PortMapping::new(80).with_host_port(8080).with_protocol(protocol);
+                port.host_ip = at.map(|at| at.parse().unwrap());
+                let attachment = network.attach(&name, &container.sandbox, &published([port])).await.unwrap();
+                let relays = relays(&attachment);
+                let from: Vec<String> = relays.iter().map(|(from, _)| from.to_string()).collect();
+                assert_eq!(from, expected, "{name} {protocol}");
+                let addresses = &attachment.endpoint.addresses;
+                for (from, to) in relays {
+                    // To the address of the same version, where there is one.
+                    let same = addresses.iter().find(|address| address.is_ipv6() == from.is_ipv6());
+                    assert_eq!(to, SocketAddr::new(*same.unwrap_or(&addresses[0]), 80), "{name}");
+                }
+                network.detach(&name, &container.sandbox.id).await.unwrap();
+            }
+        }
+    });
 }
 
 #[test]
