@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use engine_core::Engine;
 use engine_core::container_spec::IdMappings;
 use engine_core::engine::IdPool;
-use engine_net::BridgeNetwork;
+use engine_net::LocalNetworks;
 use engine_registry::{DockerConfig, OciRegistry};
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -38,7 +38,7 @@ impl Context {
             (None, Some(_)) => root.join("run"),
             (None, None) => DEFAULT_RUN_ROOT.into(),
         };
-        let network = BridgeNetwork::new(&root, &run_root);
+        let network = LocalNetworks::new(&root, &run_root);
         let mut builder = Engine::builder(root)
             .run_root(run_root)
             .network(network)

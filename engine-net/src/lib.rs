@@ -1,12 +1,12 @@
 //! Networks for `engine-core`.
 //!
-//! [`BridgeNetwork`] is the [`Network`](engine_core::Network) of Docker's driver `bridge`: give it to
-//! [`EngineBuilder::network`](engine_core::EngineBuilder::network). [`parse_port`] reads Docker's notation of published
+//! [`LocalNetworks`] is the [`Network`](engine_core::Network) of this host, with Docker's drivers `bridge`, `macvlan` and
+//! `ipvlan`: give it to [`EngineBuilder::network`](engine_core::EngineBuilder::network). [`parse_port`] reads Docker's notation of published
 //! ports. The modes `none`, `host` and `container:ID` are the engine's own and need no network implementation.
 
-mod bridge;
+mod local;
 mod nft;
 mod ports;
 
-pub use bridge::{BridgeNetwork, DEFAULT_NETWORK};
+pub use local::{DEFAULT_NETWORK, LocalNetworks};
 pub use ports::parse_port;

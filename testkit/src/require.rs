@@ -30,6 +30,10 @@ pub enum Requirement {
     NfsServer,
     /// nf_tables works.
     Nftables,
+    /// The kernel has interfaces of the kind ipvlan.
+    Ipvlan,
+    /// The kernel has interfaces for VLANs (802.1Q).
+    Vlan,
     /// A loop device can be had.
     LoopDevices,
     /// A program is found in `PATH` or in the system's `sbin` directories.
@@ -49,6 +53,8 @@ impl Requirement {
             Self::ShiftedLayers => "shifted_layers",
             Self::NfsServer => "nfs_server",
             Self::Nftables => "nftables",
+            Self::Ipvlan => "ipvlan",
+            Self::Vlan => "vlan",
             Self::LoopDevices => "loop_devices",
             Self::Tool(name) => name,
         }
@@ -80,10 +86,18 @@ impl Requirement {
             Self::Nftables => *NFT.get_or_init(|| {
                 Command::new("nft").args(["list", "tables"]).output().is_ok_and(|out| out.status.success())
             }),
+            Self::Ipvlan => has_interfaces("ipvlan"),
+            Self::Vlan => has_interfaces("vlan"),
             Self::LoopDevices => Path::new("/dev/loop-control").exists(),
             Self::Tool(name) => crate::tools::find(name).is_some(),
         }
     }
+}
+
+/// Whether the kernel has interfaces of this kind. What is asked for lacks a parent, so none is made.
+fn has_interfaces(kind: &str) -> bool {
+    let asked = Command::new("ip").args(["link", "add", "name", "probe", "type", kind]).output();
+    asked.is_ok_and(|out| !String::from_utf8_lossy(&out.stderr).contains("Unknown device type"))
 }
 
 /// The first two numbers of the kernel's release.
@@ -159,6 +173,8 @@ macro_rules! require {
     (@ shifted_layers) => { $crate::Requirement::ShiftedLayers };
     (@ nfs_server) => { $crate::Requirement::NfsServer };
     (@ nftables) => { $crate::Requirement::Nftables };
+    (@ ipvlan) => { $crate::Requirement::Ipvlan };
+    (@ vlan) => { $crate::Requirement::Vlan };
     (@ loop_devices) => { $crate::Requirement::LoopDevices };
     (@ $tool:literal) => { $crate::Requirement::Tool($tool) };
 }

@@ -52,7 +52,7 @@ pub(crate) struct LsArgs {
 /// `network create`'s flags.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
-    /// Driver: bridge
+    /// Driver: bridge, macvlan or ipvlan
     #[arg(short, long, value_name = "DRIVER")]
     driver: Option<String>,
     /// Subnet, as 172.28.0.0/16

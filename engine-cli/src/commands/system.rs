@@ -87,7 +87,7 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
         "Architecture": std::env::consts::ARCH,
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
         "MemTotal": memory(),
-        "Plugins": { "Network": ["bridge", "host", "null"], "Volume": ["local"] },
+        "Plugins": { "Network": ["bridge", "host", "ipvlan", "macvlan", "null"], "Volume": ["local"] },
         "Checks": checks,
         "Error": failure,
     });

@@ -121,6 +121,49 @@ fn containers_find_each_other_by_name_and_follow_changes() {
 }
 
 #[test]
+fn containers_of_a_macvlan_network_have_each_other_and_no_ports() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let create = ["network", "create", "-d", "macvlan", "-o", "macvlan_mode=bridge", "--subnet"];
+    cli.run(&create.iter().chain(&["10.213.66.0/24", "lan"]).copied().collect::<Vec<_>>()).ok();
+    let port = free_port();
+    let publish = format!("{port}:80");
+    let web = ["--name", "web", "--network", "lan", "-p", &publish];
+    cli.start(&web.iter().chain(&SERVER).copied().collect::<Vec<_>>());
+    cli.start(&["--name", "client", "--network", "none", "busybox", "sleep", "1000"]);
+    cli.run(&["network", "connect", "lan", "client"]).fails(1, &["private (none) mode"]);
+    cli.start(&["--name", "other", "--network", "lan", "busybox", "sleep", "1000"]);
+    let get = || cli.run(&["exec", "other", "wget", "-qO-", "http://web/page"]);
+    until("the server answers", || get().out == "from-the-container\n");
+    assert_eq!(cli.run(&["port", "web"]).ok(), "");
+    TcpListener::bind(("0.0.0.0", port)).unwrap();
+    let shown = cli.run(&["network", "inspect", "lan"]).ok();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown[0]["Driver"], &shown[0]["Internal"]), (&"macvlan".into(), &true.into()));
+    assert_eq!(shown[0]["Options"]["macvlan_mode"], "bridge");
+    // Live, and with the default route of a bridge beside it.
+    cli.run(&["network", "connect", "bridge", "other"]).ok();
+    assert!(cli.run(&["exec", "other", "ip", "route"]).ok().contains("dev eth1"));
+    cli.run(&["network", "disconnect", "lan", "other"]).ok();
+    assert_ne!(get().code, 0);
+    cli.run(&["network", "connect", "lan", "other"]).ok();
+    assert_eq!(get().ok(), "from-the-container\n");
+    cli.run(&["restart", "-t", "0", "web"]).ok();
+    until("the server answers again", || get().out == "from-the-container\n");
+    for (options, part) in [
+        (&["-d", "macvlan", "-o", "macvlan_mode=x"][..], "the modes are bridge, private, vepa and passthru"),
+        (&["-d", "ipvlan", "-o", "ipvlan_mode=x"], "the modes are l2, l3 and l3s"),
+        (&["-d", "macvlan", "-o", "parent=nosuch"], "no such interface"),
+        (&["-d", "macvlan", "-o", "parent=lo"], "not a valid macvlan parent link"),
+        (&["-d", "macvlan", "-o", "mtu=1400"], "does not know the option"),
+    ] {
+        let words: Vec<&str> = ["network", "create"].iter().chain(options).chain(&["bad"]).copied().collect();
+        cli.run(&words).fails(1, &[part]);
+    }
+    cli.finish();
+}
+
+#[test]
 fn networks_are_listed_inspected_and_removed() {
     require!(root, overlayfs);
     let cli = Cli::new();

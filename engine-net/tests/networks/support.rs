@@ -11,7 +11,7 @@ use std::time::Duration;
 use engine_core::ContainerId;
 use engine_core::linux::netlink::in_namespace;
 use engine_core::runtime::Sandbox;
-use engine_net::BridgeNetwork;
+use engine_net::LocalNetworks;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// Long enough on a loaded machine for what is to come, and what is not to come is waited for this long.
@@ -142,9 +142,9 @@ impl Host {
         self.runtime.block_on(self.runtime.spawn(work)).unwrap()
     }
 
-    pub(crate) fn open(&self) -> BridgeNetwork {
+    pub(crate) fn open(&self) -> LocalNetworks {
         let (root, run_root) = (self.dir.path().join("root"), self.dir.path().join("run"));
-        BridgeNetwork::new(root, run_root)
+        LocalNetworks::new(root, run_root)
     }
 
     /// Connects another host to this one: 192.0.2.1 here, 192.0.2.2 there, which has a way to everything by this one.

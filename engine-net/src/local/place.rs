@@ -7,11 +7,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use engine_core::linux::netlink::{Route, in_namespace};
-use engine_core::network::{Endpoint, NetworkInfo};
+use engine_core::network::NetworkInfo;
 use engine_core::runtime::Sandbox;
 use engine_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
+use super::records::EndpointRecord;
 use super::{links, sysctl};
 use crate::nft::Nft;
 
@@ -72,16 +73,16 @@ impl Namespace {
         Route::open_in(self.as_fd())
     }
 
-    /// Brings the container's end of a pair up, with its addresses and, if it is to have them, the default routes.
+    /// Brings the container's interface up, with its addresses and, if it is to have them, the default routes.
     pub(super) fn configure(
         &self,
         route: &mut Route,
         network: &NetworkInfo,
-        endpoint: &Endpoint,
-        gateways: bool,
+        record: &EndpointRecord,
+        leads_out: bool,
     ) -> Result<()> {
-        in_namespace(self.as_fd(), || Ok(sysctl::prepare_sandbox(&endpoint.interface, network)))
+        in_namespace(self.as_fd(), || Ok(sysctl::prepare_sandbox(&record.endpoint.interface, network)))
             .map_err(|error: io::Error| Error::from_io("enter network namespace", error))??;
-        links::configure(route, network, endpoint, gateways)
+        links::configure(route, network, record, leads_out)
     }
 }

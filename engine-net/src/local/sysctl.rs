@@ -40,6 +40,12 @@ pub(super) fn prepare_bridge(bridge: &str, network: &NetworkInfo) -> Result<()> 
     Ok(())
 }
 
+/// Keeps an interface of the host that is not up yet without addresses of its own making.
+pub(super) fn without_ipv6(interface: &str) -> Result<()> {
+    // A point in a name, as in eth0.10, is a slash in a path only to sysctl(8).
+    set(&format!("ipv6/conf/{interface}/disable_ipv6"), "1")
+}
+
 /// Settings of a container's network namespace, for its interface that is not up yet. Called in that namespace.
 pub(super) fn prepare_sandbox(interface: &str, network: &NetworkInfo) -> Result<()> {
     if has_ipv6(network) {

@@ -12,25 +12,25 @@ use std::sync::{Mutex, PoisonError};
 use engine_core::network::Endpoint;
 use engine_core::{Error, ErrorKind, Result};
 
-pub(super) use elements::Bridge;
+pub(in crate::local) use elements::Bridge;
 use elements::{all_sets, of_bridge, of_endpoint};
 
 use crate::nft::{Element, Nft, Table, Transaction};
 
 /// The engine's table.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(in crate::local) struct Rules {
     table: String,
     /// A conversation to go on with. Its end would wait until what was removed is freed, which takes a grace period of RCU.
     spare: Mutex<Option<Nft>>,
 }
 
 impl Rules {
-    pub(super) fn new(owner: &str) -> Self {
+    pub(in crate::local) fn new(owner: &str) -> Self {
         Self { table: format!("engine-{owner}"), spare: Mutex::new(None) }
     }
 
-    pub(super) fn table(&self) -> &str {
+    pub(in crate::local) fn table(&self) -> &str {
         &self.table
     }
 
@@ -54,7 +54,7 @@ impl Rules {
     }
 
     /// Makes the table anew, whatever was there, with these networks and endpoints.
-    pub(super) fn replace(&self, bridges: &[Bridge], endpoints: &[Endpoint]) -> Result<()> {
+    pub(in crate::local) fn replace(&self, bridges: &[Bridge], endpoints: &[Endpoint]) -> Result<()> {
         let mut transaction = Transaction::new();
         let table = self.as_table();
         table.create(&mut transaction);
@@ -68,7 +68,7 @@ impl Rules {
     }
 
     /// Whether the table is there with all its rules.
-    pub(super) fn are_there(&self) -> Result<bool> {
+    pub(in crate::local) fn are_there(&self) -> Result<bool> {
         let mut rules = Transaction::new();
         chains::make(&self.as_table(), &mut rules);
         let count = self.with_nft(|nft| self.as_table().count_rules(nft).or_else(none_if_missing))?;
@@ -76,7 +76,7 @@ impl Rules {
     }
 
     /// Whether the table is there, with these networks and endpoints and nothing else.
-    pub(super) fn are_of(&self, bridges: &[Bridge], endpoints: &[Endpoint]) -> Result<bool> {
+    pub(in crate::local) fn are_of(&self, bridges: &[Bridge], endpoints: &[Endpoint]) -> Result<bool> {
         let mut wanted: BTreeMap<&str, Vec<Element>> = BTreeMap::new();
         for (set, element) in bridges.iter().flat_map(of_bridge).chain(endpoints.iter().flat_map(of_endpoint))
         {
@@ -102,7 +102,7 @@ impl Rules {
     }
 
     /// Removes the table, if it is there.
-    pub(super) fn remove(&self) -> Result<()> {
+    pub(in crate::local) fn remove(&self) -> Result<()> {
         let mut transaction = Transaction::new();
         self.as_table().create(&mut transaction);
         self.as_table().delete(&mut transaction);
@@ -113,7 +113,7 @@ impl Rules {
     ///
     /// # Errors
     /// `NotFound` if the table is not there.
-    pub(super) fn publish(&self, endpoint: &Endpoint) -> Result<()> {
+    pub(in crate::local) fn publish(&self, endpoint: &Endpoint) -> Result<()> {
         self.commit_change(of_endpoint(endpoint), Change::Add).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => Error::new(ErrorKind::Conflict, "publish port")
                 .with("network", &endpoint.network)
@@ -129,7 +129,7 @@ impl Rules {
     ///
     /// # Errors
     /// `NotFound` if the table or one of them is not there.
-    pub(super) fn withdraw(&self, endpoint: &Endpoint) -> Result<()> {
+    pub(in crate::local) fn withdraw(&self, endpoint: &Endpoint) -> Result<()> {
         self.commit_change(of_endpoint(endpoint), Change::Delete)
     }
 

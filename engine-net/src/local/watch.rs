@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
-use super::driver::Driver;
+use super::networks::Networks;
 
 /// NFNLGRP_NFTABLES, as a bit.
 const GROUP: u32 = 1 << 6;
@@ -33,8 +33,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch over `driver`'s table, in the network namespace of the calling thread.
-    pub(super) fn begin(driver: Weak<Driver>, table: &str) -> Result<Self> {
+    /// Begins to watch over the table of `networks`, in the network namespace of the calling thread.
+    pub(super) fn begin(networks: Weak<Networks>, table: &str) -> Result<Self> {
         let fail = |error: io::Error| Error::from_io("watch packet filter", error);
         let socket = rustix::net::socket_with(
             AddressFamily::NETLINK,
@@ -46,7 +46,7 @@ impl Watch {
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUP)).map_err(|error| fail(error.into()))?;
         let (ended, end) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| fail(error.into()))?;
-        let mut watcher = Watcher { driver, table: table.as_bytes().to_vec(), socket, ended, lost: false };
+        let mut watcher = Watcher { networks, table: table.as_bytes().to_vec(), socket, ended, lost: false };
         std::thread::Builder::new()
             .name("network-rules".into())
             .spawn(move || watcher.run())
@@ -56,7 +56,7 @@ impl Watch {
 }
 
 struct Watcher {
-    driver: Weak<Driver>,
+    networks: Weak<Networks>,
     table: Vec<u8>,
     socket: OwnedFd,
     ended: OwnedFd,
@@ -109,8 +109,8 @@ impl Watcher {
 
     /// Puts right what is wrong. Returns whether anybody still wants it.
     fn check(&self) -> bool {
-        let Some(driver) = self.driver.upgrade() else { return false };
-        match driver.verify() {
+        let Some(networks) = self.networks.upgrade() else { return false };
+        match networks.verify() {
             Ok(true) => tracing::warn!("somebody removed rules of the engine's networks: they are back"),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "checking the rules of networks failed"),

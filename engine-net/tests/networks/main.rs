@@ -1,4 +1,4 @@
-//! Bridge networks with real traffic, each test in a host of its own: a network namespace.
+//! Networks of a host with real traffic, each test in a host of its own: a network namespace.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 
@@ -9,3 +9,4 @@ mod ports;
 mod repair;
 mod support;
 mod traffic;
+mod vlan;

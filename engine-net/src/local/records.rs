@@ -32,6 +32,26 @@ pub(super) struct EndpointRecord {
     pub(super) endpoint: Endpoint,
     /// Its container's network namespace.
     pub(super) place: Place,
+    /// How its packets leave for elsewhere.
+    #[serde(default)]
+    pub(super) way: Way,
+}
+
+/// How an endpoint's packets leave for elsewhere, where it has the default route.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) enum Way {
+    /// By the endpoint's routers, if there are any.
+    #[default]
+    Routers,
+    /// By its interface, whatever they are for: the kernel routes there.
+    Interface,
+}
+
+impl EndpointRecord {
+    /// Whether its packets can leave.
+    pub(super) fn leads_out(&self) -> bool {
+        self.way == Way::Interface || !self.endpoint.gateways.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -87,25 +107,37 @@ impl Records {
         })
     }
 
-    /// Removes a network that nothing is on. Returns it, if it was there.
-    pub(super) fn remove_network(&self, name: &Name) -> Result<Option<NetworkInfo>> {
+    /// Returns a network that is to be removed, if it is there.
+    ///
+    /// # Errors
+    /// `Conflict` if something is on it.
+    pub(super) fn unused_network(&self, name: &Name) -> Result<Option<NetworkInfo>> {
+        let network = self.network(name)?;
+        if let Some(endpoint) = network.iter().find_map(|network| network.endpoints.first()) {
+            return Err(Error::new(ErrorKind::Conflict, "remove network")
+                .with("network", name)
+                .with("container", endpoint.container.short())
+                .with_message("the network has active endpoints")
+                .with_hint("disconnect its containers first, or remove them"));
+        }
+        Ok(network)
+    }
+
+    /// Removes a network that nothing is on.
+    pub(super) fn remove_network(&self, name: &Name) -> Result<()> {
         self.0.write(Durability::PowerLoss, |tx| {
-            let Some(network) = network(tx, name)? else { return Ok(None) };
-            if let Some(endpoint) = network.endpoints.first() {
-                return Err(Error::new(ErrorKind::Conflict, "remove network")
-                    .with("network", name)
-                    .with("container", endpoint.container.short())
-                    .with_message("the network has active endpoints")
-                    .with_hint("disconnect its containers first, or remove them")
-                    .into());
-            }
             tx.execute("DELETE FROM network WHERE name = ?1", [name.as_str()])?;
-            Ok(Some(network))
+            Ok(())
         })
     }
 
     pub(super) fn network(&self, name: &Name) -> Result<Option<NetworkInfo>> {
         flat(self.0.read(|connection| Ok(network(connection, name)))?)
+    }
+
+    /// A network without its endpoints.
+    pub(super) fn bare_network(&self, name: &Name) -> Result<Option<NetworkInfo>> {
+        flat(self.0.read(|connection| Ok(bare_network(connection, name)))?)
     }
 
     pub(super) fn networks(&self) -> Result<Vec<NetworkInfo>> {

@@ -39,12 +39,13 @@ pub(super) fn host_routes(route: &mut Route) -> Result<Vec<Subnet>> {
 }
 
 /// Completes the options of a new network: subnets that overlap none of `taken`, the networks of the engine, and if they are
-/// chosen here none of `routes` either, and a gateway for each.
+/// chosen here none of `routes` either, and a gateway for each if they are to have one.
 pub(super) fn complete(
     name: &Name,
     options: &mut NetworkOptions,
     taken: &[Subnet],
     routes: &[Subnet],
+    has_router: bool,
 ) -> Result<()> {
     let mut all = taken.to_vec();
     for wanted in &options.subnets {
@@ -78,7 +79,7 @@ pub(super) fn complete(
             options.subnets.push(subnet.into());
         }
     }
-    for subnet in &mut options.subnets {
+    for subnet in options.subnets.iter_mut().filter(|_| has_router) {
         subnet.gateway = subnet.gateway.or_else(|| {
             let aux: BTreeSet<_> = subnet.aux_addresses.values().collect();
             subnet.ip_range.unwrap_or(subnet.subnet).hosts().find(|host| !aux.contains(host))
@@ -199,7 +200,7 @@ mod tests {
     fn completed(options: NetworkOptions, taken: &[&str], routes: &[&str]) -> Result<NetworkOptions> {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<Subnet>>();
         let mut options = options;
-        complete(&"net".parse().unwrap(), &mut options, &parse(taken), &parse(routes))?;
+        complete(&"net".parse().unwrap(), &mut options, &parse(taken), &parse(routes), true)?;
         Ok(options)
     }
 

@@ -1,4 +1,4 @@
-//! The bridge keeps the contract of networks.
+//! Networks of a host keep the contract.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use engine_core::network::Network;
 use engine_core::runtime::Sandbox;
 use engine_core::testing::Subject;
 use engine_core::testing::network::{self, NetworkHarness};
-use engine_net::BridgeNetwork;
+use engine_net::LocalNetworks;
 
 use crate::support::{Container, Host};
 
@@ -26,7 +26,7 @@ impl NetworkHarness for Harness {
             *roots
         };
         let root = self.dir.path().join(number.to_string());
-        let open = || BridgeNetwork::new(root.join("root"), root.join("run"));
+        let open = || LocalNetworks::new(root.join("root"), root.join("run"));
         Subject::new(Arc::new(open()), Arc::new(open()))
     }
 

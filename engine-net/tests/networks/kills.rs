@@ -11,12 +11,12 @@ use std::time::Duration;
 use engine_core::Network as _;
 use engine_core::network::{EndpointOptions, NetworkOptions, PortMapping};
 use engine_core::runtime::Sandbox;
-use engine_net::BridgeNetwork;
+use engine_net::LocalNetworks;
 
 use crate::support::{Container, Host, PATIENCE};
 
 const WORK: &str = "ENGINE_NET_KILLED";
-const NETWORKS: [&str; 2] = ["names", "bridge"];
+const NETWORKS: [&str; 3] = ["names", "bridge", "macvlan"];
 
 /// Attaches and detaches without end, where it is told to; else it has nothing to do.
 #[test]
@@ -35,7 +35,7 @@ fn a_program_that_is_killed() {
     for sandbox in sandboxes {
         let dir = dir.clone();
         let work = async move {
-            let network = BridgeNetwork::new(dir.join("root"), dir.join("run"));
+            let network = LocalNetworks::new(dir.join("root"), dir.join("run"));
             let options =
                 EndpointOptions::default().with_ports([PortMapping::new(80)]).with_aliases(["alias"]);
             loop {
@@ -79,6 +79,9 @@ fn what_killed_programs_left_is_found() {
     let (opened, sandbox) = (network.clone(), containers[0].sandbox.clone());
     host.run(async move {
         opened.create(&"names".parse().unwrap(), &NetworkOptions::default().with_ipv6(true)).await.unwrap();
+        let mut macvlan = NetworkOptions::default();
+        macvlan.driver = Some("macvlan".to_owned());
+        opened.create(&"macvlan".parse().unwrap(), &macvlan).await.unwrap();
         // So that the bridges are there, which stay.
         for name in NETWORKS {
             let name = name.parse().unwrap();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use engine_core::network::{Endpoint, PortMapping, Protocol};
 
-use crate::bridge::options::BridgeOptions;
+use crate::local::bridge::BridgeOptions;
 use crate::nft::{Element, Set, interface_name};
 
 // Types of keys as nft(8) shows them, and lengths.
@@ -108,9 +108,9 @@ pub(super) fn of_endpoint(endpoint: &Endpoint) -> Vec<(&'static str, Element)> {
 
 /// A network as the rules see it.
 #[derive(Clone, Debug)]
-pub(in crate::bridge) struct Bridge {
-    pub(in crate::bridge) options: BridgeOptions,
-    pub(in crate::bridge) internal: bool,
+pub(in crate::local) struct Bridge {
+    pub(in crate::local) options: BridgeOptions,
+    pub(in crate::local) internal: bool,
 }
 
 pub(super) fn of_bridge(bridge: &Bridge) -> Vec<(&'static str, Element)> {

@@ -16,23 +16,23 @@ const IGNORED: [&str; 2] =
 
 /// What the options say.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct BridgeOptions {
+pub(in crate::local) struct BridgeOptions {
     /// Name of the bridge on the host.
-    pub(super) bridge: String,
-    pub(super) mtu: Option<u32>,
+    pub(in crate::local) bridge: String,
+    pub(in crate::local) mtu: Option<u32>,
     /// Whether containers of the network reach each other.
-    pub(super) icc: bool,
+    pub(in crate::local) icc: bool,
     /// Whether what leaves the network has the host's address.
-    pub(super) masquerade: bool,
+    pub(in crate::local) masquerade: bool,
     /// Where ports are published that say nothing else.
-    pub(super) host_binding: Option<IpAddr>,
+    pub(in crate::local) host_binding: Option<IpAddr>,
     /// Whether it is the default network, which has no names.
-    pub(super) default: bool,
+    pub(in crate::local) default: bool,
 }
 
 impl BridgeOptions {
     /// Reads the options of the network with this id.
-    pub(super) fn of(id: &str, name: &Name, options: &NetworkOptions) -> Result<Self> {
+    pub(in crate::local) fn of(id: &str, name: &Name, options: &NetworkOptions) -> Result<Self> {
         let mut read = Self {
             bridge: format!("br-{}", &id[..id.len().min(12)]),
             mtu: None,
@@ -82,7 +82,7 @@ impl BridgeOptions {
     }
 
     /// Says that the options are those of the default network.
-    pub(super) fn mark_default(options: &mut NetworkOptions, bridge: &str) {
+    pub(in crate::local) fn mark_default(options: &mut NetworkOptions, bridge: &str) {
         for (key, value) in [(NAME, bridge), (DEFAULT, "true"), (ICC, "true"), (MASQUERADE, "true")] {
             options.driver_options.insert(key.to_owned(), value.to_owned());
         }

@@ -1,22 +1,24 @@
-//! [`BridgeNetwork`]: networks of Linux bridges.
+//! [`LocalNetworks`]: networks of this host.
 //!
-//! This module owns the order of things: records before what they describe, links before rules, everything undone where one
-//! step fails. Its files own a part each: `records` the database, `addresses` who gets which, `links` interfaces, `rules` the
-//! packet filter, `reserve` ports of the host.
+//! `networks`, `attach` and `repair` own the order of things: records before what they describe, interfaces before rules,
+//! everything undone where one step fails. `driver` says what differs between drivers, which are `bridge` and `vlan`; the
+//! other files own what is the same for all: `records` the database, `addresses` who gets which, `links` interfaces, `place`
+//! the container's namespace, `resolver` its way to names.
 //!
 //! Invariant: what is in the kernel is known to the records, except while an operation that holds the lock undoes it.
 
 mod addresses;
+mod attach;
+mod bridge;
 mod driver;
-mod holder;
 mod links;
-mod options;
+mod networks;
 mod place;
 mod records;
-mod reserve;
+mod repair;
 mod resolver;
-mod rules;
 mod sysctl;
+mod vlan;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -28,58 +30,63 @@ use engine_core::runtime::Sandbox;
 use engine_core::{ContainerId, Error, ErrorKind, Name, Result};
 use tokio::sync::oneshot;
 
-use driver::Driver;
+use networks::Networks;
 
 /// Name of the network that containers are on who ask for none.
 pub const DEFAULT_NETWORK: &str = "bridge";
 
-/// A [`Network`] of Linux bridges: containers of a network reach each other, the world by the host's address, and are reached
-/// by published ports, with no program running beside them.
+/// The [`Network`] of one host, with Docker's drivers `bridge`, `macvlan` and `ipvlan`.
+///
+/// - On a network of the driver `bridge`, which is the default, containers reach each other, the world by the host's address,
+///   and are reached by published ports, with no program running beside them.
+/// - With `macvlan` and `ipvlan`, containers are on the network of an interface of the host, the option `parent`, as machines
+///   beside it. Published ports mean nothing there.
 ///
 /// Several programs over the same root share their networks. Everything in the kernel belongs to the root: one table of the
 /// packet filter, and interfaces with an alias that names it. Others' rules and interfaces are never touched; rules of ours
 /// that somebody removes come back at once while a program has the networks open, else when the next opens them.
 ///
-/// Needs `CAP_NET_ADMIN` over the host's network namespace and a kernel with bridges, veth and nf_tables.
+/// Needs `CAP_NET_ADMIN` over the host's network namespace and a kernel with nf_tables and what the driver makes: bridges and
+/// veth, macvlan, or ipvlan.
 #[derive(Clone, Debug)]
-pub struct BridgeNetwork {
+pub struct LocalNetworks {
     lazy: Arc<Lazy>,
 }
 
-/// The driver, once there is something to do.
+/// The networks, once there is something to do.
 #[derive(Debug)]
 struct Lazy {
     root: PathBuf,
     run_root: PathBuf,
-    driver: OnceLock<Arc<Driver>>,
+    networks: OnceLock<Arc<Networks>>,
 }
 
 impl Lazy {
-    fn driver(&self) -> Result<Arc<Driver>> {
-        if let Some(driver) = self.driver.get() {
-            return Ok(Arc::clone(driver));
+    fn networks(&self) -> Result<Arc<Networks>> {
+        if let Some(networks) = self.networks.get() {
+            return Ok(Arc::clone(networks));
         }
-        let driver = Arc::new(Driver::open(&self.root, &self.run_root)?);
+        let networks = Arc::new(Networks::open(&self.root, &self.run_root)?);
         // One that another thread opened meanwhile is as good.
-        Ok(Arc::clone(self.driver.get_or_init(|| driver)))
+        Ok(Arc::clone(self.networks.get_or_init(|| networks)))
     }
 }
 
-impl BridgeNetwork {
+impl LocalNetworks {
     /// The networks of the engine at `root`. Nothing is opened or made before they are needed, so an engine whose containers
     /// have no network pays nothing for having some.
     #[must_use]
     pub fn new(root: impl AsRef<Path>, run_root: impl AsRef<Path>) -> Self {
         let (root, run_root) = (root.as_ref().to_owned(), run_root.as_ref().to_owned());
-        Self { lazy: Arc::new(Lazy { root, run_root, driver: OnceLock::new() }) }
+        Self { lazy: Arc::new(Lazy { root, run_root, networks: OnceLock::new() }) }
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Driver>) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Arc<Networks>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let lazy = Arc::clone(&self.lazy);
-        blocking(move || work(&lazy.driver()?)).await
+        blocking(move || work(&lazy.networks()?)).await
     }
 }
 
@@ -93,24 +100,24 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 #[async_trait]
-impl Network for BridgeNetwork {
+impl Network for LocalNetworks {
     async fn create(&self, name: &Name, options: &NetworkOptions) -> Result<NetworkInfo> {
         let (name, options) = (name.clone(), options.clone());
-        self.run(move |driver| driver.create(&name, options)).await
+        self.run(move |networks| networks.create(&name, options)).await
     }
 
     async fn inspect(&self, name: &Name) -> Result<Option<NetworkInfo>> {
         let name = name.clone();
-        self.run(move |driver| driver.inspect(&name)).await
+        self.run(move |networks| networks.inspect(&name)).await
     }
 
     async fn list(&self) -> Result<Vec<NetworkInfo>> {
-        self.run(|driver| driver.list()).await
+        self.run(|networks| networks.list()).await
     }
 
     async fn remove(&self, name: &Name) -> Result<()> {
         let name = name.clone();
-        self.run(move |driver| driver.remove(&name)).await
+        self.run(move |networks| networks.remove(&name)).await
     }
 
     async fn attach(
@@ -123,15 +130,16 @@ impl Network for BridgeNetwork {
         let (sandbox, options) = (sandbox.clone(), options.clone());
         let (sender, receiver) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
-            let made = lazy.driver().and_then(|driver| {
-                let made = driver.attach(&network, &sandbox, &options)?;
-                driver.watch();
+            let made = lazy.networks().and_then(|networks| {
+                let made = networks.attach(&network, &sandbox, &options)?;
+                networks.watch();
                 Ok(made)
             });
             if let Err(Ok(unwanted)) = sender.send(made) {
                 // Nobody waits for it any more.
                 let endpoint = unwanted.endpoint;
-                let undone = lazy.driver().and_then(|driver| driver.detach(&network, &endpoint.container));
+                let undone =
+                    lazy.networks().and_then(|networks| networks.detach(&network, &endpoint.container));
                 if let Err(error) = undone {
                     tracing::warn!(%network, container = endpoint.container.short(), %error, "undoing an attach failed");
                 }
@@ -142,23 +150,23 @@ impl Network for BridgeNetwork {
 
     async fn detach(&self, network: &Name, id: &ContainerId) -> Result<()> {
         let (network, id) = (network.clone(), id.clone());
-        self.run(move |driver| driver.detach(&network, &id)).await
+        self.run(move |networks| networks.detach(&network, &id)).await
     }
 
     async fn rename(&self, network: &Name, id: &ContainerId, names: &[String]) -> Result<()> {
         let (network, id, names) = (network.clone(), id.clone(), names.to_vec());
-        self.run(move |driver| driver.rename(&network, &id, &names)).await
+        self.run(move |networks| networks.rename(&network, &id, &names)).await
     }
 
     async fn sweep(&self, gone: &[Endpoint]) -> Result<()> {
-        if gone.is_empty() && !driver::was_used(&self.lazy.run_root) {
+        if gone.is_empty() && !networks::was_used(&self.lazy.run_root) {
             return Ok(());
         }
         let gone = gone.to_vec();
-        self.run(move |driver| {
-            driver.sweep(&gone)?;
-            if driver.is_used()? {
-                driver.watch();
+        self.run(move |networks| {
+            networks.sweep(&gone)?;
+            if networks.is_used()? {
+                networks.watch();
             }
             Ok(())
         })

@@ -20,21 +20,21 @@ const BACKLOG: i32 = 4096;
 
 /// A published port with what holds it.
 #[derive(Debug)]
-pub(super) struct Reserved {
-    pub(super) mapping: PortMapping,
+pub(in crate::local) struct Reserved {
+    pub(in crate::local) mapping: PortMapping,
     sockets: Vec<(IpAddr, OwnedFd)>,
     reach: Reach,
 }
 
 /// Which IP versions the containers of a network have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
+pub(in crate::local) struct Reach {
     v4: bool,
     v6: bool,
 }
 
 impl Reach {
-    pub(super) fn of(network: &NetworkInfo) -> Self {
+    pub(in crate::local) fn of(network: &NetworkInfo) -> Self {
         let has = |v6| network.options.subnets.iter().any(|one| one.subnet.is_ipv6() == v6);
         Self { v4: has(false), v6: has(true) }
     }
@@ -49,7 +49,7 @@ impl Reach {
 
 impl Reserved {
     /// What is to be kept for an endpoint with these addresses.
-    pub(super) fn into_kept(self, addresses: &[IpAddr]) -> impl Iterator<Item = Kept> {
+    pub(in crate::local) fn into_kept(self, addresses: &[IpAddr]) -> impl Iterator<Item = Kept> {
         let Self { mapping, sockets, reach } = self;
         sockets.into_iter().map(move |(host, socket)| {
             let kept = Kept::new(socket);
@@ -66,7 +66,11 @@ impl Reserved {
 
 /// Reserves the port, on any number if it is 0. `default` is where a mapping without an address is published; everywhere
 /// without it.
-pub(super) fn reserve(mapping: &PortMapping, default: Option<IpAddr>, reach: Reach) -> Result<Reserved> {
+pub(in crate::local) fn reserve(
+    mapping: &PortMapping,
+    default: Option<IpAddr>,
+    reach: Reach,
+) -> Result<Reserved> {
     let mut mapping = mapping.clone();
     mapping.host_ip = mapping.host_ip.or(default);
     let tries = if mapping.host_port == 0 { TRIES } else { 1 };

@@ -1,0 +1,122 @@
+//! Interfaces of bridge networks: a bridge on the host, and a pair of interfaces for each endpoint, one end on the bridge and
+//! one in the container.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use engine_core::linux::netlink::packet::RouteNetlinkMessage as Message;
+use engine_core::linux::netlink::packet::link::{
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkInfo,
+    LinkMessage,
+};
+use engine_core::linux::netlink::{Route, flag};
+use engine_core::network::{Endpoint, MacAddress, NetworkInfo};
+use engine_core::{Error, ErrorKind, Result};
+
+use super::BridgeOptions;
+use crate::local::links::{address, alias, alias_of, index_of, local_address, remove, up};
+use crate::local::sysctl;
+
+/// The host's end of an endpoint's pair.
+pub(in crate::local) fn host_end(endpoint: &Endpoint) -> String {
+    format!("veth{}", &endpoint.id[..endpoint.id.len().min(11)])
+}
+
+/// Finds the network's bridge.
+///
+/// # Errors
+/// `Conflict` if the interface of that name is another's.
+pub(in crate::local) fn find(
+    route: &mut Route,
+    owner: &str,
+    network: &NetworkInfo,
+    options: &BridgeOptions,
+) -> Result<Option<u32>> {
+    let Some(link) = index_of(route, &options.bridge)? else { return Ok(None) };
+    if alias_of(&link).is_some_and(|text| text == alias(owner, &network.id)) {
+        return Ok(Some(link.header.index));
+    }
+    Err(Error::new(ErrorKind::Conflict, "make bridge")
+        .with("network", &network.name)
+        .with("interface", &options.bridge)
+        .with_message("the host has another interface of this name")
+        .with_hint("give the bridge another name: option com.docker.network.bridge.name"))
+}
+
+/// Makes the network's bridge and returns its index.
+pub(in crate::local) fn make(
+    route: &mut Route,
+    owner: &str,
+    network: &NetworkInfo,
+    options: &BridgeOptions,
+) -> Result<u32> {
+    let name = &options.bridge;
+    let mut bridge = LinkMessage::default();
+    bridge.attributes.push(LinkAttribute::IfName(name.clone()));
+    bridge.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+    bridge.attributes.extend(options.mtu.map(LinkAttribute::Mtu));
+    // Of its own: else it would have the least of its ports', and containers would ask for another one at each change.
+    let MacAddress(octets) = local_address(&network.id);
+    bridge.attributes.push(LinkAttribute::Address(octets.to_vec()));
+    route.request(&Message::NewLink(bridge), flag::CREATE | flag::EXCL)?;
+    let made = route.link(name)?.header.index;
+    let finish = |route: &mut Route| -> Result<()> {
+        // Before it is up, so that it never has an address of its own making.
+        sysctl::prepare_bridge(name, network)?;
+        let mut set = LinkMessage::default();
+        set.header.index = made;
+        set.attributes.push(LinkAttribute::IfAlias(alias(owner, &network.id)));
+        up(&mut set);
+        let gateways = network
+            .options
+            .subnets
+            .iter()
+            .filter_map(|subnet| Some((subnet.gateway?, subnet.subnet.prefix())));
+        let mut batch: Vec<_> = gateways
+            .map(|(gateway, prefix)| (address(made, gateway, prefix), flag::CREATE | flag::EXCL))
+            .collect();
+        batch.push((Message::SetLink(set), flag::NONE));
+        Ok(route.batch(&batch)?)
+    };
+    finish(route).inspect_err(|_| {
+        let _ = remove(route, made);
+    })?;
+    Ok(made)
+}
+
+/// Makes the endpoint's pair: one end on the bridge, one in the container's network namespace, where it is not up yet.
+pub(in crate::local) fn make_pair(
+    route: &mut Route,
+    owner: &str,
+    bridge: u32,
+    endpoint: &Endpoint,
+    options: &BridgeOptions,
+    namespace: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut peer = LinkMessage::default();
+    peer.attributes.push(LinkAttribute::IfName(endpoint.interface.clone()));
+    peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+    peer.attributes.extend(endpoint.mac.map(|MacAddress(octets)| LinkAttribute::Address(octets.to_vec())));
+    peer.attributes.extend(options.mtu.map(LinkAttribute::Mtu));
+    let mut pair = LinkMessage::default();
+    up(&mut pair);
+    pair.attributes.push(LinkAttribute::IfName(host_end(endpoint)));
+    pair.attributes.push(LinkAttribute::Controller(bridge));
+    pair.attributes.extend(options.mtu.map(LinkAttribute::Mtu));
+    pair.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    let mut mark = LinkMessage::default();
+    mark.attributes.push(LinkAttribute::IfName(host_end(endpoint)));
+    mark.attributes.push(LinkAttribute::IfAlias(alias(owner, &endpoint.id)));
+    // Back out by the port that it came by: a container that asks its own published port, where the host filters bridged
+    // packets. And isolated ports of a bridge exchange nothing.
+    let mut port = vec![InfoBridgePort::HairpinMode(true)];
+    port.extend((!options.icc).then_some(InfoBridgePort::Isolated(true)));
+    mark.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(port)),
+    ]));
+    let batch = [(Message::NewLink(pair), flag::CREATE | flag::EXCL), (Message::NewLink(mark), flag::NONE)];
+    Ok(route.batch(&batch)?)
+}
