@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     archive, artifact, attach, branch, df, events, exec, files, history, image, inspect, lifecycle, login,
-    logs, network, port, prune, ps, rename, run, secret, stats, system, top, transfer, update, volume,
+    logs, network, port, prune, ps, registry, rename, run, secret, stats, system, top, transfer, update,
+    volume,
 };
 use crate::options::Later;
 
@@ -180,6 +181,9 @@ pub(crate) enum Command {
     /// Commands of secrets
     #[command(subcommand)]
     Secret(Later<secret::SecretCommand>),
+    /// Commands of a registry of one's own
+    #[command(subcommand)]
+    Registry(Later<registry::RegistryCommand>),
     /// Commands of the engine
     #[command(subcommand)]
     System(Later<SystemCommand>),
@@ -339,6 +343,7 @@ impl Command {
                 | Self::Load(_)
                 | Self::Import(_)
                 | Self::Artifact(_)
+                | Self::Registry(_)
                 | Self::Image(Later(
                     ImageCommand::Pull(_)
                         | ImageCommand::Push(_)

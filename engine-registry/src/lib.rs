@@ -42,6 +42,8 @@ mod push;
 mod referrers;
 mod retry;
 mod secret;
+#[cfg(feature = "server")]
+pub mod server;
 mod session;
 mod tls;
 mod transport;

@@ -18,6 +18,7 @@ pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod prune;
 pub(crate) mod ps;
+pub(crate) mod registry;
 pub(crate) mod rename;
 pub(crate) mod run;
 pub(crate) mod secret;
@@ -109,6 +110,9 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Volume(command) => volume::run(context, command.0).await,
         Command::Network(command) => network::run(context, command.0).await,
         Command::Secret(command) => secret::run(context, command.0).await,
+        Command::Registry(Later(registry::RegistryCommand::Serve(args))) => {
+            registry::serve(context, &args).await
+        }
         Command::Login(args) => login::login(context, &args).await,
         Command::Logout(args) => login::logout(context, &args).await,
         Command::Info(args) | Command::System(Later(SystemCommand::Info(args))) => {

@@ -1,0 +1,122 @@
+//! `registry serve`: a registry of one's own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use engine_registry::server::{FileStorage, Htpasswd, Policy, RegistryServer, ServerTls};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::options::Later;
+use crate::output;
+
+/// `engine-cli registry …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Serve a registry until interrupted
+    Serve(Later<ServeArgs>),
+}
+
+/// `registry serve`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; port 0 is any that is free
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
+    addr: String,
+    /// Directory of the registry's content [default: ROOT/registry]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// File of the certificate (PEM), with those that lead to its authority; loaded anew when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// File of the certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Serve only clients with a certificate of an authority in this file (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// Serve only the users in this file of bcrypt hashes (htpasswd -B); read anew when it changes
+    #[arg(long, value_name = "FILE")]
+    htpasswd: Option<PathBuf>,
+    /// Take nothing: no push, no deletion
+    #[arg(long)]
+    read_only: bool,
+    /// Delete nothing: no tag, manifest or blob
+    #[arg(long)]
+    no_delete: bool,
+    /// Serve plain http to other hosts, too
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Runs `registry serve`.
+pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
+    let address = address(&args.addr).await?;
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+    if scheme == "http" && !address.ip().is_loopback() && !args.insecure {
+        return Err(Failure::usage(format!(
+            "{address} is open to other hosts, and everything would go there in the clear: give --tls-cert and \
+             --tls-key, or --insecure if you mean it"
+        )));
+    }
+    let data = args.data.clone().unwrap_or_else(|| context.root().join("registry"));
+    let policy = Policy::default().with_read_only(args.read_only).with_keep(args.no_delete);
+    let mut builder = RegistryServer::builder(FileStorage::open(&data)?).with_policy(policy);
+    if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let mut tls = ServerTls::new(cert, key);
+        if let Some(authorities) = &args.tls_client_ca {
+            tls = tls.with_client_authorities(authorities);
+        }
+        builder = builder.with_tls(tls);
+    }
+    if let Some(file) = &args.htpasswd {
+        builder = builder.with_authorizer(Htpasswd::open(file)?);
+    }
+    let server = builder.build()?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::usage(format!("cannot listen on {address}: {error}")))?;
+    let address = listener.local_addr().unwrap_or(address);
+    let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+    output::line(format!("Serving {scheme}://{address} from {}", data.display()))?;
+
+    let mut signals = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut serving = std::pin::pin!(server.serve_until(listener, async {
+        let _ = stopped.await;
+    }));
+    tokio::select! {
+        done = &mut serving => done?,
+        () = signals() => {
+            eprintln!("engine-cli: letting requests under way finish; once more ends them");
+            let _ = stop.send(());
+            tokio::select! {
+                done = &mut serving => done?,
+                () = signals() => return Ok(130),
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// Finds the address that a name stands for.
+async fn address(text: &str) -> Result<SocketAddr> {
+    let found = tokio::net::lookup_host(text).await.map(|mut found| found.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(Failure::usage(format!("invalid --addr {text:?}: the host has no address"))),
+        Err(error) => Err(Failure::usage(format!("invalid --addr {text:?}: {error} (give HOST:PORT)"))),
+    }
+}
+
+fn hear(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))
+}

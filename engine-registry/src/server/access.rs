@@ -1,0 +1,79 @@
+//! Who may do what: the joint for authorization.
+//!
+//! Owns the question ([`Access`]) and the contract of who answers it ([`Authorizer`]). It is asked in one place, `gate`.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use axum::http::request::Parts;
+use engine_core::error::Result;
+
+use super::names::RepositoryName;
+
+/// What a request wants to do.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Read.
+    Pull,
+    /// Add or replace.
+    Push,
+    /// Remove.
+    Delete,
+}
+
+/// What a request wants to do it to.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Scope {
+    /// One repository.
+    Repository(RepositoryName),
+    /// The registry as a whole: the list of repositories, or any repository.
+    Registry,
+}
+
+/// One thing that a request needs to be allowed.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Access {
+    /// To what.
+    pub scope: Scope,
+    /// What.
+    pub action: Action,
+}
+
+/// The answer to a request for access.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// It may.
+    Allowed,
+    /// Nobody knows who asks: the value of `WWW-Authenticate` says how to tell.
+    Unauthenticated(String),
+    /// Whoever asks is known and may not.
+    Denied,
+}
+
+/// Decides who may do what.
+///
+/// # Contract
+/// - No credential reaches a log, an error or `Debug` output.
+/// - The answer takes as long for a user who does not exist as for one who does.
+/// - Calls may run at the same time.
+#[async_trait]
+pub trait Authorizer: fmt::Debug + Send + Sync + 'static {
+    /// Decides whether the sender of `request` may do all of `access`. Nothing is asked for by the endpoint `/v2/`,
+    /// where clients check their credentials.
+    ///
+    /// # Errors
+    /// What keeps it from deciding; the request fails with it.
+    async fn authorize(&self, request: &Parts, access: &[Access]) -> Result<Decision>;
+}
+
+/// Lets everybody do everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Anyone;
+
+#[async_trait]
+impl Authorizer for Anyone {
+    async fn authorize(&self, _: &Parts, _: &[Access]) -> Result<Decision> {
+        Ok(Decision::Allowed)
+    }
+}

@@ -1,0 +1,66 @@
+//! Reading and deleting blobs: end-2 and end-10.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
+};
+use axum::response::Response;
+
+use super::range::{Wanted, wanted};
+use super::{Answer, Call, digest, empty, set, set_digest};
+use crate::server::error::{ApiError, Code};
+use crate::server::names::RepositoryName;
+
+impl Call<'_> {
+    pub(super) async fn blob(&self, repository: &RepositoryName, text: &str) -> Answer {
+        let digest = digest(text)?;
+        let Some(size) = self.api.storage.blob_size(repository, &digest).await? else {
+            return Err(unknown());
+        };
+        if self.has(&digest) {
+            let mut response = empty(StatusCode::NOT_MODIFIED);
+            set_digest(&mut response, &digest);
+            return Ok(response);
+        }
+        // A range of something else than the client has begun with is of no use to it.
+        let same = self.header(IF_RANGE).is_none_or(|tag| tag.trim_matches('"') == text);
+        let (status, range) = match wanted(self.header(RANGE).filter(|_| same), size) {
+            Wanted::All => (StatusCode::OK, 0..size),
+            Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+            Wanted::Unsatisfiable => {
+                let mut response = empty(StatusCode::RANGE_NOT_SATISFIABLE);
+                set(&mut response, CONTENT_RANGE, format!("bytes */{size}"));
+                return Ok(response);
+            }
+        };
+        let body = match self.is_head() || range.is_empty() {
+            true => Body::empty(),
+            false => Body::from_stream(self.api.storage.read_blob(repository, &digest, range.clone()).await?),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        set(&mut response, CONTENT_LENGTH, (range.end - range.start).to_string());
+        set(&mut response, CONTENT_TYPE, "application/octet-stream");
+        set(&mut response, ACCEPT_RANGES, "bytes");
+        // What has a digest never changes, but who may see it does.
+        set(&mut response, CACHE_CONTROL, "private, max-age=31536000, immutable");
+        set_digest(&mut response, &digest);
+        if status == StatusCode::PARTIAL_CONTENT {
+            let last = range.end - 1;
+            set(&mut response, CONTENT_RANGE, format!("bytes {}-{last}/{size}", range.start));
+        }
+        Ok(response)
+    }
+
+    pub(super) async fn delete_blob(&self, repository: &RepositoryName, text: &str) -> Answer {
+        match self.api.storage.delete_blob(repository, &digest(text)?).await? {
+            true => Ok(empty(StatusCode::ACCEPTED)),
+            false => Err(unknown()),
+        }
+    }
+}
+
+fn unknown() -> ApiError {
+    ApiError::new(Code::BlobUnknown, "the repository has no such blob")
+}

@@ -1,0 +1,70 @@
+//! Lists: tags (end-8), referrers (end-12), and the repositories (Docker's `_catalog`).
+
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use engine_core::descriptor::media_type;
+use serde_json::json;
+
+use super::query::next_page;
+use super::{Answer, Call, OCI_FILTERS, digest, json as answer, set};
+use crate::server::error::{ApiError, Code};
+use crate::server::names::{RepositoryName, Tag};
+
+impl Call<'_> {
+    pub(super) async fn catalog(&self) -> Answer {
+        let page = self.query.page()?;
+        let found = self.api.storage.repositories(&page).await?;
+        let names: Vec<&str> = found.entries.iter().map(RepositoryName::as_str).collect();
+        let mut response = answer(StatusCode::OK, json!({ "repositories": names }).to_string());
+        self.link(&mut response, page.limit, found.more, names.last().copied(), &[]);
+        Ok(response)
+    }
+
+    pub(super) async fn tags(&self, repository: &RepositoryName) -> Answer {
+        let page = self.query.page()?;
+        let Some(found) = self.api.storage.tags(repository, &page).await? else {
+            return Err(ApiError::new(Code::NameUnknown, "there is no such repository"));
+        };
+        let names: Vec<&str> = found.entries.iter().map(Tag::as_str).collect();
+        let text = json!({ "name": repository.as_str(), "tags": names }).to_string();
+        let mut response = answer(StatusCode::OK, text);
+        self.link(&mut response, page.limit, found.more, names.last().copied(), &[]);
+        Ok(response)
+    }
+
+    /// Of a subject, or a repository, that is not there: nothing, as the specification has it.
+    pub(super) async fn referrers(&self, repository: &RepositoryName, text: &str) -> Answer {
+        let subject = digest(text)?;
+        let page = self.query.page()?;
+        let kind = self.query.get("artifactType").filter(|kind| !kind.is_empty());
+        let found = self.api.storage.referrers(repository, &subject, kind, &page).await?;
+        let index = json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": found.entries,
+        });
+        let mut response = answer(StatusCode::OK, index.to_string());
+        set(&mut response, CONTENT_TYPE, media_type::OCI_INDEX);
+        let mut filter = Vec::new();
+        if let Some(kind) = kind {
+            set(&mut response, OCI_FILTERS, "artifactType");
+            filter.push(("artifactType", kind));
+        }
+        let last = found.entries.last().map(|entry| entry.digest.to_string());
+        self.link(&mut response, page.limit, found.more, last.as_deref(), &filter);
+        Ok(response)
+    }
+
+    fn link(
+        &self,
+        response: &mut Response,
+        limit: usize,
+        more: bool,
+        last: Option<&str>,
+        with: &[(&str, &str)],
+    ) {
+        if let Some(last) = last.filter(|_| more) {
+            let (name, value) = next_page(self.parts.uri.path(), limit, last, with);
+            response.headers_mut().insert(name, value);
+        }
+    }
+}

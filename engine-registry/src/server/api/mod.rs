@@ -1,0 +1,176 @@
+//! The end-points of the distribution specification, 1.1.1.
+//!
+//! Owns the way of a request: its path becomes a [`Route`](route::Route), the gate lets it pass, one function answers it.
+//! Invariant: every error has the specification's body, and every answer says that this is a registry.
+
+mod accept;
+mod blobs;
+mod body;
+mod lists;
+mod manifests;
+mod query;
+mod range;
+mod route;
+mod uploads;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use engine_core::digest::Digest;
+
+use self::body::RequestBody;
+use self::query::Query;
+use self::route::Route;
+use super::error::{ApiError, Code};
+use super::gate::{Gate, Operation};
+use super::storage::Storage;
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+type Answer = Result<Response, ApiError>;
+
+/// What answers requests.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) gate: Gate,
+    /// How long a body may pause.
+    pub(super) idle: Duration,
+}
+
+/// One request, without its body.
+#[derive(Debug)]
+struct Call<'a> {
+    api: &'a Api,
+    parts: &'a Parts,
+    query: Query,
+}
+
+impl Api {
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let mut body = RequestBody::new(body, self.idle);
+        let mut response = match self.dispatch(&parts, &mut body).await {
+            Ok(response) => response,
+            Err(error) => {
+                // A client that is still sending would not read what it did wrong.
+                body.drain().await;
+                error.into_response()
+            }
+        };
+        tracing::debug!(method = %parts.method, path = parts.uri.path(), status = response.status().as_u16(), "request");
+        let headers = response.headers_mut();
+        headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+
+    async fn dispatch(&self, parts: &Parts, body: &mut RequestBody) -> Answer {
+        let Some(route) = Route::parse(parts.uri.path())? else {
+            return Err(ApiError::new(Code::NameUnknown, "there is no such end-point"));
+        };
+        if !route.takes(&parts.method) {
+            let allowed = HeaderValue::from_static(route.methods());
+            return Err(ApiError::new(Code::Unsupported, "the end-point does not have this method")
+                .with_header(ALLOW, allowed));
+        }
+        let operation = match (&route, &parts.method) {
+            (Route::Check, _) => Operation::Check,
+            (Route::Catalog, _) => Operation::Catalog,
+            // Giving up an upload removes nothing of the repository.
+            (Route::Uploads(name) | Route::Upload(name, _), _) => Operation::Push(name),
+            (Route::Manifest(name, _) | Route::Blob(name, _), &Method::DELETE) => Operation::Delete(name),
+            (Route::Manifest(name, _), &Method::PUT) => Operation::Push(name),
+            (
+                Route::Manifest(name, _)
+                | Route::Blob(name, _)
+                | Route::Tags(name)
+                | Route::Referrers(name, _),
+                _,
+            ) => Operation::Pull(name),
+        };
+        self.gate.admit(parts, operation).await?;
+        let call = Call { api: self, parts, query: Query::of(&parts.uri) };
+        match (route, &parts.method) {
+            (Route::Check, _) => Ok(json(StatusCode::OK, "{}".to_owned())),
+            (Route::Catalog, _) => call.catalog().await,
+            (Route::Tags(name), _) => call.tags(&name).await,
+            (Route::Referrers(name, digest), _) => call.referrers(&name, &digest).await,
+            (Route::Manifest(name, target), &Method::PUT) => call.put_manifest(&name, &target, body).await,
+            (Route::Manifest(name, target), &Method::DELETE) => call.delete_manifest(&name, &target).await,
+            (Route::Manifest(name, target), _) => call.manifest(&name, &target).await,
+            (Route::Blob(name, digest), &Method::DELETE) => call.delete_blob(&name, &digest).await,
+            (Route::Blob(name, digest), _) => call.blob(&name, &digest).await,
+            (Route::Uploads(name), _) => call.begin(&name, body).await,
+            (Route::Upload(name, id), &Method::PATCH) => call.append(&name, &id, body).await,
+            (Route::Upload(name, id), &Method::PUT) => call.close(&name, &id, body).await,
+            (Route::Upload(name, id), &Method::DELETE) => call.cancel(&name, &id).await,
+            (Route::Upload(name, id), _) => call.status(&name, &id).await,
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Returns the text of a header that is there once.
+    fn header(&self, name: HeaderName) -> Option<&str> {
+        let mut values = self.parts.headers.get_all(name).iter();
+        let only = values.next().filter(|_| values.next().is_none())?;
+        only.to_str().ok()
+    }
+
+    fn is_head(&self) -> bool {
+        self.parts.method == Method::HEAD
+    }
+
+    /// Whether the client has what has this digest: `If-None-Match`.
+    fn has(&self, digest: &Digest) -> bool {
+        let Some(text) = self.header(axum::http::header::IF_NONE_MATCH) else { return false };
+        text.split(',')
+            .map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
+            .any(|tag| tag == "*" || tag.parse::<Digest>().is_ok_and(|known| known == *digest))
+    }
+}
+
+fn digest(text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|error: engine_core::Error| ApiError::new(Code::DigestInvalid, error.to_string()))
+}
+
+/// Makes an answer without a body.
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    response
+}
+
+fn json(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Adds a header whose value was made of what was checked.
+fn set(response: &mut Response, name: HeaderName, value: impl AsRef<str>) {
+    if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// Says which content an answer is about.
+fn set_digest(response: &mut Response, digest: &Digest) {
+    set(response, CONTENT_DIGEST, digest.to_string());
+    set(response, axum::http::header::ETAG, format!("\"{digest}\""));
+}

@@ -1,0 +1,159 @@
+//! [`RegistryServer`]: the parts put together.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use engine_core::error::{Error, ErrorKind, Result};
+use tokio::net::TcpListener;
+
+use super::access::{Anyone, Authorizer};
+use super::api::Api;
+use super::connection;
+use super::gate::Gate;
+use super::limits::Limits;
+use super::policy::Policy;
+use super::storage::Storage;
+use super::tls::{LiveTls, ServerTls};
+
+/// A registry. Clones share its content.
+#[derive(Clone, Debug)]
+pub struct RegistryServer {
+    api: Arc<Api>,
+    limits: Limits,
+    tls: Option<Arc<LiveTls>>,
+}
+
+impl RegistryServer {
+    /// Returns the options of a server of what `storage` keeps: by default for everybody, without TLS, with the
+    /// default [`Limits`].
+    pub fn builder(storage: impl Storage) -> RegistryServerBuilder {
+        RegistryServerBuilder {
+            storage: Arc::new(storage),
+            authorizer: Arc::new(Anyone),
+            policy: Policy::default(),
+            limits: Limits::default(),
+            tls: None,
+        }
+    }
+
+    /// Returns the registry as a router, which answers below `/v2/`. Time limits of connections, and the sweeping of
+    /// abandoned uploads ([`sweep_uploads`](Self::sweep_uploads)), are then its program's.
+    pub fn router(&self) -> Router {
+        let answer =
+            async |State(api): State<Arc<Api>>, request: Request| -> Response { api.answer(request).await };
+        Router::new()
+            .route("/v2", any(answer))
+            .route("/v2/", any(answer))
+            .route("/v2/{*path}", any(answer))
+            .with_state(Arc::clone(&self.api))
+    }
+
+    /// Serves connections of `listener` until the future is dropped, which cuts them off.
+    ///
+    /// # Errors
+    /// None today: what goes wrong with one connection is logged and ends that one.
+    pub async fn serve(&self, listener: TcpListener) -> Result<()> {
+        self.serve_until(listener, std::future::pending()).await
+    }
+
+    /// Serves connections of `listener` until `stop` is ready. Then it takes no more, lets requests under way
+    /// come to their end ([`Limits::drain`]), and returns.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_until(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<()> {
+        let router = self.router();
+        let sweep = async {
+            // Twice in the life of an upload is enough; the first time at once, for what was left before.
+            let mut ticks = tokio::time::interval(self.limits.upload_age.div_f32(2.0).max(MIN_SWEEP));
+            loop {
+                ticks.tick().await;
+                if let Err(error) = self.sweep_uploads().await {
+                    tracing::warn!(error = %error.report(), "uploads were not swept");
+                }
+            }
+        };
+        let reload = async {
+            match &self.tls {
+                Some(tls) => tls.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = connection::serve(listener, router, &self.limits, self.tls.as_deref(), stop) => Ok(()),
+            () = sweep => Ok(()),
+            () = reload => Ok(()),
+        }
+    }
+
+    /// Ends uploads that nobody goes on with ([`Limits::upload_age`]). Returns how many.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub async fn sweep_uploads(&self) -> Result<u64> {
+        self.api.storage.sweep_uploads(self.limits.upload_age).await
+    }
+}
+
+const MIN_SWEEP: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The options of a [`RegistryServer`].
+#[derive(Debug)]
+pub struct RegistryServerBuilder {
+    storage: Arc<dyn Storage>,
+    authorizer: Arc<dyn Authorizer>,
+    policy: Policy,
+    limits: Limits,
+    tls: Option<ServerTls>,
+}
+
+impl RegistryServerBuilder {
+    /// Sets who decides who may do what. Without it, everybody may do everything.
+    #[must_use]
+    pub fn with_authorizer(mut self, authorizer: impl Authorizer) -> Self {
+        self.authorizer = Arc::new(authorizer);
+        self
+    }
+
+    /// Sets what nobody may do. Without it, everything may be done.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets how much clients may take.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Serves TLS instead of plain http.
+    #[must_use]
+    pub fn with_tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Checks everything and returns the server. Blocks on files.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if a certificate or key cannot be used, or a limit is zero.
+    pub fn build(self) -> Result<RegistryServer> {
+        let limits = &self.limits;
+        if limits.connections == 0 || limits.head.is_zero() || limits.idle.is_zero() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "build registry server")
+                .with_message("a limit is zero"));
+        }
+        let gate = Gate { policy: self.policy, authorizer: self.authorizer };
+        Ok(RegistryServer {
+            api: Arc::new(Api { storage: self.storage, gate, idle: self.limits.idle }),
+            tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,
+            limits: self.limits,
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! From a listener to requests.
+//!
+//! Owns the life of connections: how many there are, how long they may be silent, how they end. Dropping the future of
+//! [`serve`] drops them all.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, sleep, timeout};
+
+use super::limits::Limits;
+use super::tls::LiveTls;
+use super::unhurried::Unhurried;
+
+/// What is buffered of a connection's requests.
+const BUFFER: usize = 256 << 10;
+/// Requests at once on one HTTP/2 connection, and the bytes of a body that are on their way.
+const STREAMS: u32 = 64;
+const WINDOW: u32 = 512 << 10;
+const MAX_HEADERS: u32 = 32 << 10;
+
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    tls: Option<&LiveTls>,
+    stop: impl Future<Output = ()>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        while connections.try_join_next().is_some() {}
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            () = &mut stop => break,
+            next = next => next,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, or the client went before it was served: the others are not to suffer.
+                tracing::warn!(%error, "connection not accepted");
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (router, limits, watcher) = (router.clone(), limits.clone(), graceful.watcher());
+        let acceptor = tls.map(LiveTls::acceptor);
+        connections.spawn(async move {
+            connection(stream, router, &limits, acceptor, watcher).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were cut off");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: &Limits,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    watcher: Watcher,
+) {
+    // A failure here is the client's to see.
+    let _ = stream.set_nodelay(true);
+    let stream = Unhurried::new(stream, limits.idle);
+    let Some(acceptor) = acceptor else {
+        return http1(stream, router, limits, watcher).await;
+    };
+    match timeout(limits.head, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            http2(stream, router, limits, watcher).await;
+        }
+        Ok(Ok(stream)) => http1(stream, router, limits, watcher).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+        Err(_) => tracing::debug!("no TLS handshake in time"),
+    }
+}
+
+async fn http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    limits: &Limits,
+    watcher: Watcher,
+) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(BUFFER);
+    let service = TowerToHyperService::new(router);
+    end(builder.serve_connection(TokioIo::new(stream), service), watcher).await;
+}
+
+async fn http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    limits: &Limits,
+    watcher: Watcher,
+) {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * 2)
+        .max_send_buf_size(WINDOW as usize)
+        .max_header_list_size(MAX_HEADERS)
+        // One that does not answer a ping is gone.
+        .keep_alive_interval(limits.idle)
+        .keep_alive_timeout(limits.head);
+    let service = TowerToHyperService::new(router);
+    end(builder.serve_connection(TokioIo::new(stream), service), watcher).await;
+}
+
+async fn end<C: GracefulConnection<Error = hyper::Error>>(connection: C, watcher: Watcher) {
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "connection ended");
+    }
+}

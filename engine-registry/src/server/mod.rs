@@ -1,0 +1,49 @@
+//! A registry of one's own: the OCI distribution specification 1.1.1, served from a [`Storage`].
+//!
+//! ```no_run
+//! use engine_registry::server::{FileStorage, RegistryServer};
+//!
+//! # async fn example() -> engine_core::error::Result<()> {
+//! let storage = FileStorage::open("/srv/registry")?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:5000").await.expect("the port is free");
+//! RegistryServer::builder(storage).build()?.serve(listener).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Core concepts
+//! - A [`Storage`] keeps content: [`FileStorage`] in a directory, [`MemoryStorage`] for tests, or one of your own.
+//! - Content belongs to a repository: what one has, another does not show.
+//! - An [`Authorizer`] decides who may do what, a [`Policy`] what nobody may. Both are asked in one place.
+//! - [`RegistryServer::router`] is the registry as an `axum` router, for a program that serves more than a registry.
+//!   [`RegistryServer::serve`] adds what an open port needs: TLS, time limits, an end that finishes what is under way.
+
+mod access;
+mod api;
+mod builder;
+mod connection;
+mod error;
+mod file;
+mod gate;
+mod htpasswd;
+mod limits;
+mod memory;
+mod names;
+mod policy;
+mod storage;
+mod tls;
+mod unhurried;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use access::{Access, Action, Anyone, Authorizer, Decision, Scope};
+pub use builder::{RegistryServer, RegistryServerBuilder};
+pub use file::FileStorage;
+pub use htpasswd::Htpasswd;
+pub use limits::Limits;
+pub use memory::MemoryStorage;
+pub use names::{RepositoryName, Tag, Target, UploadId};
+pub use policy::Policy;
+pub use storage::{Incoming, NewManifest, Page, PageRequest, PutManifest, Storage};
+pub use tls::ServerTls;

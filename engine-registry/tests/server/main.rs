@@ -1,0 +1,14 @@
+//! The registry server, over real http on loopback: what the specification asks for, what hostile clients try, what real
+//! clients do.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
+
+mod abuse;
+mod client;
+mod clients;
+mod discover;
+mod kills;
+mod pull;
+mod push;
+mod secure;
+mod storages;
