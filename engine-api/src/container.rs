@@ -36,7 +36,7 @@ pub fn container_inspect(info: &ContainerInfo) -> ContainerInspectResponse {
         name: Some(format!("/{}", info.name)),
         restart_count: Some(info.state.restart_count.into()),
         platform: Some("linux".to_owned()),
-        host_config: Some(host_config(&info.spec)),
+        host_config: Some(HostConfig { links: network::links(info), ..host_config(&info.spec) }),
         mounts: Some(info.spec.mounts.iter().map(mount_point).collect()),
         config: Some(config(info)),
         network_settings: Some(network::network_settings(info)),

@@ -112,6 +112,8 @@ pub fn endpoint_settings(info: &ContainerInfo, used: &ContainerNetwork) -> Endpo
         mac_address: Some(
             endpoint.and_then(|one| one.mac).or(options.mac).map(|mac| mac.to_string()).unwrap_or_default(),
         ),
+        links: Some(options.links.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .filter(|links| !links.is_empty() && !used.is_default),
         aliases: Some(options.aliases.clone()).filter(|aliases| !aliases.is_empty()),
         driver_opts: Some(options.driver_options.clone().into_iter().collect::<HashMap<_, _>>())
             .filter(|options| !options.is_empty()),
@@ -125,8 +127,18 @@ pub fn endpoint_settings(info: &ContainerInfo, used: &ContainerNetwork) -> Endpo
         global_ipv6_address: text(address(true)),
         global_ipv6_prefix_len: length(true),
         dns_names: Some(names),
-        ..EndpointSettings::default()
     }
+}
+
+/// Returns a container's links on the default network, as `/CONTAINER:/PARENT/ALIAS`. Those on other networks are told with
+/// the network.
+#[must_use]
+pub(crate) fn links(info: &ContainerInfo) -> Option<Vec<String>> {
+    let of_default = info.networks.iter().filter(|used| used.is_default);
+    let links = of_default
+        .flat_map(|used| &used.options.links)
+        .map(|link| format!("/{}:/{}/{}", link.container, info.name, link.alias));
+    Some(links.collect()).filter(|links: &Vec<String>| !links.is_empty())
 }
 
 /// Returns a running container's ports: those that are published with where, and those it only exposes.

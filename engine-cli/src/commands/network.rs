@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::{Args, Subcommand};
 use engine_core::engine::LabelFilter;
-use engine_core::network::{EndpointOptions, NetworkInfo, NetworkOptions, Subnet, SubnetOptions};
+use engine_core::network::{EndpointOptions, Link, NetworkInfo, NetworkOptions, Subnet, SubnetOptions};
 use engine_core::{Engine, ErrorKind, Name};
 use serde_json::{Value, json};
 
@@ -127,9 +127,9 @@ pub(crate) struct ConnectArgs {
     /// Of its networks, the one of the highest priority has the default route
     #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_hyphen_values = true)]
     gw_priority: i32,
-    /// Not supported: said so, since Docker has it
-    #[arg(long, value_name = "CONTAINER", hide = true)]
-    link: Vec<String>,
+    /// Another container, under a name that this one alone knows
+    #[arg(long, value_name = "CONTAINER[:ALIAS]")]
+    link: Vec<Link>,
     /// Not supported: said so, since Docker has it
     #[arg(long, value_name = "ADDRESS", hide = true)]
     link_local_ip: Vec<String>,
@@ -280,8 +280,10 @@ impl CreateArgs {
 
 impl ConnectArgs {
     fn options(&self) -> Result<EndpointOptions> {
-        network::refuse_links(&self.link, &self.link_local_ip)?;
-        let mut options = EndpointOptions::default().with_aliases(self.alias.iter().cloned());
+        network::refuse_addresses(&self.link_local_ip)?;
+        let mut options = EndpointOptions::default()
+            .with_aliases(self.alias.iter().cloned())
+            .with_links(self.link.iter().cloned());
         (options.ipv4, options.ipv6) = (self.ip, self.ip6);
         options.gateway_priority = self.gw_priority;
         for text in &self.driver_opt {

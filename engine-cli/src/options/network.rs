@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::Args;
 use engine_core::container_spec::{ContainerSpec, HOST_GATEWAY, NetworkMode};
-use engine_core::network::{EndpointOptions, MacAddress, Protocol};
+use engine_core::network::{EndpointOptions, Link, MacAddress, Protocol};
 use engine_net::DEFAULT_NETWORK;
 
 use crate::failure::{Failure, Result};
@@ -37,9 +37,9 @@ pub(crate) struct NetworkArgs {
     /// Another name of the container on its first network
     #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
     network_alias: Vec<String>,
-    /// Not supported: said so, since Docker has it
-    #[arg(long, value_name = "CONTAINER", hide = true)]
-    link: Vec<String>,
+    /// Another container, under a name that this one alone knows
+    #[arg(long, value_name = "CONTAINER[:ALIAS]")]
+    link: Vec<Link>,
     /// Not supported: said so, since Docker has it
     #[arg(long, value_name = "ADDRESS", hide = true)]
     link_local_ip: Vec<String>,
@@ -60,7 +60,7 @@ pub(crate) struct NetworkArgs {
 impl NetworkArgs {
     /// Writes the wishes into `spec`.
     pub(crate) fn apply(&self, spec: &mut ContainerSpec) -> Result<()> {
-        refuse_links(&self.link, &self.link_local_ip)?;
+        refuse_addresses(&self.link_local_ip)?;
         spec.network = self.mode()?;
         for text in &self.publish {
             spec.ports.extend(engine_net::parse_port(text)?);
@@ -132,7 +132,8 @@ impl NetworkArgs {
         let asks = self.ip.is_some()
             || self.ip6.is_some()
             || self.mac_address.is_some()
-            || !self.network_alias.is_empty();
+            || !self.network_alias.is_empty()
+            || !self.link.is_empty();
         if wishes.is_empty() {
             if !asks {
                 return Ok(NetworkMode::Default);
@@ -145,7 +146,7 @@ impl NetworkArgs {
             }
             if wishes[0].1 != EndpointOptions::default() || asks {
                 return Err(Failure::usage(format!(
-                    "conflicting options: a container in the network mode {} has no addresses and aliases of its own",
+                    "conflicting options: a container in the network mode {} has no addresses, aliases and links of its own",
                     wishes[0].0
                 )));
             }
@@ -182,6 +183,7 @@ impl NetworkArgs {
             }
             options.aliases.clone_from(&self.network_alias);
         }
+        options.links.clone_from(&self.link);
         if self.ip.is_some() {
             if options.ipv4.is_some() {
                 return twice("ip", "IPv4 address");
@@ -244,7 +246,7 @@ fn endpoint(text: &str) -> Result<(String, EndpointOptions)> {
                 options.gateway_priority =
                     value.parse().map_err(|_| wrong("gw-priority is no whole number"))?;
             }
-            "link-local-ip" => refuse_links(&[], &[value.to_owned()])?,
+            "link-local-ip" => refuse_addresses(&[value.to_owned()])?,
             _ => {
                 return Err(wrong("the keys are name, alias, ip, ip6, mac-address, driver-opt, gw-priority"));
             }
@@ -263,14 +265,8 @@ pub(crate) fn driver_option(options: &mut EndpointOptions, text: &str) -> Result
     Ok(())
 }
 
-/// Says what is not supported of Docker's flags, and what does the same.
-pub(crate) fn refuse_links(links: &[String], addresses: &[String]) -> Result<()> {
-    if let Some(link) = links.first() {
-        return Err(Failure::usage(format!(
-            "cannot link {link}: links are not supported (containers on a network of their own find each other by name: \
-             \"network create\", then --network, and --network-alias for other names)"
-        )));
-    }
+/// Says what is not supported of Docker's flags.
+pub(crate) fn refuse_addresses(addresses: &[String]) -> Result<()> {
     match addresses.first() {
         Some(address) => {
             Err(Failure::usage(format!("cannot give {address}: link-local addresses are not supported")))
@@ -347,6 +343,10 @@ mod tests {
             networks(&["--network", "lan", "--network", "more", "--ip", "10.1.0.5", "--network-alias", "db"]);
         assert_eq!(list[0].1.aliases, ["db"]);
         assert_eq!(list[1].1, EndpointOptions::default());
+        let list = networks(&["--network", "lan", "--link", "db:data", "--link", "web"]);
+        let links = list[0].1.links.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(links, ["db:data", "web:web"]);
+        assert_eq!(networks(&["--link", "db"])[0].0, DEFAULT_NETWORK);
         let list = networks(&["--mac-address", "02:42:0a:01:00:05"]);
         assert_eq!(list[0].0, DEFAULT_NETWORK);
         assert!(list[0].1.mac.is_some());
@@ -388,7 +388,8 @@ mod tests {
             ),
             (&["--network", "container:ab", "--dns", "1.1.1.1"], "dns and the network mode"),
             (&["--expose", "80:80"], "invalid range format for --expose"),
-            (&["--link", "db"], "links are not supported"),
+            (&["--network", "host", "--link", "db"], "has no addresses, aliases and links"),
+            (&["--link-local-ip", "169.254.1.1"], "link-local addresses are not supported"),
             (&["-p", "x"], "is not a number"),
             (&["--add-host", "a"], "NAME:ADDRESS"),
             (&["--dns", "x"], "invalid name server"),

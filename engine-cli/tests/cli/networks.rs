@@ -121,6 +121,80 @@ fn containers_find_each_other_by_name_and_follow_changes() {
 }
 
 #[test]
+fn links_on_the_default_network_are_lines_and_variables() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let server = ["--name", "data", "-h", "store", "-e", "SECRET=a=b", "--expose", "80"];
+    cli.start(&server.iter().chain(&SERVER).copied().collect::<Vec<_>>());
+    cli.start(&["--name", "web", "--link", "data:my-db", "busybox", "sleep", "1000"]);
+    let inside = |words: &[&str]| cli.run(&[&["exec", "web"], words].concat());
+    let address = cli.inspect("data", "{{.NetworkSettings.IPAddress}}");
+    let hosts = inside(&["cat", "/etc/hosts"]).ok();
+    assert!(hosts.contains(&format!("{address}\tmy-db store data\n")), "{hosts}");
+    let env = inside(&["env"]).ok();
+    for variable in [
+        format!("MY_DB_PORT=tcp://{address}:80"),
+        format!("MY_DB_PORT_80_TCP_ADDR={address}"),
+        "MY_DB_NAME=/web/my-db".to_owned(),
+        "MY_DB_ENV_SECRET=a=b".to_owned(),
+    ] {
+        assert!(env.lines().any(|line| line == variable), "{variable} is not in {env}");
+    }
+    let get = || inside(&["wget", "-qO-", "http://my-db/page"]);
+    until("the server answers", || get().out == "from-the-container\n");
+    assert_eq!(cli.inspect("web", "{{json .HostConfig.Links}}"), "[\"/data:/web/my-db\"]");
+    // The other one has another address after a while, and another name.
+    cli.run(&["stop", "-t", "0", "data"]).ok();
+    cli.start(&["--name", "thief", "busybox", "sleep", "1000"]);
+    assert_eq!(cli.inspect("thief", "{{.NetworkSettings.IPAddress}}"), address);
+    cli.run(&["rename", "data", "moved"]).ok();
+    cli.run(&["start", "moved"]).ok();
+    until("the server answers at its new address", || get().out == "from-the-container\n");
+    let hosts = inside(&["cat", "/etc/hosts"]).ok();
+    assert_eq!(hosts.matches("my-db").count(), 1, "{hosts}");
+    assert!(hosts.contains("\tmy-db store moved\n") && !hosts.contains(&format!("{address}\t")), "{hosts}");
+    assert_eq!(cli.inspect("web", "{{json .HostConfig.Links}}"), "[\"/moved:/web/my-db\"]");
+    // A start needs the other one, as long as there is one.
+    cli.run(&["stop", "-t", "0", "moved", "web"]).ok();
+    cli.run(&["start", "web"]).fails(1, &["Cannot link to a non running container: /moved AS /web/my-db"]);
+    cli.run(&["rm", "moved"]).ok();
+    cli.run(&["start", "web"]).ok();
+    assert!(!cli.inspect("web", "{{json .HostConfig}}").contains("Links"));
+    cli.start(&["--name", "hostly", "--network", "host", "busybox", "sleep", "1000"]);
+    cli.run(&["create", "--link", "hostly", "busybox"]).fails(125, &["host type networking"]);
+    cli.finish();
+}
+
+#[test]
+fn links_on_other_networks_are_names_of_one_container() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    cli.run(&["network", "create", "lan"]).ok();
+    // It need not be there before.
+    cli.start(&["--name", "web", "--network", "lan", "--link", "data:db", "busybox", "sleep", "1000"]);
+    cli.start(&["--name", "stranger", "busybox", "sleep", "1000"]);
+    let server = ["--name", "data", "--network", "lan"];
+    cli.start(&server.iter().chain(&SERVER).copied().collect::<Vec<_>>());
+    let get = |from: &str, name: &str| {
+        let url = format!("http://{name}/page");
+        cli.run(&["exec", from, "wget", "-qO-", &url])
+    };
+    until("the server answers", || get("web", "db").out == "from-the-container\n");
+    assert!(!cli.run(&["exec", "web", "env"]).ok().contains("DB_"));
+    cli.run(&["network", "connect", "--link", "data:own", "bridge", "stranger"])
+        .fails(1, &["made with the container"]);
+    cli.run(&["network", "connect", "--link", "data:own", "lan", "stranger"]).ok();
+    assert_eq!(get("stranger", "own").ok(), "from-the-container\n");
+    for (from, name) in [("stranger", "db"), ("web", "own")] {
+        assert_ne!(get(from, name).code, 0, "{from} knows {name}");
+    }
+    let links = |name: &str| cli.inspect(name, "{{json .NetworkSettings.Networks.lan.Links}}");
+    assert_eq!((links("web"), links("stranger")), ("[\"data:db\"]".into(), "[\"data:own\"]".into()));
+    assert!(!cli.inspect("web", "{{json .HostConfig}}").contains("Links"));
+    cli.finish();
+}
+
+#[test]
 fn containers_of_a_macvlan_network_have_each_other_and_no_ports() {
     require!(root, overlayfs);
     let cli = Cli::new();
@@ -215,7 +289,9 @@ fn networks_are_listed_inspected_and_removed() {
     cli.run(&["network", "inspect", "nosuch"]).fails(1, &["network nosuch not found"]);
     cli.run(&["network", "rm", "-f", "nosuch"]).ok();
     cli.run(&["run", "--rm", "--network", "nosuch", "busybox"]).fails(125, &["network nosuch not found"]);
-    cli.run(&["run", "--link", "x", "busybox"]).fails(125, &["links are not supported"]);
+    cli.run(&["run", "--link", "nosuch", "busybox"]).fails(125, &["could not get container for nosuch"]);
+    let wrong = cli.run(&["run", "--link", "a b", "busybox"]);
+    assert!(wrong.code != 0 && wrong.err.contains("bad format for links"), "{wrong:?}");
     assert!(!cli.run(&["network", "prune"]).ok().contains("Deleted Networks"));
     assert_eq!(cli.run(&["network", "rm", "lan"]).ok(), "lan\n");
     cli.run(&["network", "create", "idle"]).ok();

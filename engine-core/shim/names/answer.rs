@@ -101,7 +101,9 @@ fn from_zones(
 ) -> bool {
     let mut known = false;
     for (network, path) in config.zones() {
-        for key in [Some(name), within(name, network)].into_iter().flatten() {
+        // What this container alone knows comes first, as in Docker; addresses have no such names.
+        let aliases = config.targets(network, name).filter(|_| question.kind != PTR);
+        for key in aliases.chain([Some(name), within(name, network)].into_iter().flatten()) {
             zones.find(path, key, &mut |value| known |= add(question.kind, value, network, answer));
             if answer.count() > 0 {
                 return true;

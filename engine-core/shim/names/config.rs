@@ -25,6 +25,19 @@ impl<'a> Config<'a> {
         })
     }
 
+    /// The names in the zone of `network` that `alias` stands for.
+    pub fn targets<'b>(
+        self,
+        network: &'b [u8],
+        alias: &'b [u8],
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'b> {
+        self.all(b"alias").filter_map(move |value| {
+            let mut words = value.splitn(3, |&byte| byte == b' ');
+            let is = words.next()? == network && words.next()?.eq_ignore_ascii_case(alias);
+            words.next().filter(|_| is)
+        })
+    }
+
     /// Who is asked for names that no zone has, in this order.
     pub fn upstreams(self) -> impl Iterator<Item = SocketAddr> {
         self.all(b"upstream").filter_map(|value| core::str::from_utf8(value).ok()?.parse().ok())

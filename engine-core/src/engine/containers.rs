@@ -60,6 +60,9 @@ impl Engine {
             // Its place is free, whether or not anybody has cleared it.
             networks.iter_mut().for_each(|network| network.endpoint = None);
         }
+        for network in &mut networks {
+            self.named_links(&network.name, &mut network.options).await?;
+        }
         let Record { id, name, created_at, data } = record;
         Ok(ContainerInfo {
             id,
@@ -238,6 +241,7 @@ impl Engine {
             self.remove_anonymous_volumes(record).await?;
         }
         self.delete_record(record).await?;
+        self.forget_links(record).await?;
         self.remove_name_files(&record.id).await?;
         runtime.delete(&record.id).await?;
         self.inner.outbox.journal().forget(record.id.as_str())?;

@@ -86,6 +86,7 @@ impl Engine {
             spec: Some(&spec),
         })?;
         self.resolve_networks(&mut spec).await?;
+        self.resolve_links(&mut spec).await?;
         self.inner.hooks.admit_container(spec.name.as_ref(), &spec, &found.config.config)?;
         let id = ContainerId::random();
         let mounted_images = self.resolve_mounts(&mut spec, &found.config.config).await?;
@@ -108,6 +109,7 @@ impl Engine {
                 snapshots: Vec::new(),
                 mounted_images,
                 id_mappings: None,
+                linked_by: Vec::new(),
                 secrets: Vec::new(),
                 owner,
             },
@@ -133,6 +135,7 @@ impl Engine {
         launch::check(record)?;
         launch::cdi_devices(&self.inner.cdi_dirs, &record.data.spec.cdi_devices)?;
         secrets::check(&record.data.spec)?;
+        self.register_links(record).await?;
         let mut tries = 0;
         loop {
             let error = match self.inner.records.insert(record, self.inner.id_pool).await {

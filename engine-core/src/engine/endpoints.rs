@@ -17,6 +17,7 @@ use crate::state::ContainerStatus;
 use super::container::Container;
 use super::events::{of_container_on, of_network};
 use super::launch::{self, Naming};
+use super::links;
 use super::network_use::{names_of, networks_in};
 use super::records::Record;
 use super::{Engine, task};
@@ -45,6 +46,7 @@ impl Engine {
             files,
             embedded: networks.iter().any(|(name, _)| self.has_names(name)),
             host_gateways: if asks_for_host { self.host_gateways().await? } else { Vec::new() },
+            links: self.linked(record).await?,
         })
     }
 
@@ -66,6 +68,8 @@ impl Engine {
             let zone = network.names.clone().map(|path| ResolverZone::new(network.name.clone(), path));
             config.zones.extend(zone);
         }
+        config.aliases =
+            links::aliases(&record.data.spec, self.default_network(), |network| self.has_names(network));
         Some(config)
     }
 
@@ -96,6 +100,7 @@ impl Engine {
         for (network, options) in plan {
             let endpoint = self.attach(record, sandbox, &network.name, options).await?;
             self.add_host_lines(record, &endpoint).await?;
+            self.tell_linked(record, &endpoint).await?;
         }
         Ok(())
     }
@@ -186,6 +191,12 @@ impl Container {
     pub async fn connect(&self, network: &str, options: EndpointOptions) -> Result<()> {
         let info = self.engine.network_to_join(CONNECT, network).await?;
         self.engine.check_endpoint(&info, &options)?;
+        if !options.links.is_empty() && !self.engine.has_names(&info.name) {
+            return Err(Error::new(ErrorKind::InvalidArgument, CONNECT)
+                .with("network", &info.name)
+                .with_message("links on the default network are made with the container")
+                .with_hint("make a network of your own: network create NAME"));
+        }
         let container = self.clone();
         task::to_the_end(async move { container.connect_whole(&info, options).await }).await
     }
@@ -216,6 +227,7 @@ impl Container {
         let attached: Result<()> = async {
             let endpoint = engine.attach(&record, &sandbox, &info.name, &options).await?;
             engine.add_host_lines(&record, &endpoint).await?;
+            engine.tell_linked(&record, &endpoint).await?;
             if engine.has_names(&info.name) && !before.iter().any(|name| engine.has_names(name)) {
                 engine.change_resolver(&record, true).await?;
             }
@@ -331,6 +343,6 @@ fn own_networks(
 }
 
 /// A chain of containers that share a network is as long as somebody made it.
-const MAX_SHARING: usize = 100;
+pub(super) const MAX_SHARING: usize = 100;
 const CONNECT: &str = "connect container";
 const DISCONNECT: &str = "disconnect container";

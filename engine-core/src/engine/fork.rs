@@ -94,6 +94,7 @@ impl Container {
         }
         engine.rootfs(&source).await?;
         let mut data = source.data.clone();
+        data.linked_by.clear();
         for mount in &mut data.spec.mounts {
             if let MountSpec::Volume { name, .. } = mount
                 && name.as_ref().is_some_and(|name| source.data.anonymous_volumes.contains(name))

@@ -34,6 +34,7 @@ mod images;
 mod import;
 mod launch;
 mod layers;
+mod links;
 mod load;
 mod mounts;
 mod name_files;

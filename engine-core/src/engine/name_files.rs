@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::network::Endpoint;
 
-use super::launch::{self, NameFiles, Naming};
+use super::launch::{self, Linked, NameFiles, Naming};
 use super::records::Record;
 use super::{Engine, blocking};
 
@@ -74,6 +74,20 @@ impl Engine {
             let keep = |line: &&str| !lines.lines().any(|own| own == *line);
             let left: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
             write(&files.hosts, &left).map_err(|error| failed(&files.hosts, error))
+        })
+        .await
+    }
+
+    /// Makes the lines of a link those of its present address.
+    pub(super) async fn replace_link_lines(&self, record: &Record, linked: &Linked) -> Result<()> {
+        let Some(files) = self.name_files(&record.id) else { return Ok(()) };
+        let linked = linked.clone();
+        blocking(move || {
+            let text = fs::read_to_string(&files.hosts).map_err(|error| failed(&files.hosts, error))?;
+            let keep = |line: &&str| !Linked::is_line_of(&linked.alias, line);
+            let left: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
+            let new = left + &linked.host_lines();
+            write(&files.hosts, &new).map_err(|error| failed(&files.hosts, error))
         })
         .await
     }

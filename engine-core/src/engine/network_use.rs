@@ -23,6 +23,8 @@ pub struct ContainerNetwork {
     pub network: Option<NetworkInfo>,
     /// The container's place on it, while it runs.
     pub endpoint: Option<Endpoint>,
+    /// Whether it is the default network of the engine, which has no names.
+    pub is_default: bool,
 }
 
 impl Engine {
@@ -45,7 +47,7 @@ impl Engine {
         let mut list = Vec::new();
         for (name, options) in self.networks_of(record) {
             let network = self.inner.network.inspect(&name).await?;
-            list.push(used(record, name, options, network));
+            list.push(self.used(record, name, options, network));
         }
         Ok(list)
     }
@@ -59,9 +61,23 @@ impl Engine {
         let list = self.networks_of(record).into_iter();
         list.map(|(name, options)| {
             let network = all.get(&name).cloned();
-            used(record, name, options, network)
+            self.used(record, name, options, network)
         })
         .collect()
+    }
+
+    fn used(
+        &self,
+        record: &Record,
+        name: Name,
+        options: EndpointOptions,
+        mut network: Option<NetworkInfo>,
+    ) -> ContainerNetwork {
+        let endpoints = network.as_mut().map(|network| std::mem::take(&mut network.endpoints));
+        let mine = |endpoint: &Endpoint| endpoint.container == record.id;
+        let endpoint = endpoints.into_iter().flatten().find(mine);
+        let is_default = !self.has_names(&name);
+        ContainerNetwork { name, options, network, endpoint, is_default }
     }
 
     /// What a container's endpoints are made with: the wishes, its names, and its ports where they belong.
@@ -169,6 +185,13 @@ pub(super) fn published_ports(spec: &ContainerSpec, image: &ProcessDefaults) -> 
     ports
 }
 
+/// The ports that a container listens on, as far as it and its image say.
+pub(super) fn exposed_ports(spec: &ContainerSpec, image: &ProcessDefaults) -> Vec<(u16, Protocol)> {
+    let of_image = image.exposed_ports.keys().filter_map(|text| exposed_port(text));
+    let published = spec.ports.iter().map(|port| (port.container_port, port.protocol));
+    spec.exposed_ports.iter().copied().chain(of_image).chain(published).collect()
+}
+
 /// Reads a port as image configurations have it: `80`, `80/tcp`.
 fn exposed_port(text: &str) -> Option<(u16, Protocol)> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -193,19 +216,6 @@ fn first_of_highest<T>(
         candidates.rev().max_by_key(|(_, one)| priority(one)).map(|(at, _)| at)
     };
     best(false).or_else(|| best(true))
-}
-
-fn used(
-    record: &Record,
-    name: Name,
-    options: EndpointOptions,
-    network: Option<NetworkInfo>,
-) -> ContainerNetwork {
-    let mut network = network;
-    let endpoints = network.as_mut().map(|network| std::mem::take(&mut network.endpoints));
-    let mine = |endpoint: &Endpoint| endpoint.container == record.id;
-    let endpoint = endpoints.into_iter().flatten().find(mine);
-    ContainerNetwork { name, options, network, endpoint }
 }
 
 #[cfg(test)]

@@ -76,6 +76,9 @@ pub(crate) struct RecordData {
     /// The maps of its own user namespace.
     #[serde(default)]
     pub(crate) id_mappings: Option<IdMappings>,
+    /// Containers that are linked to it on the default network, and maybe some that have gone.
+    #[serde(default)]
+    pub(crate) linked_by: Vec<ContainerId>,
     /// Its secrets, in the order of its spec. It keeps their content as it was at its creation.
     #[serde(default)]
     pub(crate) secrets: Vec<SecretId>,
@@ -443,6 +446,7 @@ mod tests {
                 snapshots: Vec::new(),
                 mounted_images: Vec::new(),
                 id_mappings: None,
+                linked_by: Vec::new(),
                 secrets: Vec::new(),
                 owner: ProcessIdentity::current(),
             },

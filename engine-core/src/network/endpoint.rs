@@ -21,6 +21,9 @@ pub struct EndpointOptions {
     pub aliases: Vec<String>,
     /// The container's own names, under which it is found beside the aliases. The engine fills them in: name and short id.
     pub names: Vec<String>,
+    /// Other containers under names that only this one knows. On a network with names, the resolver answers to them; on the
+    /// default network, they are lines of `/etc/hosts` and environment variables, and a start needs the others to run.
+    pub links: Vec<Link>,
     /// The IPv4 address it asks for.
     pub ipv4: Option<Ipv4Addr>,
     /// The IPv6 address it asks for.
@@ -66,9 +69,66 @@ impl EndpointOptions {
         self
     }
 
+    /// Adds other containers under names that only this one knows.
+    #[must_use]
+    pub fn with_links(mut self, links: impl IntoIterator<Item = Link>) -> Self {
+        self.links.extend(links);
+        self
+    }
+
     /// Returns the addresses asked for.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         self.ipv4.map(IpAddr::from).into_iter().chain(self.ipv6.map(IpAddr::from))
+    }
+}
+
+/// Another container under a name that only the linking one knows.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Link {
+    /// The other container: its name or id. On the default network, the engine makes it the id.
+    pub container: String,
+    /// The name for it.
+    pub alias: String,
+}
+
+impl Link {
+    /// Links `container` under the name `alias`.
+    #[must_use]
+    pub fn new(container: impl Into<String>, alias: impl Into<String>) -> Self {
+        Self { container: container.into(), alias: alias.into() }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.container, self.alias)
+    }
+}
+
+impl FromStr for Link {
+    type Err = Error;
+
+    /// Reads Docker's `CONTAINER[:ALIAS]`. What `docker inspect` shows is understood, too: `/CONTAINER:/PARENT/ALIAS`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (container, alias) = text.split_once(':').unwrap_or((text, text));
+        let alias = match container.strip_prefix('/') {
+            Some(_) => alias.rsplit('/').next().unwrap_or_default(),
+            None => alias,
+        };
+        let container = container.strip_prefix('/').unwrap_or(container);
+        // It becomes a word of a file, a part of a variable's name, and a name to be asked for.
+        let is_word = |text: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            (1..=253).contains(&text.len()) && text.bytes().all(plain)
+        };
+        if !is_word(container) || !is_word(alias) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "parse link")
+                .with("link", text)
+                .with_message(format!("bad format for links: {text}"))
+                .with_hint("give CONTAINER or CONTAINER:ALIAS"));
+        }
+        Ok(Self::new(container, alias))
     }
 }
 
@@ -273,6 +333,17 @@ impl Attachment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_are_read_as_docker_writes_them() {
+        let link = |text: &str| text.parse::<Link>().map(|link| link.to_string());
+        assert_eq!(link("db").unwrap(), "db:db");
+        assert_eq!(link("my_db.1:d-b").unwrap(), "my_db.1:d-b");
+        assert_eq!(link("/db:/web/alias").unwrap(), "db:alias");
+        for text in ["", ":", "db:", ":db", "a:b:c", "a b", "db:a b", "db:a=b", "db:a/b", "a\nb"] {
+            assert_eq!(link(text).unwrap_err().kind(), ErrorKind::InvalidArgument, "{text:?}");
+        }
+    }
 
     #[test]
     fn hardware_addresses_are_read_and_written() {

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, Name};
 use crate::runtime::Sandbox;
 
-pub use endpoint::{Attachment, Endpoint, EndpointOptions, MacAddress, PortMapping, Protocol};
+pub use endpoint::{Attachment, Endpoint, EndpointOptions, Link, MacAddress, PortMapping, Protocol};
 pub use subnet::Subnet;
 
 /// Makes networks and attaches sandboxes to them.

@@ -86,7 +86,7 @@ impl Zone {
     }
 
     fn add(&mut self, name: &str, value: &str) -> bool {
-        let fits = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = is_name(name);
         if fits {
             self.lines.insert(format!("{} {value}", name.to_ascii_lowercase()));
         }
@@ -127,6 +127,11 @@ impl FromStr for Zone {
     }
 }
 
+/// Whether a name can be asked for.
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The name under which DNS knows an address (RFC 1035, 3.5; RFC 3596, 2.5).
 fn reverse(address: IpAddr) -> String {
     match address {
@@ -154,6 +159,8 @@ fn reverse(address: IpAddr) -> String {
 pub struct ResolverConfig {
     /// The zones in the order in which they are searched.
     pub zones: Vec<ResolverZone>,
+    /// Names that this container alone knows: they are looked up before the zones' own.
+    pub aliases: Vec<ResolverAlias>,
     /// Who is asked for what no zone has, in this order. They are asked from the host's network.
     pub upstreams: Vec<SocketAddr>,
     /// Whether anybody is asked at all: not for a container that has no way out.
@@ -181,12 +188,32 @@ impl ResolverZone {
     }
 }
 
+/// Another name for a container on a network.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ResolverAlias {
+    /// The network.
+    pub network: Name,
+    /// The name that is asked for.
+    pub alias: String,
+    /// The name in the network's zone whose addresses it has.
+    pub target: String,
+}
+
+impl ResolverAlias {
+    /// Makes `alias` another name for `target` on `network`.
+    #[must_use]
+    pub fn new(network: Name, alias: impl Into<String>, target: impl Into<String>) -> Self {
+        Self { network, alias: alias.into(), target: target.into() }
+    }
+}
+
 impl ResolverConfig {
     /// Returns the form in which the shim reads it.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for paths that are relative, too long or no text of one line, or more
-    /// networks than fit.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for paths that are relative, too long or no text of one line, for names
+    /// that cannot be asked for, or more networks than fit.
     pub fn encode(&self) -> Result<String> {
         let invalid =
             |message| Error::new(ErrorKind::InvalidArgument, "configure resolver").with_message(message);
@@ -200,6 +227,16 @@ impl ResolverConfig {
             })?;
             text += &format!("zone {} {path}\n", zone.network);
         }
+        for ResolverAlias { network, alias, target } in &self.aliases {
+            for word in [alias, target] {
+                if !is_name(word) {
+                    return Err(invalid("an alias is no name that can be asked for").with("alias", word));
+                }
+            }
+            // Zones have small letters.
+            let (alias, target) = (alias.to_ascii_lowercase(), target.to_ascii_lowercase());
+            text += &format!("alias {network} {alias} {target}\n");
+        }
         for upstream in &self.upstreams {
             text += &format!("upstream {upstream}\n");
         }
@@ -207,7 +244,7 @@ impl ResolverConfig {
             text += &format!("{key} {}\n", u8::from(on));
         }
         if text.len() > MAX_CONFIG {
-            return Err(invalid("too many networks and servers"));
+            return Err(invalid("too many networks, aliases and servers"));
         }
         Ok(text)
     }
@@ -297,6 +334,14 @@ mod tests {
             config.zones = vec![zone(path)];
             assert_eq!(config.encode().unwrap_err().kind(), ErrorKind::InvalidArgument, "{path:?}");
         }
+        config.zones = vec![zone("/zone")];
+        config.aliases = vec![ResolverAlias::new("net".parse().unwrap(), "DB", "Data")];
+        assert!(config.encode().unwrap().contains("\nalias net db data\n"));
+        for alias in ["", "a b", "a\nforward 1"] {
+            config.aliases[0].alias = alias.to_owned();
+            assert_eq!(config.encode().unwrap_err().kind(), ErrorKind::InvalidArgument, "{alias:?}");
+        }
+        config.aliases.clear();
         config.zones = vec![zone(&format!("/{}", "a".repeat(900))); 20];
         assert_eq!(config.encode().unwrap_err().kind(), ErrorKind::InvalidArgument);
     }

@@ -77,6 +77,7 @@ pub(in crate::engine) fn hosts(spec: &ContainerSpec, naming: &Naming) -> Result<
             let _ = writeln!(text, "{address}\t{name}");
         }
     }
+    text.extend(naming.links.iter().map(super::Linked::host_lines));
     Ok(text)
 }
 

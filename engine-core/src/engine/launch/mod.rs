@@ -6,6 +6,7 @@
 mod cdi;
 mod devices;
 mod files;
+mod links;
 mod linux;
 mod logs;
 mod mounts;
@@ -14,6 +15,7 @@ mod resources;
 
 pub(super) use cdi::resolve as cdi_devices;
 pub(super) use files::{hosts, resolv_conf, upstreams};
+pub(super) use links::Linked;
 pub(super) use linux::check_maps;
 pub(super) use process::{effective_command, stop_signal};
 
@@ -56,6 +58,8 @@ pub(super) struct Naming {
     pub(super) embedded: bool,
     /// The host's addresses on the default network.
     pub(super) host_gateways: Vec<IpAddr>,
+    /// Those it is linked to on the default network.
+    pub(super) links: Vec<Linked>,
 }
 
 /// Where a container's files of names are.
@@ -98,7 +102,7 @@ pub(super) fn launch_spec(
         RootBuilder::default().path("rootfs").readonly(spec.read_only_rootfs).build().map_err(failed)?;
     let mut oci = SpecBuilder::default()
         .root(root)
-        .process(process::process(spec, defaults, &hostname, &joined.cdi)?)
+        .process(process::process(spec, defaults, &hostname, &link_variables(record, joined), &joined.cdi)?)
         .mounts(mounts::kernel_mounts(spec, joined)?)
         .linux(linux::linux(&record.id, spec, maps, joined)?)
         .build()
@@ -135,6 +139,10 @@ pub(super) fn launch_spec(
     launch.architecture = Some(record.data.architecture.clone());
     launch.lifetime = if record.data.owner.is_some() { Lifetime::Scoped } else { Lifetime::Detached };
     Ok(launch)
+}
+
+fn link_variables(record: &Record, joined: &Joined) -> Vec<String> {
+    joined.naming.links.iter().flat_map(|linked| linked.variables(record.name.as_str())).collect()
 }
 
 /// Merges the health check over the image's.

@@ -19,6 +19,7 @@ pub(super) fn process(
     spec: &ContainerSpec,
     image: &ProcessDefaults,
     hostname: &str,
+    links: &[String],
     cdi: &cdi::Edits,
 ) -> Result<Process> {
     let set =
@@ -42,7 +43,7 @@ pub(super) fn process(
     if args.iter().chain(&spec.env).any(|text| text.contains('\0')) {
         return Err(invalid("a command or environment variable contains a zero byte"));
     }
-    let mut env = environment(spec, image, hostname)?;
+    let mut env = environment(spec, image, hostname, links)?;
     for variable in &cdi.env {
         let name = variable.split('=').next();
         env.retain(|known| known.split('=').next() != name);
@@ -94,12 +95,18 @@ pub(in crate::engine) fn stop_signal(spec: &ContainerSpec, image: &ProcessDefaul
     }
 }
 
-/// Returns the environment: only what the image and the caller say, and what every container has.
-fn environment(spec: &ContainerSpec, image: &ProcessDefaults, hostname: &str) -> Result<Vec<String>> {
+/// Returns the environment: only what the image, the caller and links say, and what every container has.
+fn environment(
+    spec: &ContainerSpec,
+    image: &ProcessDefaults,
+    hostname: &str,
+    links: &[String],
+) -> Result<Vec<String>> {
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if spec.terminal.is_some() {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend_from_slice(links);
     for variable in image.env.iter().chain(&spec.env) {
         let (name, has_value) = match variable.split_once('=') {
             Some((name, _)) => (name, true),
@@ -186,9 +193,10 @@ mod tests {
     #[test]
     fn b11_the_environment_is_image_plus_request() {
         let spec = ContainerSpec::default().with_env(["A=2", "B=3", "PATH"]);
-        let env = environment(&spec, &image(), "h").unwrap();
-        assert_eq!(env, ["HOSTNAME=h", "A=2", "B=3"]);
-        assert!(environment(&ContainerSpec::default().with_env(["=x"]), &image(), "h").is_err());
+        let links = ["A=link".to_owned(), "DB_NAME=/web/db".to_owned()];
+        let env = environment(&spec, &image(), "h", &links).unwrap();
+        assert_eq!(env, ["HOSTNAME=h", "A=2", "DB_NAME=/web/db", "B=3"]);
+        assert!(environment(&ContainerSpec::default().with_env(["=x"]), &image(), "h", &[]).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::answer::{Transport, Verdict, Zones, answer};
 use super::config::Config;
 use super::message::{self, A, AAAA, Answer, MAX_NAME, Malformed, PTR, Question, rcode};
 use super::zone;
-use crate::network::names::{ResolverConfig, ResolverZone, Zone};
+use crate::network::names::{ResolverAlias, ResolverConfig, ResolverZone, Zone};
 
 const MX: u16 = 15;
 
@@ -193,6 +193,36 @@ fn zones_are_searched_in_their_order() {
     assert_eq!(resolver.records("2.1.0.10.in-addr.arpa", PTR), ["db.back.office"]);
     resolver.config.zones.remove(0);
     assert_eq!(resolver.records("web", A), ["10.0.1.1"]);
+}
+
+#[test]
+fn aliases_stand_for_names_of_their_network() {
+    let (mut front, mut back) = (Zone::new(), Zone::new());
+    front.add_host("web", ips(&["10.0.0.1"]));
+    back.add_host("db", ips(&["10.0.1.2", "fd00::2"]));
+    back.add_host("other", ips(&["10.0.1.3"]));
+    let mut resolver = Resolver::new(&[("front", &front), ("back", &back)]);
+    let alias = |network: &str, alias: &str, target: &str| {
+        ResolverAlias::new(network.parse().unwrap(), alias, target)
+    };
+    resolver.config.aliases = vec![
+        alias("back", "Data", "DB"),
+        alias("back", "data", "other"),
+        alias("front", "elsewhere", "db"),
+        alias("back", "other", "db"),
+        alias("back", "gone", "nobody"),
+    ];
+    // The first that leads to something, as in Docker one link has a name.
+    assert_eq!(resolver.records("data", A), ["10.0.1.2"]);
+    assert_eq!(resolver.records("DATA", AAAA), ["fd00::2"]);
+    // Before a container of this name, on that network alone, and never by address.
+    assert_eq!(resolver.records("other", A), ["10.0.1.2"]);
+    assert_eq!(resolver.records("other.back", A), ["10.0.1.3"]);
+    assert_eq!(resolver.records("2.1.0.10.in-addr.arpa", PTR), ["db.back"]);
+    for name in ["elsewhere", "gone", "dat", "datas"] {
+        let said = resolver.ask(&query(name, A, None), Transport::Udp, 0).unwrap();
+        assert_eq!(said.code, rcode::NO_SUCH_NAME, "{name}");
+    }
 }
 
 #[test]
