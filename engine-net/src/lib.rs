@@ -4,6 +4,7 @@
 //! `ipvlan`: give it to [`EngineBuilder::network`](engine_core::EngineBuilder::network). [`parse_port`] reads Docker's notation of published
 //! ports. The modes `none`, `host` and `container:ID` are the engine's own and need no network implementation.
 
+mod conntrack;
 mod local;
 mod nft;
 mod ports;

@@ -50,10 +50,11 @@ pub(crate) fn version(args: &FormatArgs) -> Result<u8> {
 /// Runs `info`. It works without an engine too: then it says what is missing for one.
 pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
     let opened = context.engine().await;
-    let (diagnosis, failure) = match &opened {
+    let (mut diagnosis, failure) = match &opened {
         Ok(engine) => (engine.diagnose().await, None),
         Err(failure) => (Diagnosis::of_host(&context.root()), Some(failure.to_string())),
     };
+    diagnosis.checks.push(engine_net::LocalNetworks::diagnose().await);
     let mut counts = [0; 3];
     let mut images = 0;
     if let Ok(engine) = &opened {

@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Stdio;
 
 use engine_testkit::require;
 
@@ -308,5 +310,93 @@ fn a_container_in_a_user_namespace_has_a_network_and_its_names() {
     let args =
         ["run", "--rm", "--userns", "0:200000:65536", "--network", "lan", "busybox", "sh", "-c", script];
     assert_eq!(cli.run(&args).ok(), "1\nmine\n1\n");
+    cli.finish();
+}
+
+/// Runs the binary under strace, which ends when all that it started has.
+fn traced(cli: &Cli, log: &Path, args: &[&str]) -> std::process::Child {
+    let command = cli.command(args);
+    std::process::Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=execve,execveat", "-e", "signal=none", "-o"])
+        .arg(log)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env("DOCKER_CONFIG", cli.path("docker"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What was executed: paths, or the name of what was executed by its descriptor.
+fn executed(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let calls = text.lines().filter(|line| line.contains(" execve(") || line.contains(" execveat("));
+    let quoted = |line: &str| {
+        let mut strings = line.split('"').skip(1).step_by(2).filter(|text| !text.is_empty());
+        strings.next().unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    calls.map(quoted).collect()
+}
+
+#[test]
+fn a_container_on_a_network_is_run_without_any_other_program() {
+    require!(root, overlayfs, "strace");
+    let cli = Cli::new();
+    let port = free_port();
+    let publish = format!("{port}:80");
+    let binary = env!("CARGO_BIN_EXE_engine-cli");
+    let (life, step) = (cli.path("life"), cli.path("step"));
+    let create =
+        ["create", "--name", "web", "-p", &publish, "--network", "traced", "--restart", "on-failure"];
+    let server = ["busybox", "/bin/busybox", "httpd", "-f", "-p", "80"];
+    let create: Vec<&str> = create.iter().chain(&server).copied().collect();
+    let step_by_step = |args: &[&str]| {
+        let ended = traced(&cli, &step, args).wait().unwrap();
+        assert!(ended.success(), "{args:?}");
+        assert_eq!(executed(&step), [binary], "{args:?}");
+    };
+    step_by_step(&["network", "create", "--ipv6", "traced"]);
+    step_by_step(&create);
+    let mut started = traced(&cli, &life, &["start", "web"]);
+    until("the server answers", || ask(port).contains("404"));
+    step_by_step(&["network", "connect", "bridge", "web"]);
+    step_by_step(&["network", "disconnect", "bridge", "web"]);
+    step_by_step(&["stop", "-t", "1", "web"]);
+    assert!(started.wait().unwrap().success());
+    let all = executed(&life);
+    let [program, shim, own] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((program.as_str(), own.as_str()), (binary, "/bin/busybox"), "{all:?}");
+    assert!(shim.starts_with("/proc/self/fd/"), "the shim is executed by its descriptor: {all:?}");
+    step_by_step(&["rm", "web"]);
+    step_by_step(&["network", "rm", "traced"]);
+    cli.finish();
+}
+
+#[test]
+fn the_port_of_a_container_that_ended_is_free_at_once() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let port = free_port();
+    let publish = format!("{port}:80");
+    cli.run(&["network", "create", "--subnet", "172.29.0.0/24", "own"]).ok();
+    for round in 0..5 {
+        // Whoever waited knows that it has ended.
+        cli.run(&["run", "-p", &publish, "busybox", "true"]).ok();
+        let id = cli.start(&["-p", &publish, "busybox", "true"]);
+        cli.run(&["wait", &id]).ok();
+        // And whoever sees its process go.
+        let id =
+            cli.start(&["-p", &publish, "--ip", "172.29.0.9", "--network", "own", "busybox", "sleep", "0.1"]);
+        let pid = cli.inspect(&id, "{{.State.Pid}}");
+        until("the process ends", || pid == "0" || !Path::new("/proc").join(&pid).exists());
+        let again = ["-p", &publish, "--ip", "172.29.0.9", "--network", "own", "busybox", "true"];
+        let id = cli.start(&again);
+        cli.run(&["wait", &id]).ok();
+        assert_eq!(cli.run(&["ps", "-q"]).ok(), "", "round {round}");
+    }
+    let ids = cli.run(&["ps", "-aq"]).ok();
+    cli.run(&["rm"].into_iter().chain(ids.split_whitespace()).collect::<Vec<_>>()).ok();
+    cli.run(&["network", "rm", "own"]).ok();
     cli.finish();
 }

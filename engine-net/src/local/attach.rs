@@ -18,7 +18,14 @@ use super::driver::Driver;
 use super::networks::Networks;
 use super::place::{Namespace, Place};
 use super::records::{EndpointRecord, Way};
-use super::{addresses, links, resolver};
+use super::{addresses, flows, links, obstacles, resolver};
+
+/// A connection that is not forgotten ends by itself once its client pauses: no reason to fail.
+pub(super) fn warned(forgotten: Result<()>) {
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "connections to published ports of UDP may lead to who had them before");
+    }
+}
 
 fn is_missing(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound
@@ -80,6 +87,7 @@ impl Networks {
             Ok(false) => self.lock(FlockOperation::LockExclusive).and_then(|_lock| self.synchronize()),
             made => made.map(drop),
         };
+        let made = made.map(|()| warned(self.forget_before(&record.endpoint)));
         if let Err(mut error) = made {
             if let Err(later) = self.detach(name, &sandbox.id) {
                 error.suppress(later);
@@ -91,6 +99,17 @@ impl Networks {
         attachment.reserved = reserved.into_iter().flat_map(|one| one.into_kept(&addresses)).collect();
         attachment.names = driver.has_names().then(|| self.zone_file(&network));
         Ok(attachment)
+    }
+
+    /// Makes the kernel forget where packets to the endpoint's ports led before.
+    fn forget_before(&self, endpoint: &Endpoint) -> Result<()> {
+        if !flows::has_any(endpoint) {
+            return Ok(());
+        }
+        let networks = self.records.networks()?;
+        let subnets: Vec<_> =
+            networks.iter().flat_map(|network| &network.options.subnets).map(|one| one.subnet).collect();
+        flows::forget_before(endpoint, &subnets)
     }
 
     /// Finds the network's interface of the host, or makes it and the rules that know it. Returns it with the shared lock.
@@ -107,6 +126,9 @@ impl Networks {
             None => {
                 let index = driver.make(&mut Route::open()?, &self.owner, network)?;
                 self.synchronize()?;
+                if let Driver::Bridge(options) = driver {
+                    obstacles::warn(&options.bridge);
+                }
                 index
             }
         };
@@ -174,6 +196,7 @@ impl Networks {
             }
             withdrawn => withdrawn?,
         }
+        warned(flows::forget_of(endpoint));
         self.pass_default_route(&record)
     }
 

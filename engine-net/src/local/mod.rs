@@ -11,12 +11,16 @@ mod addresses;
 mod attach;
 mod bridge;
 mod driver;
+mod flows;
 mod links;
 mod networks;
+mod obstacles;
 mod place;
 mod records;
 mod repair;
 mod resolver;
+#[expect(unsafe_code, reason = "rustix has no options of the old iptables")]
+mod sys;
 mod sysctl;
 mod vlan;
 mod watch;
@@ -25,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use engine_core::engine::{Check, Verdict};
 use engine_core::network::{Attachment, Endpoint, EndpointOptions, Network, NetworkInfo, NetworkOptions};
 use engine_core::runtime::Sandbox;
 use engine_core::{ContainerId, Error, ErrorKind, Name, Result};
@@ -79,6 +84,13 @@ impl LocalNetworks {
     pub fn new(root: impl AsRef<Path>, run_root: impl AsRef<Path>) -> Self {
         let (root, run_root) = (root.as_ref().to_owned(), run_root.as_ref().to_owned());
         Self { lazy: Arc::new(Lazy { root, run_root, networks: OnceLock::new() }) }
+    }
+
+    /// Looks whether rules of others on this host keep containers and other hosts from reaching each other: one more finding
+    /// for [`Diagnosis::checks`](engine_core::engine::Diagnosis::checks).
+    pub async fn diagnose() -> Check {
+        let looked = blocking(|| Ok(obstacles::check())).await;
+        looked.unwrap_or_else(|error| Check::new("forwarding", Verdict::Missing, error.report()))
     }
 
     async fn run<T: Send + 'static>(

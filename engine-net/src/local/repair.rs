@@ -8,11 +8,12 @@ use engine_core::linux::netlink::Route;
 use engine_core::network::Endpoint;
 use rustix::fs::FlockOperation;
 
+use super::attach::warned;
 use super::bridge::rules::Bridge;
 use super::driver::Driver;
-use super::links;
 use super::networks::Networks;
 use super::watch::Watch;
+use super::{flows, links};
 
 impl Networks {
     /// What the rules are to be, by the records.
@@ -43,11 +44,22 @@ impl Networks {
     pub(super) fn verify(&self) -> Result<bool> {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let (bridges, endpoints) = self.wanted_rules()?;
+        self.rules.settle_beside(&bridges)?;
         if bridges.is_empty() || self.rules.are_of(&bridges, &endpoints)? {
             return Ok(false);
         }
         self.rules.replace(&bridges, &endpoints)?;
         Ok(true)
+    }
+
+    /// Makes what others' rules need, if they may have changed.
+    pub(super) fn verify_beside(&self) -> Result<()> {
+        if self.rules.is_beside_wrong()? {
+            let _lock = self.lock(FlockOperation::LockExclusive)?;
+            let (bridges, _) = self.wanted_rules()?;
+            self.rules.settle_beside(&bridges)?;
+        }
+        Ok(())
     }
 
     /// Watches over the rules from now on, as long as this value lives.
@@ -63,8 +75,15 @@ impl Networks {
     pub(super) fn sweep(&self, gone: &[Endpoint]) -> Result<()> {
         let strangers = if self.fresh { self.strangers()? } else { Vec::new() };
         if gone.is_empty() && strangers.is_empty() {
-            if self.is_used()? && !self.rules.are_there()? {
-                self.verify()?;
+            if self.is_used()? {
+                if !self.rules.are_there()? {
+                    self.verify()?;
+                }
+                self.verify_beside()?;
+            } else if self.rules.are_there()? && self.wanted_rules()?.0.is_empty() {
+                // Of a program that was killed as it removed its last network.
+                let _lock = self.lock(FlockOperation::LockExclusive)?;
+                self.synchronize()?;
             }
             return Ok(());
         }
@@ -83,7 +102,9 @@ impl Networks {
         for name in gone.iter().map(|endpoint| &endpoint.network).collect::<BTreeSet<_>>() {
             self.write_zone(name)?;
         }
-        self.synchronize()
+        self.synchronize()?;
+        gone.iter().for_each(|endpoint| warned(flows::forget_of(endpoint)));
+        Ok(())
     }
 
     /// Whether there are endpoints.

@@ -5,14 +5,14 @@ use engine_core::network::names;
 use engine_core::{ErrorKind, Result};
 
 use super::place::Namespace;
-use crate::nft::{Chain, Direction, Expression, Hook, Kind, Register, Table, Transaction};
+use crate::nft::{Chain, Direction, Expression, Family, Hook, Kind, Register, Table, Transaction};
 
 /// Number of DNS.
 const DNS: u16 = 53;
 
 /// Leads queries to the resolver, in the container's own table.
 pub(super) fn redirect(namespace: &Namespace) -> Result<()> {
-    let table = Table { name: "engine-names" };
+    let table = Table { family: Family::Inet, name: "engine-names" };
     let mut transaction = Transaction::new();
     table.create_new(&mut transaction);
     let chain = Chain { name: "output", base: Some((Kind::Nat, Hook::Output, -100)) };

@@ -32,6 +32,8 @@ pub(crate) enum Verdict<'a> {
     Accept,
     Drop,
     Jump(&'a str),
+    /// Goes on behind the jump that led here.
+    Return,
 }
 
 impl Verdict<'_> {
@@ -40,6 +42,7 @@ impl Verdict<'_> {
             Self::Drop => (0, None),
             Self::Accept => (1, None),
             Self::Jump(chain) => (-3_i32 as u32, Some(chain)),
+            Self::Return => (-5_i32 as u32, None),
         };
         let verdict = Attributes::new().number(VERDICT_CODE, code);
         let verdict = match chain {
@@ -87,6 +90,19 @@ impl Expression {
     /// Loads the name of the interface that the packet came in by, or goes out by.
     pub(crate) fn interface(of: Direction, to: Register) -> Self {
         Self::meta(if of == Direction::Source { 6 } else { 7 }, to)
+    }
+
+    /// Goes on if the packet came in by this interface, or goes out by it; in the way that iptables-nft reads.
+    pub(crate) fn interface_is(of: Direction, name: &str) -> [Self; 2] {
+        // The first register of sixteen bytes.
+        let register = Register(1);
+        let bytes = [name.as_bytes(), &[0]].concat();
+        [Self::interface(of, register), Self::equals(register, &bytes)]
+    }
+
+    /// Counts packets.
+    pub(crate) fn counter() -> Self {
+        Self { name: "counter", data: Attributes::new() }
     }
 
     /// Loads the family of the network layer: 2 for IPv4, 10 for IPv6.

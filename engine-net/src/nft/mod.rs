@@ -7,8 +7,11 @@
 mod attributes;
 mod expression;
 mod object;
+mod others;
 mod transaction;
 
+pub(crate) use attributes::Attributes;
 pub(crate) use expression::{Direction, Expression, Register, Verdict, interface_name};
-pub(crate) use object::{Chain, Element, Hook, Kind, Set, Table};
+pub(crate) use object::{Chain, Element, Family, Hook, Kind, Set, Table, find};
+pub(crate) use others::{FoundChain, Place, chains};
 pub(crate) use transaction::{Nft, Transaction};

@@ -16,10 +16,12 @@ const INTERFACE_NAME: u32 = 41;
 const MAP: u32 = 1 << 3;
 
 /// Which packets a table sees.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Family {
     /// IPv4 and IPv6.
     Inet = 1,
+    Ipv4 = 2,
+    Ipv6 = 10,
 }
 
 /// Where in a packet's way a chain is.
@@ -41,6 +43,7 @@ pub(crate) enum Kind {
 /// A table, which holds everything else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table<'a> {
+    pub(crate) family: Family,
     pub(crate) name: &'a str,
 }
 
@@ -64,18 +67,18 @@ pub(crate) struct Set<'a> {
 impl Table<'_> {
     /// Makes the table, if it is not there.
     pub(crate) fn create(&self, transaction: &mut Transaction) {
-        transaction.add(0, flag::CREATE, Family::Inet, &Attributes::new().text(1, self.name));
+        transaction.add(0, flag::CREATE, self.family, &Attributes::new().text(1, self.name));
     }
 
     /// Makes the table; the transaction fails if it is there.
     pub(crate) fn create_new(&self, transaction: &mut Transaction) {
         let table = Attributes::new().text(1, self.name);
-        transaction.add(0, flag::CREATE | flag::EXCL, Family::Inet, &table);
+        transaction.add(0, flag::CREATE | flag::EXCL, self.family, &table);
     }
 
     /// Removes the table with all that is in it; the transaction fails if it is not there.
     pub(crate) fn delete(&self, transaction: &mut Transaction) {
-        transaction.add(2, 0, Family::Inet, &Attributes::new().text(1, self.name));
+        transaction.add(2, 0, self.family, &Attributes::new().text(1, self.name));
     }
 
     pub(crate) fn add_chain(&self, transaction: &mut Transaction, chain: &Chain<'_>) {
@@ -88,7 +91,7 @@ impl Table<'_> {
             };
             attributes = attributes.nested(4, &place).text(7, kind);
         }
-        transaction.add(3, flag::CREATE, Family::Inet, &attributes);
+        transaction.add(3, flag::CREATE, self.family, &attributes);
     }
 
     /// Adds a rule at the end of a chain.
@@ -97,7 +100,7 @@ impl Table<'_> {
             rule.iter().flat_map(|expression| expression.element().as_bytes().to_vec()).collect();
         // The list is nested, and its elements are complete.
         let attributes = Attributes::new().text(1, self.name).text(2, chain).bytes(4 | 1 << 15, &list);
-        transaction.add(NEW_RULE, flag::CREATE | flag::APPEND, Family::Inet, &attributes);
+        transaction.add(NEW_RULE, flag::CREATE | flag::APPEND, self.family, &attributes);
     }
 
     pub(crate) fn add_set(&self, transaction: &mut Transaction, set: &Set<'_>) {
@@ -116,7 +119,7 @@ impl Table<'_> {
             // Says to nft(8) that the key is in the order of the host's bytes, or it shows none.
             attributes = attributes.bytes(13, &[0, 4, 1, 0, 0, 0]);
         }
-        transaction.add(9, flag::CREATE, Family::Inet, &attributes.number(10, id));
+        transaction.add(9, flag::CREATE, self.family, &attributes.number(10, id));
     }
 
     /// Adds elements; the transaction fails if one of the keys is there.
@@ -131,13 +134,13 @@ impl Table<'_> {
 
     /// Counts the rules of the table; `None` if they changed meanwhile.
     pub(crate) fn count_rules(&self, nft: &mut Nft) -> Result<Option<usize>> {
-        let rules = nft.list(7, Family::Inet, &Attributes::new().text(1, self.name))?;
+        let rules = nft.list(7, self.family, &Attributes::new().text(1, self.name))?;
         Ok(rules.map(|rules| rules.len()))
     }
 
     /// Lists the elements of a set; `None` if they changed meanwhile.
     pub(crate) fn list_elements(&self, nft: &mut Nft, set: &str) -> Result<Option<Vec<Element>>> {
-        let lists = nft.list(13, Family::Inet, &Attributes::new().text(1, self.name).text(2, set))?;
+        let lists = nft.list(13, self.family, &Attributes::new().text(1, self.name).text(2, set))?;
         let element = |bytes: &[u8]| Element {
             key: find(bytes, 1).and_then(|key| find(key, 1)).unwrap_or_default().to_vec(),
             data: find(bytes, 2).and_then(|data| find(data, 1)).map(<[u8]>::to_vec),
@@ -159,18 +162,16 @@ impl Table<'_> {
                 .iter()
                 .fold(Attributes::new(), |list, element| list.nested(ELEMENT, &element.attributes()));
             let attributes = Attributes::new().text(1, self.name).text(2, set).nested(3, &list);
-            transaction.add(kind, flags, Family::Inet, &attributes);
+            transaction.add(kind, flags, self.family, &attributes);
         }
     }
 }
 
 /// The value of the first attribute of this kind.
-fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    NlasIterator::new(attributes)
-        .flatten()
-        .find(|one| one.kind() == kind)
-        .map(|one| one.into_inner())
-        .and_then(|bytes| bytes.get(4..))
+pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let found = NlasIterator::new(attributes).flatten().find(|one| one.kind() == kind)?;
+    let end = usize::from(found.length());
+    found.into_inner().get(4..end)
 }
 
 /// A key of a set, with what belongs to it in a map.

@@ -126,11 +126,78 @@ impl Nft {
         family: Family,
         attributes: &Attributes,
     ) -> Result<Option<Vec<Vec<u8>>>> {
-        let mut transaction = Transaction { bytes: Vec::new(), count: 1, sets: 0, rules: 0 };
-        transaction.add(kind, netlink_packet_core::NLM_F_DUMP, family, attributes);
+        let message = SUBSYSTEM << 8 | u16::from(kind);
+        let found = self.dump(message, family as u8, attributes)?;
+        // Behind struct nfgenmsg.
+        let body = |message: Vec<u8>| message.get(4..).map(<[u8]>::to_vec);
+        Ok(found.map(|found| found.into_iter().filter_map(body).collect()))
+    }
+
+    /// Asks for one thing: the attributes of the answer, `None` if it is not there.
+    pub(super) fn get(
+        &mut self,
+        kind: u8,
+        family: Family,
+        attributes: &Attributes,
+    ) -> Result<Option<Vec<u8>>> {
+        self.ask(SUBSYSTEM << 8 | u16::from(kind), 0, family as u8, attributes)?;
         let failed = |error| Error::from_io("list packet filter", error);
-        self.0.send(&transaction.bytes).map_err(failed)?;
-        let (mut found, mut whole) = (Vec::new(), true);
+        let datagram = self.0.receive().map_err(failed)?;
+        let broken = || failed(io::Error::from(io::ErrorKind::InvalidData));
+        let buffer = NetlinkBuffer::new_checked(datagram).map_err(|_| broken())?;
+        let header = NetlinkHeader::parse(&buffer).map_err(|_| broken())?;
+        let payload = datagram.get(HEADER..header.length as usize).ok_or_else(broken)?;
+        if header.message_type != NLMSG_ERROR {
+            return Ok(payload.get(4..).map(<[u8]>::to_vec));
+        }
+        match Refusal::of_acknowledgement(&header, payload).map_err(|no| no.error("list packet filter")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            answer => answer.map(|()| None),
+        }
+    }
+
+    /// Sends one message that is no part of a transaction.
+    pub(super) fn ask(&self, message: u16, flags: u16, family: u8, attributes: &Attributes) -> Result<()> {
+        let mut asked = Transaction { bytes: Vec::new(), count: 1, sets: 0, rules: 0 };
+        asked.message(message, flags, family, 0, attributes.as_bytes());
+        self.0.send(&asked.bytes).map_err(|error| Error::from_io("list packet filter", error))
+    }
+
+    /// Asks for a change that is no part of a transaction.
+    pub(crate) fn request(&mut self, message: u16, family: u8, attributes: &Attributes) -> Result<()> {
+        self.ask(message, netlink_packet_core::NLM_F_ACK, family, attributes)?;
+        let failed = |error| Error::from_io("change packet filter", error);
+        let datagram = self.0.receive().map_err(failed)?;
+        let broken = || failed(io::Error::from(io::ErrorKind::InvalidData));
+        let buffer = NetlinkBuffer::new_checked(datagram).map_err(|_| broken())?;
+        let header = NetlinkHeader::parse(&buffer).map_err(|_| broken())?;
+        let payload = datagram.get(HEADER..header.length as usize).ok_or_else(broken)?;
+        Refusal::of_acknowledgement(&header, payload).map_err(|no| no.error("change packet filter"))
+    }
+
+    /// Lists anything of netfilter's: the messages of the answer with their struct nfgenmsg; `None` if it changed meanwhile.
+    pub(super) fn dump(
+        &mut self,
+        message: u16,
+        family: u8,
+        attributes: &Attributes,
+    ) -> Result<Option<Vec<Vec<u8>>>> {
+        let mut found = Vec::new();
+        let whole = self.dump_each(message, family, attributes, |message| found.push(message.to_vec()))?;
+        Ok(whole.then_some(found))
+    }
+
+    /// Lists anything of netfilter's, one message at a time. Returns whether it stayed the same meanwhile.
+    pub(crate) fn dump_each(
+        &mut self,
+        message: u16,
+        family: u8,
+        attributes: &Attributes,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<bool> {
+        let failed = |error| Error::from_io("list packet filter", error);
+        self.ask(message, netlink_packet_core::NLM_F_DUMP, family, attributes)?;
+        let mut whole = true;
         loop {
             let mut datagram = self.0.receive().map_err(failed)?;
             while datagram.len() >= HEADER {
@@ -140,15 +207,14 @@ impl Nft {
                 let payload = datagram.get(HEADER..header.length as usize).ok_or_else(broken)?;
                 whole &= header.flags & netlink_packet_core::NLM_F_DUMP_INTR == 0;
                 match header.message_type {
-                    NLMSG_DONE => return Ok(whole.then_some(found)),
+                    NLMSG_DONE => return Ok(whole),
                     NLMSG_ERROR => {
                         let refusal = Refusal::of_acknowledgement(&header, payload);
                         return refusal
-                            .map(|()| Some(found))
+                            .map(|()| whole)
                             .map_err(|refusal| refusal.error("list packet filter"));
                     }
-                    // Behind struct nfgenmsg.
-                    _ => found.extend(payload.get(4..).map(<[u8]>::to_vec)),
+                    _ => each(payload),
                 }
                 datagram = datagram.get((header.length as usize).next_multiple_of(4)..).unwrap_or_default();
             }

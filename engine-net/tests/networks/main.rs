@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 
+mod beside;
 mod contract;
+mod docker;
+mod flows;
 mod isolation;
 mod kills;
 mod ports;

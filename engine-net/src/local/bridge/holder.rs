@@ -1,6 +1,7 @@
 //! Who has a port of the host: the process whose socket is bound to it (proc(5)).
 
 use std::fs;
+use std::path::Path;
 
 use engine_core::network::{PortMapping, Protocol};
 
@@ -16,17 +17,17 @@ pub(super) fn of(mapping: &PortMapping) -> Option<String> {
         text.lines().skip(1).find_map(|line| inode_at(line, mapping.host_port).map(str::to_owned))
     })?;
     let wanted = format!("socket:[{inode}]");
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let name = process.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
-            continue;
-        };
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
+    let all =
+        fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // A child of this program that has not executed its own yet has this one's sockets, too.
+    for pid in std::iter::once(std::process::id()).chain(all) {
+        let process = Path::new("/proc").join(pid.to_string());
+        let Ok(descriptors) = fs::read_dir(process.join("fd")) else { continue };
         let holds = |entry: fs::DirEntry| {
             fs::read_link(entry.path()).is_ok_and(|target| target.to_str() == Some(&wanted))
         };
         if descriptors.flatten().any(holds) {
-            let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            let command = fs::read_to_string(process.join("comm")).unwrap_or_default();
             return Some(format!("process {pid} ({})", command.trim_end()));
         }
     }

@@ -138,8 +138,13 @@ fn refused(mapping: &PortMapping, error: io::Error) -> Error {
     let address = mapping.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
     let what = format!("{address}:{}/{}", mapping.host_port, mapping.protocol);
     let known = error.kind();
+    let has_protocol = error.raw_os_error() != Some(rustix::io::Errno::PROTONOSUPPORT.raw_os_error());
     let failed = Error::from_io("publish port", error).with("port", &what);
     match known {
+        _ if !has_protocol => failed
+            .with_kind(ErrorKind::Unsupported)
+            .with_message(format!("the kernel has no {}", mapping.protocol))
+            .with_hint("load its module, for example modprobe sctp, or publish by tcp or udp"),
         io::ErrorKind::AddrInUse => {
             let holder =
                 super::holder::of(mapping).map_or_else(String::new, |holder| format!(" by {holder}"));

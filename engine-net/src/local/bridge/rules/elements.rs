@@ -158,5 +158,7 @@ mod tests {
         let (_, element) = leads(&PortMapping::new(80).with_host_port(8080), &addresses).remove(0);
         assert_eq!(element.key, [6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
         assert_eq!(element.data.unwrap(), [10, 0, 0, 2, 0, 80, 0, 0]);
+        let sctp = PortMapping::new(80).with_host_port(8080).with_protocol(Protocol::Sctp);
+        assert_eq!(leads(&sctp, &addresses)[0].1.key, [132, 0, 0, 0, 0x1f, 0x90, 0, 0]);
     }
 }

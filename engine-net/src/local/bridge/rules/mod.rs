@@ -3,6 +3,7 @@
 //! Networks, bridges and published ports are elements of sets and maps, so that a packet's way and a change cost the same
 //! with one as with a thousand. The rules themselves never change.
 
+mod beside;
 mod chains;
 mod elements;
 
@@ -12,10 +13,11 @@ use std::sync::{Mutex, PoisonError};
 use engine_core::network::Endpoint;
 use engine_core::{Error, ErrorKind, Result};
 
+pub(in crate::local) use beside::{USER, concerns};
 pub(in crate::local) use elements::Bridge;
 use elements::{all_sets, of_bridge, of_endpoint};
 
-use crate::nft::{Element, Nft, Table, Transaction};
+use crate::nft::{Element, Family, Nft, Table, Transaction};
 
 /// The engine's table.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Rules {
     }
 
     fn as_table(&self) -> Table<'_> {
-        Table { name: &self.table }
+        Table { family: Family::Inet, name: &self.table }
     }
 
     /// Makes the table anew, whatever was there, with these networks and endpoints.
@@ -64,7 +66,26 @@ impl Rules {
         chains::make(&table, &mut transaction);
         let elements = bridges.iter().flat_map(of_bridge).chain(endpoints.iter().flat_map(of_endpoint));
         self.change(&mut transaction, elements.collect(), Change::Add);
-        self.with_nft(|nft| nft.commit(transaction))
+        self.with_nft(|nft| nft.commit(transaction))?;
+        self.settle_beside(bridges)
+    }
+
+    /// Makes what others' rules need to let packets of these networks through.
+    pub(in crate::local) fn settle_beside(&self, bridges: &[Bridge]) -> Result<()> {
+        // Nothing of an internal network is forwarded, but where the host filters bridged packets they come along there, too.
+        let names: Vec<_> = bridges.iter().map(|bridge| bridge.options.bridge.as_str()).collect();
+        if self.with_nft(|nft| self.stand_beside(nft, &names))? {
+            tracing::info!(
+                table = self.table,
+                "rules for networks in Docker's chain DOCKER-USER are as they need to be"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether what others' rules need may be missing.
+    pub(in crate::local) fn is_beside_wrong(&self) -> Result<bool> {
+        self.with_nft(|nft| self.look_beside(nft))
     }
 
     /// Whether the table is there with all its rules.
@@ -103,6 +124,7 @@ impl Rules {
 
     /// Removes the table, if it is there.
     pub(in crate::local) fn remove(&self) -> Result<()> {
+        self.settle_beside(&[])?;
         let mut transaction = Transaction::new();
         self.as_table().create(&mut transaction);
         self.as_table().delete(&mut transaction);
