@@ -1,9 +1,10 @@
 //! The examples, run as a reader would: each against a real registry and a root of its own.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use engine_testkit::{LeakCheck, Registry, RegistryMode, image, require};
+use engine_testkit::{LeakCheck, Registry, RegistryMode, command, image, require};
 
 /// Returns the built example, which cargo puts beside the tests; built now where only the tests were asked for.
 fn example(name: &str) -> PathBuf {
@@ -99,4 +100,31 @@ fn scoped_ends_with_its_program() {
     stage.watch();
     stage.run("scoped", &[]);
     stage.leaks.take().expect("begun above").finish();
+}
+
+#[test]
+fn private_registry() {
+    require!("skopeo", "busybox", "htpasswd");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(path("users"), command("htpasswd", ["-Bbn", "-C", "5", "me", "secret"]))
+        .expect("write the users");
+    let mut served = Command::new(example("private_registry"))
+        .args(["127.0.0.1:0", &path("data"), &path("users")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run the example");
+    let mut line = String::new();
+    let mut output = BufReader::new(served.stdout.take().expect("its output"));
+    output.read_line(&mut line).expect("read its output");
+    let host = line.trim().strip_prefix("serving ").expect("where it serves").to_owned();
+    image::busybox().write_layout(Path::new(&path("layout")), "v1");
+    let (source, target) = (format!("oci:{}:v1", path("layout")), format!("docker://{host}/mine:v1"));
+    let skopeo =
+        |args: &[&str]| Command::new("skopeo").args(args).output().expect("run skopeo").status.success();
+    assert!(!skopeo(&["copy", "--dest-tls-verify=false", &source, &target]), "a stranger was let in");
+    assert!(skopeo(&["copy", "--dest-tls-verify=false", "--dest-creds", "me:secret", &source, &target]));
+    let interrupted =
+        Command::new("kill").args(["-INT", &served.id().to_string()]).status().expect("run kill");
+    assert!(interrupted.success() && served.wait().expect("wait").success(), "it did not end well");
 }

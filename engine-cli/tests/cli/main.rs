@@ -18,6 +18,7 @@ mod logs;
 mod networks;
 mod observe;
 mod registry;
+mod registry_server;
 mod run;
 mod secrets;
 mod streams;

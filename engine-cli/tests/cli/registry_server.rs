@@ -1,0 +1,158 @@
+//! `registry serve`: with this command line as its client, and with others.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Stdio};
+
+use engine_testkit::{command, image, require};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Cli, Said};
+
+/// A registry that a test started.
+struct Serving {
+    child: Child,
+    host: String,
+    scheme: String,
+}
+
+impl Serving {
+    /// Starts a registry on a free port of loopback.
+    fn start(cli: &Cli, args: &[&str]) -> Self {
+        let all: Vec<&str> =
+            ["registry", "serve", "--addr", "127.0.0.1:0"].iter().chain(args).copied().collect();
+        let mut child = cli.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let Some((scheme, rest)) = line.strip_prefix("Serving ").and_then(|rest| rest.split_once("://"))
+        else {
+            let mut err = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+            panic!("{line:?}, {err}");
+        };
+        let host = rest.split(' ').next().unwrap().to_owned();
+        Self { host, scheme: scheme.to_owned(), child }
+    }
+
+    /// Interrupts it and waits for its end.
+    fn stop(mut self, signal: Signal) -> Said {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        Said { code: self.child.wait().unwrap().code().unwrap_or(-1), out, err }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_is_pushed_is_pulled_also_after_a_restart() {
+    require!(root, overlayfs, "busybox");
+    let cli = Cli::new();
+    let data = cli.path("registry").display().to_string();
+    let serving = Serving::start(&cli, &["--data", &data]);
+    assert_eq!(serving.scheme, "http");
+    let name = format!("{}/team/busybox:1", serving.host);
+    cli.run(&["tag", "busybox", &name]).ok();
+    let pushed = cli.run(&["push", &name]).ok();
+    let digest = pushed.split("digest: ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    cli.run(&["artifact", "attach", "--type", "text/note", &name, &{
+        let note = cli.path("note.txt");
+        std::fs::write(&note, "hello").unwrap();
+        note.display().to_string()
+    }])
+    .ok();
+    let said = serving.stop(Signal::INT);
+    assert_eq!(said.code, 0, "{said:?}");
+
+    let serving = Serving::start(&cli, &["--data", &data, "--read-only"]);
+    let name = format!("{}/team/busybox:1", serving.host);
+    let pulled = cli.run(&["pull", &name]).ok();
+    assert!(pulled.contains(&digest), "{pulled}");
+    assert_eq!(cli.run(&["run", "--rm", &name, "echo", "from our own"]).ok(), "from our own\n");
+    assert!(cli.run(&["artifact", "referrers", &name]).ok().contains("text/note"));
+    cli.run(&["tag", "busybox", &format!("{}/team/other:1", serving.host)]).ok();
+    cli.run(&["push", &format!("{}/team/other:1", serving.host)]).fails(1, &["read-only"]);
+    assert_eq!(serving.stop(Signal::TERM).code, 0);
+    cli.finish();
+}
+
+#[test]
+fn users_log_in_and_others_stay_out() {
+    require!(root, overlayfs, "busybox", "htpasswd", "skopeo");
+    let cli = Cli::new();
+    let (data, users) = (cli.path("registry").display().to_string(), cli.path("users").display().to_string());
+    std::fs::write(&users, command("htpasswd", ["-Bbn", "-C", "5", "me", "hush hush"])).unwrap();
+    let serving = Serving::start(&cli, &["--data", &data, "--htpasswd", &users, "--log-level", "trace"]);
+    let name = format!("{}/mine:1", serving.host);
+    cli.run(&["tag", "busybox", &name]).ok();
+    cli.run(&["push", &name]).fails(1, &["log in"]);
+    cli.feed(&["login", "-u", "me", "--password-stdin", &serving.host], b"wrong").fails(1, &[&serving.host]);
+    cli.feed(&["login", "-u", "me", "--password-stdin", &serving.host], b"hush hush").ok();
+    cli.run(&["push", "-q", &name]).ok();
+    cli.run(&["pull", "-q", &name]).ok();
+    let image = format!("docker://{name}");
+    let raw =
+        command("skopeo", ["inspect", "--raw", "--tls-verify=false", "--creds", "me:hush hush", &image]);
+    assert!(raw.contains("layers"), "{raw}");
+    // Whatever a registry logs, it is not this (SECURITY D6): nor as the header had it.
+    let said = serving.stop(Signal::INT);
+    assert!(said.err.contains("/v2/mine/manifests/1"), "there is a log: {said:?}");
+    for secret in ["hush", "bWU6aHVzaCBodXNo", "$2y$"] {
+        assert!(!said.err.contains(secret) && !said.out.contains(secret), "{secret} is in the log");
+    }
+    cli.finish();
+}
+
+#[test]
+fn what_would_be_unsafe_or_wrong_is_refused() {
+    let cli = Cli::new();
+    let serve = |args: &[&str]| {
+        let data = cli.path("registry").display().to_string();
+        let all: Vec<&str> = ["registry", "serve", "--data", &data].iter().chain(args).copied().collect();
+        cli.run(&all)
+    };
+    serve(&["--addr", "0.0.0.0:0"]).fails(1, &["0.0.0.0", "--tls-cert", "--insecure"]);
+    serve(&["--addr", "[::]:0"]).fails(1, &["--insecure"]);
+    serve(&["--addr", "nonsense"]).fails(1, &["nonsense", "HOST:PORT"]);
+    serve(&["--addr", "127.0.0.1:0", "--tls-cert", "/no/cert"]).fails(125, &["--tls-key"]);
+    let files = ["--addr", "127.0.0.1:0", "--tls-cert", "/no/cert", "--tls-key", "/no/key"];
+    serve(&files).fails(1, &["/no/"]);
+    serve(&["--addr", "127.0.0.1:0", "--htpasswd", "/no/users"]).fails(1, &["/no/users"]);
+    let users = cli.path("users").display().to_string();
+    std::fs::write(&users, "me:plain").unwrap();
+    serve(&["--addr", "127.0.0.1:0", "--htpasswd", &users]).fails(1, &["line 1", "htpasswd -B"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    serve(&["--addr", &address]).fails(1, &[&address, "in use"]);
+    cli.finish();
+}
+
+#[test]
+fn two_servers_share_a_directory() {
+    require!(root, "busybox", "skopeo");
+    let cli = Cli::new();
+    let data = cli.path("registry").display().to_string();
+    let (one, two) = (Serving::start(&cli, &["--data", &data]), Serving::start(&cli, &["--data", &data]));
+    let layout = cli.path("layout");
+    image::busybox().write_layout(&layout, "v1");
+    let source = format!("oci:{}:v1", layout.display());
+    command(
+        "skopeo",
+        ["copy", "--dest-tls-verify=false", &source, &format!("docker://{}/shared:v1", one.host)],
+    );
+    let seen = format!("docker://{}/shared:v1", two.host);
+    let raw = command("skopeo", ["inspect", "--raw", "--tls-verify=false", &seen]);
+    assert!(raw.contains("layers"), "{raw}");
+    command("skopeo", ["delete", "--tls-verify=false", &seen]);
+    let listed =
+        command("skopeo", ["list-tags", "--tls-verify=false", &format!("docker://{}/shared", one.host)]);
+    assert!(!listed.contains("v1"), "{listed}");
+    drop((one, two));
+    cli.finish();
+}
