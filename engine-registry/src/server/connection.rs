@@ -23,9 +23,10 @@ use super::unhurried::Unhurried;
 
 /// What is buffered of a connection's requests.
 const BUFFER: usize = 256 << 10;
-/// Requests at once on one HTTP/2 connection, and the bytes of a body that are on their way.
-const STREAMS: u32 = 64;
+/// Requests at once on one HTTP/2 connection, the bytes of one that come in unread, and those that wait to go out.
+const STREAMS: u32 = 16;
 const WINDOW: u32 = 512 << 10;
+const OUT: usize = 128 << 10;
 const MAX_HEADERS: u32 = 32 << 10;
 
 pub(super) async fn serve(
@@ -118,7 +119,7 @@ async fn http2(
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW * 2)
-        .max_send_buf_size(WINDOW as usize)
+        .max_send_buf_size(OUT)
         .max_header_list_size(MAX_HEADERS)
         // One that does not answer a ping is gone.
         .keep_alive_interval(limits.idle)

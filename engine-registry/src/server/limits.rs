@@ -6,7 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections at once; more wait until one ends. 1,024 by default. Each holds less than 2 MiB.
+    /// Connections at once; more wait until one ends. 1,024 by default. Each holds 1 MiB of memory at most, and one of HTTP/2
+    /// with 16 requests at once 16 MiB.
     pub connections: usize,
     /// How long the head of a request, or a TLS handshake, may take, and a connection be idle. 10 seconds by default.
     pub head: Duration,

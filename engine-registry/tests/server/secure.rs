@@ -1,12 +1,14 @@
 //! TLS, and users.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine_registry::OciRegistry;
 use engine_registry::server::{Htpasswd, MemoryStorage, RegistryServer, ServerTls};
-use engine_testkit::{command, require};
+use engine_testkit::{command, image, require};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use reqwest::Client;
 use rustls::RootCertStore;
@@ -94,7 +96,7 @@ async fn tls_asks_for_the_client_s_certificate() {
         let read = |end: &str| fs::read(dir.path().join(format!("{name}.{end}"))).unwrap();
         let chain = vec![CertificateDer::from_pem_slice(&read("pem")).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(&read("key")).unwrap();
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -209,4 +211,55 @@ async fn our_client_logs_in_over_tls() {
     let friend = OciRegistry::builder().with_system_roots(false).with_ca_pem(issuer.pem());
     let friend = friend.with_credentials(&host, good).build().unwrap();
     registry_client::pushed_image_is_fetched(&friend, &reference).await;
+}
+
+/// What is logged on a thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn d6_skopeo_logs_in_over_http2_and_no_secret_is_logged() {
+    require!("skopeo", "busybox", "htpasswd");
+    let log = Log::default();
+    let sink = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(move || sink.clone());
+    // The server's requests are answered on this thread.
+    let logging = tracing::subscriber::set_default(subscriber.finish());
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(path("users"), htpasswd("canary-user", "canary secret")).unwrap();
+    let issuer = authority();
+    fs::create_dir(path("certs")).unwrap();
+    fs::write(path("certs/ca.crt"), issuer.pem()).unwrap();
+    let builder = RegistryServer::builder(MemoryStorage::new())
+        .with_tls(certificate(&issuer, dir.path(), "server"))
+        .with_authorizer(Htpasswd::open(path("users")).unwrap());
+    let server = Server::start(builder, None).await;
+    image::busybox().write_layout(&dir.path().join("layout"), "v1");
+    let (source, target) = (format!("oci:{}:v1", path("layout")), format!("docker://{}/a:v1", server.addr));
+    let certs = path("certs");
+    let copy = move || {
+        let creds = "canary-user:canary secret";
+        command("skopeo", ["copy", "--dest-cert-dir", &certs, "--dest-creds", creds, &source, &target]);
+    };
+    tokio::task::spawn_blocking(copy).await.unwrap();
+    drop(logging);
+    let said = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(said.contains("path=\"/v2/a/manifests/v1\" version=HTTP/2.0 status=201"), "{said}");
+    for secret in ["canary secret", "Y2FuYXJ5LXVzZXI6Y2FuYXJ5IHNlY3JldA==", "$2y$"] {
+        assert!(!said.contains(secret), "{secret} is in the log");
+    }
 }

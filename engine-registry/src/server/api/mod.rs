@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -63,12 +65,16 @@ impl Api {
         let mut response = match self.dispatch(&parts, &mut body).await {
             Ok(response) => response,
             Err(error) => {
-                // A client that is still sending would not read what it did wrong.
-                body.drain().await;
+                // A client that is still sending would not read what it did wrong; one that asked before it sends
+                // (RFC 9110, 10.1.1) is not to begin.
+                if !parts.headers.contains_key(EXPECT) {
+                    body.drain().await;
+                }
                 error.into_response()
             }
         };
-        tracing::debug!(method = %parts.method, path = parts.uri.path(), status = response.status().as_u16(), "request");
+        let (path, status) = (parts.uri.path(), response.status().as_u16());
+        tracing::debug!(method = %parts.method, path, version = ?parts.version, status, "request");
         let headers = response.headers_mut();
         headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -134,7 +140,7 @@ impl Call<'_> {
 
     /// Whether the client has what has this digest: `If-None-Match`.
     fn has(&self, digest: &Digest) -> bool {
-        let Some(text) = self.header(axum::http::header::IF_NONE_MATCH) else { return false };
+        let Some(text) = self.header(IF_NONE_MATCH) else { return false };
         text.split(',')
             .map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
             .any(|tag| tag == "*" || tag.parse::<Digest>().is_ok_and(|known| known == *digest))
