@@ -25,6 +25,8 @@
 //! - A *registry* is what a reference names; an *endpoint* is where it, or a mirror of it, answers.
 //! - Credentials belong to an *origin* (scheme, host, port). No redirect, upload location or token server takes them elsewhere.
 //! - Plain http is for loopback registries, and for those that the program lists.
+//!
+//! With the feature `server`, `server::RegistryServer` is a registry of one's own.
 
 mod auth;
 mod blob_stream;

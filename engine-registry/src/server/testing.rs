@@ -3,6 +3,7 @@
 //! A promise that is broken panics; [`all`] goes on after it and names every broken one in the end.
 
 use std::panic::AssertUnwindSafe;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,9 @@ use engine_core::descriptor::{Descriptor, media_type};
 use engine_core::digest::{Digest, DigestAlgorithm, DigestHasher};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::testing::Subject;
+use futures_core::Stream;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Notify;
 
 use super::names::{RepositoryName, Tag, Target, UploadId};
 use super::storage::{NewManifest, PageRequest, PutManifest, Storage};
@@ -130,6 +133,14 @@ async fn read(
 
 async fn has(storage: &dyn Storage, repository: &RepositoryName, digest: &Digest) -> bool {
     storage.blob_size(repository, digest).await.expect("blob_size").is_some()
+}
+
+/// A body of which nothing more comes, and which tells that somebody waits for it.
+fn endless(reached: &Notify) -> impl Stream<Item = Result<Bytes>> + Send + Unpin {
+    stream::poll_fn(|_| {
+        reached.notify_one();
+        Poll::Pending
+    })
 }
 
 fn large() -> Vec<u8> {
@@ -305,9 +316,12 @@ pub async fn what_arrived_before_a_failure_stays(subject: Two<'_>) {
 
     let at = usize::try_from(size).expect("small");
     let second = Bytes::copy_from_slice(&bytes[at..at + 300_000]);
-    let mut body = stream::iter([Ok(second)]).chain(stream::pending());
-    let waiting = storage.append(&repository, &upload, Some(size), &mut body);
-    assert!(tokio::time::timeout(Duration::from_millis(100), waiting).await.is_err(), "it waits for more");
+    let reached = Notify::new();
+    let mut body = stream::iter([Ok(second)]).chain(endless(&reached));
+    tokio::select! {
+        result = storage.append(&repository, &upload, Some(size), &mut body) => panic!("it waits for more: {result:?}"),
+        () = reached.notified() => {}
+    }
 
     // What was given up may take a moment to end.
     let mut tries = 0;
@@ -345,9 +359,13 @@ pub async fn an_upload_goes_on_in_another_program(subject: Two<'_>) {
 pub async fn an_upload_has_one_writer(subject: Two<'_>) {
     let (storage, repository) = (&*subject.first, name("busy"));
     let upload = storage.begin_upload(&repository).await.expect("begin");
-    let mut body = stream::pending();
+    let reached = Notify::new();
+    let mut body = endless(&reached);
     let mut waiting = std::pin::pin!(storage.append(&repository, &upload, None, &mut body));
-    assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err());
+    tokio::select! {
+        result = &mut waiting => panic!("it waits for more: {result:?}"),
+        () = reached.notified() => {}
+    }
     for other in [&subject.first, &subject.second] {
         let result = append(&**other, &repository, &upload, None, b"x").await;
         fails(result, ErrorKind::Unavailable, "a second writer");
@@ -386,9 +404,13 @@ pub async fn abandoned_uploads_are_swept(subject: Two<'_>) {
     let old = storage.begin_upload(&repository).await.expect("begin");
     let busy = storage.begin_upload(&repository).await.expect("begin");
     assert_eq!(storage.sweep_uploads(Duration::from_secs(600)).await.expect("sweep"), 0);
-    let mut body = stream::pending();
+    let reached = Notify::new();
+    let mut body = endless(&reached);
     let mut waiting = std::pin::pin!(storage.append(&repository, &busy, None, &mut body));
-    assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err());
+    tokio::select! {
+        result = &mut waiting => panic!("it waits for more: {result:?}"),
+        () = reached.notified() => {}
+    }
     assert_eq!(subject.second.sweep_uploads(Duration::ZERO).await.expect("sweep"), 1);
     assert_eq!(storage.upload_size(&repository, &old).await.expect("old"), None);
     assert_eq!(storage.upload_size(&repository, &busy).await.expect("busy"), Some(0));

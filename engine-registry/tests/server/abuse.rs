@@ -1,5 +1,6 @@
 //! What careless and hostile clients do: slow heads, bodies and readers (SECURITY E7), a full disk, an end in the middle.
 
+use std::os::unix::fs::DirEntryExt as _;
 use std::time::Duration;
 
 use engine_core::digest::Digest;
@@ -94,9 +95,13 @@ async fn an_end_lets_uploads_finish() {
         ),
     )
     .await;
-    while server.get(&location).await.status != 204 {}
-    // The request is under way when the end comes.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The request is under way when the end comes: its upload is locked (proc(5), /proc/locks).
+    let uploads = server.dir.as_ref().unwrap().path().join("uploads");
+    let file = std::fs::read_dir(uploads).unwrap().next().unwrap().unwrap();
+    let place = format!(":{} ", file.ino());
+    while !std::fs::read_to_string("/proc/locks").unwrap().contains(&place) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     server.begin_to_stop();
     tokio::time::sleep(Duration::from_millis(100)).await;
     upload.write_all(b"56789").await.unwrap();

@@ -23,9 +23,9 @@ impl Call<'_> {
             set_digest(&mut response, &digest);
             return Ok(response);
         }
-        // A range of something else than the client has begun with is of no use to it.
-        let same = self.header(IF_RANGE).is_none_or(|tag| tag.trim_matches('"') == text);
-        let (status, range) = match wanted(self.header(RANGE).filter(|_| same), size) {
+        // A range of something else than the client has begun with is of no use to it, and only a GET has ranges.
+        let ranged = !self.is_head() && self.header(IF_RANGE).is_none_or(|tag| tag.trim_matches('"') == text);
+        let (status, range) = match wanted(self.header(RANGE).filter(|_| ranged), size) {
             Wanted::All => (StatusCode::OK, 0..size),
             Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
             Wanted::Unsatisfiable => {
