@@ -46,6 +46,12 @@ pub(crate) struct GlobalArgs {
         hide_env_values = true
     )]
     pub(crate) userns_remap: Option<String>,
+    /// Who makes the cgroups of containers: cgroupfs (the engine itself) or systemd; default is cgroupfs
+    #[arg(long, global = true, value_name = "DRIVER", env = "ENGINE_CGROUP_DRIVER", hide_env_values = true)]
+    pub(crate) cgroup_driver: Option<String>,
+    /// Make all cgroups beneath this one, which was delegated to the engine
+    #[arg(long, global = true, value_name = "PATH", env = "ENGINE_CGROUP_ROOT", hide_env_values = true)]
+    pub(crate) cgroup_root: Option<PathBuf>,
     /// Ask this registry first for images of Docker Hub, or of REGISTRY
     #[arg(
         long,

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use engine_core::Engine;
+use engine_core::cgroups::{CgroupDriver, CgroupOptions, SystemdInstance};
 use engine_core::container_spec::IdMappings;
 use engine_core::engine::IdPool;
 use engine_net::LocalNetworks;
@@ -42,7 +43,8 @@ impl Context {
         let mut builder = Engine::builder(root)
             .run_root(run_root)
             .network(network)
-            .default_network(engine_net::DEFAULT_NETWORK.parse()?);
+            .default_network(engine_net::DEFAULT_NETWORK.parse()?)
+            .cgroups(self.cgroups()?);
         if let Some(pool) = id_pool() {
             builder = builder.id_pool(pool);
         }
@@ -50,6 +52,27 @@ impl Context {
             builder = builder.user_namespace(remapped(owner)?);
         }
         Ok(builder.registry(self.registry()?).open().await?)
+    }
+
+    /// Returns who makes control groups, and where.
+    fn cgroups(&self) -> Result<CgroupOptions> {
+        let mut options = CgroupOptions::default();
+        options.driver = match self.global.cgroup_driver.as_deref().unwrap_or_default() {
+            "" | "cgroupfs" => CgroupDriver::Cgroupfs,
+            "systemd" => CgroupDriver::Systemd(systemd_instance()?),
+            other => {
+                return Err(Failure::usage(format!(
+                    "invalid --cgroup-driver {other:?}: give cgroupfs or systemd"
+                )));
+            }
+        };
+        if let Some(root) = self.global.cgroup_root.as_ref().filter(|root| !root.as_os_str().is_empty()) {
+            if options.driver != CgroupDriver::Cgroupfs {
+                return Err(Failure::usage("--cgroup-root is for the cgroup driver cgroupfs".to_owned()));
+            }
+            options = options.with_root(root);
+        }
+        Ok(options)
     }
 
     /// Returns the client of registries.
@@ -79,6 +102,19 @@ impl Context {
             builder = builder.with_proxy(&proxy);
         }
         Ok(builder.build()?)
+    }
+}
+
+/// Returns root's systemd, which is the system's, or the user's own.
+fn systemd_instance() -> Result<SystemdInstance> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(SystemdInstance::System);
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) => Ok(SystemdInstance::User(dir.into())),
+        None => {
+            Err(Failure::usage("--cgroup-driver systemd needs XDG_RUNTIME_DIR to find systemd".to_owned()))
+        }
     }
 }
 

@@ -101,6 +101,10 @@ pub(crate) extern "C" fn main() -> ! {
         Err(failure) => refuse(control, failure),
     };
     shim.begin(plan, plan_fd, control);
+    if plan.config().1 & option::PLACED != 0 {
+        let here = Reply { kind: reply::HERE, a: sys::getpid().into(), ..Reply::default() };
+        let _ = sys::send(control, &here.encode(), -1);
+    }
     match create(shim) {
         Ok(()) => serve::run(shim),
         Err(failure) => {

@@ -106,6 +106,8 @@ pub mod reply {
     pub const EXITED: u32 = 4;
     /// Answer to STATE: `a` status, `b` pid.
     pub const STATE: u32 = 5;
+    /// The shim waits to be placed, before anything else: `a` is its own pid.
+    pub const HERE: u32 = 6;
 }
 
 /// A request.

@@ -49,6 +49,7 @@
 //! - `linux` (default): the embedded defaults. Without it, an engine needs parts of yours.
 //! - `testing`: the conformance suites.
 
+pub mod cgroups;
 pub mod container_spec;
 pub mod database;
 #[cfg_attr(

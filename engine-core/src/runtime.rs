@@ -250,6 +250,8 @@ pub struct RuntimeCapabilities {
     pub limits: bool,
     /// The cgroup version or layout, as shown to people: `v1`, `hybrid`, `v2`, `none`.
     pub cgroup: String,
+    /// Who makes control groups: `cgroupfs`, `systemd`, `none`. With `systemd`, a container's parent is a slice.
+    pub cgroup_driver: String,
 }
 
 /// A created container: what a network needs to attach to it.

@@ -14,10 +14,12 @@ mod leak;
 mod registry;
 mod require;
 mod sentinel;
+mod systemd;
 mod tools;
 
 pub use leak::{LeakCheck, Leaks};
 pub use registry::{Registry, RegistryMode};
 pub use require::{Requirement, missing};
 pub use sentinel::{Entry, Sentinel};
+pub use systemd::Systemd;
 pub use tools::{cache_dir, command, free_port, workspace_dir};

@@ -69,6 +69,9 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
         }
         images = engine.images().await?.len();
     }
+    let runtime = opened.as_ref().map(|engine| engine.runtime().capabilities()).unwrap_or_default();
+    // Docker's words: a hybrid host is one of version 1.
+    let version = if runtime.cgroup == "v2" { "2" } else { "1" };
     let checks: Vec<Value> = diagnosis
         .checks
         .iter()
@@ -84,6 +87,8 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
         "ContainersStopped": stopped,
         "Images": images,
         "KernelVersion": kernel(),
+        "CgroupDriver": runtime.cgroup_driver,
+        "CgroupVersion": version,
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
@@ -94,10 +99,11 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
     });
     let code = shown(args, &value, || {
         let mut text = format!(
-            "Version: {}\nRoot: {}\nContainers: {}\n Running: {running}\n Paused: {paused}\n Stopped: {stopped}\nImages: {images}\nKernel: {}\nArchitecture: {}\nCPUs: {}\nMemory: {}\nHost:\n",
+            "Version: {}\nRoot: {}\nContainers: {}\n Running: {running}\n Paused: {paused}\n Stopped: {stopped}\nImages: {images}\nCgroup Driver: {}\nCgroup Version: {version}\nKernel: {}\nArchitecture: {}\nCPUs: {}\nMemory: {}\nHost:\n",
             env!("CARGO_PKG_VERSION"),
             context.root().display(),
             running + paused + stopped,
+            runtime.cgroup_driver,
             kernel(),
             std::env::consts::ARCH,
             std::thread::available_parallelism().map_or(1, usize::from),

@@ -6,6 +6,7 @@
 
 mod archives;
 mod branches;
+mod cgroups;
 mod devices;
 mod errors;
 mod events;

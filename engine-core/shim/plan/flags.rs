@@ -16,6 +16,8 @@ pub mod option {
     pub const INIT: u32 = 1 << 6;
     /// Make the working directory if it is missing.
     pub const CREATE_CWD: u32 = 1 << 7;
+    /// The shim tells its pid and gets the directories of the container once it was put into a cgroup.
+    pub const PLACED: u32 = 1 << 8;
 }
 
 /// Bits of [`super::tag::CGROUP`].

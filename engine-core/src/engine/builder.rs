@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use crate::cgroups::CgroupOptions;
 use crate::container_spec::IdMappings;
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,6 +40,7 @@ pub struct EngineBuilder {
     id_pool: IdPool,
     user_namespace: Option<IdMappings>,
     cdi_dirs: Option<Vec<PathBuf>>,
+    cgroups: CgroupOptions,
     spec_patch: Option<SpecPatch>,
     hooks: Hooks,
 }
@@ -102,6 +104,13 @@ impl EngineBuilder {
     /// wins. The default is `/etc/cdi`, then `/var/run/cdi`. Their hooks are never run.
     pub fn cdi_dirs(mut self, dirs: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         self.cdi_dirs = Some(dirs.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Says who makes control groups, the engine or systemd, and beneath which: an engine to which a subtree was delegated
+    /// stays in it. For the embedded runtime.
+    pub fn cgroups(mut self, options: CgroupOptions) -> Self {
+        self.cgroups = options;
         self
     }
 
@@ -207,7 +216,7 @@ impl EngineBuilder {
                     "an engine in memory needs an image store, a runtime and a volume driver of its own",
                 )
             })?;
-            Some(defaults::open(&root, &run_root, &database).await?)
+            Some(defaults::open(&root, &run_root, &database, self.cgroups).await?)
         } else {
             None
         };

@@ -129,10 +129,25 @@ impl Engine {
         }
     }
 
+    /// Docker's rule: where systemd makes the cgroups, a parent is a slice.
+    fn check_cgroup_parent(&self, spec: &ContainerSpec) -> Result<()> {
+        let Some(parent) = &spec.cgroup_parent else { return Ok(()) };
+        let by_systemd = self.inner.runtime.capabilities().cgroup_driver == "systemd";
+        if !by_systemd || parent.len() > ".slice".len() && parent.ends_with(".slice") && !parent.contains('/')
+        {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidArgument, "create container")
+            .with("cgroup-parent", parent)
+            .with_message("with the cgroup driver systemd, the parent is a slice")
+            .with_hint("name one as xxx.slice"))
+    }
+
     /// Checks the wishes, commits the record and prepares the root file system.
     pub(super) async fn commit(&self, record: &mut Record, may_rename: bool) -> Result<()> {
         // What a start would refuse is refused now; what depends on the moment (namespaces of others) then.
         launch::check(record)?;
+        self.check_cgroup_parent(&record.data.spec)?;
         launch::cdi_devices(&self.inner.cdi_dirs, &record.data.spec.cdi_devices)?;
         secrets::check(&record.data.spec)?;
         self.register_links(record).await?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cgroups::CgroupOptions;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::image_store::ImageStore;
@@ -19,7 +20,12 @@ pub(super) struct Defaults {
 
 /// Opens the embedded implementations over `root`.
 #[cfg(feature = "linux")]
-pub(super) async fn open(root: &Path, run_root: &Path, database: &Arc<Database>) -> Result<Defaults> {
+pub(super) async fn open(
+    root: &Path,
+    run_root: &Path,
+    database: &Arc<Database>,
+    cgroups: CgroupOptions,
+) -> Result<Defaults> {
     use crate::linux::image_store::LocalImageStoreOptions;
     use crate::linux::{LinuxRuntime, LocalImageStore, LocalVolumes};
     let (store_root, store_database) = (root.to_owned(), Arc::clone(database));
@@ -27,13 +33,13 @@ pub(super) async fn open(root: &Path, run_root: &Path, database: &Arc<Database>)
         LocalImageStore::open(&store_root, store_database, LocalImageStoreOptions::default())
     });
     let (images, runtime, volumes) =
-        tokio::try_join!(images, LinuxRuntime::open(root, run_root), LocalVolumes::open(root))?;
+        tokio::try_join!(images, LinuxRuntime::open_with(root, run_root, cgroups), LocalVolumes::open(root))?;
     Ok(Defaults { images: Arc::new(images), runtime: Arc::new(runtime), volumes: Arc::new(volumes) })
 }
 
 /// Without the feature `linux` there are no defaults.
 #[cfg(not(feature = "linux"))]
-pub(super) async fn open(root: &Path, _: &Path, _: &Arc<Database>) -> Result<Defaults> {
+pub(super) async fn open(root: &Path, _: &Path, _: &Arc<Database>, _: CgroupOptions) -> Result<Defaults> {
     Err(Error::new(crate::error::ErrorKind::Unsupported, "open engine")
         .with("root", root.display())
         .with_message("this program was built without engine-core's feature \"linux\"")

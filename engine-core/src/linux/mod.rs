@@ -15,6 +15,7 @@ pub mod rootfd;
 mod runtime;
 pub mod seccomp;
 mod shim;
+mod systemd;
 pub mod users;
 pub mod volumes;
 mod walk;

@@ -5,6 +5,7 @@
 #![cfg(feature = "linux")]
 
 mod branches;
+mod cgroups;
 mod dns;
 mod exec;
 mod exec_snapshots;
@@ -24,6 +25,7 @@ mod restart;
 mod scheduling;
 mod streams;
 mod support;
+mod systemd;
 mod userns;
 mod users;
 mod volumes;

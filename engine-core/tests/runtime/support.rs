@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use engine_core::cgroups::CgroupOptions;
 use engine_core::io::AttachOptions;
 use engine_core::launch::{LaunchSpec, Lifetime};
 use engine_core::linux::LinuxRuntime;
@@ -25,6 +26,7 @@ pub struct Bench {
     pub runtime: LinuxRuntime,
     /// Dropped after the runtime and before the directory.
     leaks: Leaks,
+    cgroups: CgroupOptions,
     pub dir: tempfile::TempDir,
 }
 
@@ -63,12 +65,16 @@ pub struct Outcome {
 
 impl Bench {
     pub async fn new() -> Self {
+        Self::with_cgroups(CgroupOptions::default()).await
+    }
+
+    pub async fn with_cgroups(cgroups: CgroupOptions) -> Self {
         let dir = tempfile::Builder::new().prefix("engine-runtime-").tempdir().expect("make directory");
         busybox(&dir.path().join("layer"));
         let (root, run_root) = (dir.path().join("root"), dir.path().join("run"));
         let leaks = Leaks::begin(&root, &run_root);
-        let runtime = LinuxRuntime::open(root, run_root).await.expect("open runtime");
-        Self { runtime, leaks, dir }
+        let runtime = LinuxRuntime::open_with(root, run_root, cgroups.clone()).await.expect("open runtime");
+        Self { runtime, leaks, cgroups, dir }
     }
 
     pub fn leaks(&self) -> &Leaks {
@@ -81,7 +87,11 @@ impl Bench {
 
     /// Another instance over the same directories, as another program would open it.
     pub async fn reopen(&self) -> LinuxRuntime {
-        LinuxRuntime::open(self.dir.path().join("root"), self.dir.path().join("run"))
+        self.reopen_with(self.cgroups.clone()).await
+    }
+
+    pub async fn reopen_with(&self, cgroups: CgroupOptions) -> LinuxRuntime {
+        LinuxRuntime::open_with(self.dir.path().join("root"), self.dir.path().join("run"), cgroups)
             .await
             .expect("open runtime")
     }

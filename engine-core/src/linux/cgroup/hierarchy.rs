@@ -224,8 +224,29 @@ fn enable_controllers(mount: &Mount, dir: &Path) {
     let wanted = wanted.filter(|name| mount.has(name)).map(|name| if name == "blkio" { "io" } else { name });
     let missing: Vec<String> =
         wanted.filter(|name| !on.contains(name)).map(|name| format!("+{name}")).collect();
-    if missing.is_empty() || files::try_write(dir, "cgroup.subtree_control", &missing.join(" ")).is_ok() {
+    if missing.is_empty() {
         return;
+    }
+    // With processes of its own, the kernel would still enable controllers that count threads, and take the groups beneath for
+    // groups of threads then: no process could be made in them (cgroups(7), "Thread mode"). The root is an exception.
+    let busy = |dir: &Path| std::fs::read(dir.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty());
+    if dir != mount.point && busy(dir) {
+        tracing::debug!(path = %dir.display(), "cgroup has processes: its controllers are not for groups beneath it");
+        return;
+    }
+    if files::try_write(dir, "cgroup.subtree_control", &missing.join(" ")).is_ok() {
+        return;
+    }
+    // The group above may have been kept from it when `dir` was made.
+    let lacks = |name: &String| {
+        let has = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+        !has.split_ascii_whitespace().any(|one| one == &name[1..])
+    };
+    if dir != mount.point
+        && missing.iter().any(lacks)
+        && let Some(above) = dir.parent()
+    {
+        enable_controllers(mount, above);
     }
     // One that fails makes the whole write fail: each for itself then.
     for name in &missing {

@@ -4,7 +4,7 @@
 //! on the I/O scheduler. Invariant: a limit that was asked for and cannot be set is an error, but for the number of
 //! processes (which everybody is given) and I/O weights (which few kernels have): those are logged.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cgroups_rs::MaxValue;
 use cgroups_rs::blkio::BlkIoController;
@@ -79,7 +79,47 @@ fn unified(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
 pub(super) fn require<'a>(cgroup: &'a Cgroup, controller: &str, file: [&str; 2]) -> Result<&'a Group> {
     let group = cgroup.with(controller).ok_or_else(|| unsupported(controller))?;
     let file = file[usize::from(group.mount.unified)];
-    if group.dir.join(file).exists() { Ok(group) } else { Err(unsupported(controller).with("file", file)) }
+    if group.dir.join(file).exists() {
+        return Ok(group);
+    }
+    let error = unsupported(controller).with("file", file);
+    match withheld(group, controller) {
+        Some((dir, busy)) => Err(explain_withheld(error, &dir, busy)),
+        None => Err(error),
+    }
+}
+
+/// The group above that has a controller of v2 and does not let those beneath it use it, and whether it has processes of
+/// its own, which is why the kernel does not let it (cgroups(7), "no internal processes").
+fn withheld(group: &Group, controller: &str) -> Option<(PathBuf, bool)> {
+    let name = if controller == "blkio" { "io" } else { controller };
+    let lists = |dir: &Path, file| {
+        files::read(dir, file)
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .any(|one| one == name)
+    };
+    let above = group.dir.ancestors().skip(1).take_while(|dir| dir.starts_with(&group.mount.point));
+    let dir = group.mount.unified.then_some(above)?.find(|dir| lists(dir, "cgroup.controllers"))?;
+    // The root may have both.
+    let busy = dir != group.mount.point
+        && files::read(dir, "cgroup.procs").ok().flatten().is_some_and(|pids| !pids.is_empty());
+    (!lists(dir, "cgroup.subtree_control")).then(|| (dir.to_owned(), busy))
+}
+
+fn explain_withheld(error: Error, dir: &Path, busy: bool) -> Error {
+    let error = error.with("cgroup", dir.display());
+    if busy {
+        error
+            .with_message("this group has the controller and processes of its own, so no group beneath it can have it")
+            .with_hint("move its processes into a group beneath it (DelegateSubgroup= of systemd), or choose another group")
+    } else {
+        error
+            .with_message("this group has the controller, and does not let groups beneath it have it")
+            .with_hint("write the controller's name with a + into its cgroup.subtree_control")
+    }
 }
 
 pub(super) fn unsupported(controller: &str) -> Error {
@@ -162,6 +202,11 @@ pub(super) fn weight_of_shares(shares: u64) -> u64 {
     (10f64.powf(exponent) - 1e-9).ceil() as u64
 }
 
+/// A weight of 10 to 1,000 as one of `io.weight`, which goes from 1 to 10,000.
+pub(super) fn io_weight(weight: u16) -> u32 {
+    1 + (u32::from(weight).saturating_sub(10)) * 9999 / 990
+}
+
 fn processes(cgroup: &Cgroup, limit: i64) -> Result<()> {
     let value = if limit > 0 { MaxValue::Value(limit) } else { MaxValue::Max };
     match require(cgroup, "pids", ["pids.max"; 2]) {
@@ -179,10 +224,8 @@ fn block_io(cgroup: &Cgroup, limits: &LinuxBlockIo) -> Result<()> {
     if let Some(weight) = limits.weight().filter(|weight| *weight > 0) {
         let group = cgroup.with("blkio").ok_or_else(|| unsupported("blkio"))?;
         let set = if group.mount.unified {
-            // io.weight goes from 1 to 10,000, the others from 10 to 1,000.
-            let wide = 1 + (u32::from(weight).saturating_sub(10)) * 9999 / 990;
             files::write_first(&group.dir, &["io.bfq.weight"], &weight.to_string())?
-                || files::write_first(&group.dir, &["io.weight"], &wide.to_string())?
+                || files::write_first(&group.dir, &["io.weight"], &io_weight(weight).to_string())?
         } else {
             files::write_first(&group.dir, &["blkio.weight", "blkio.bfq.weight"], &weight.to_string())?
         };

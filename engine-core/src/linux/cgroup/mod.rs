@@ -17,6 +17,8 @@ mod files;
 mod hierarchy;
 mod limits;
 mod memory;
+mod root;
+pub(in crate::linux) mod scope;
 mod stats;
 mod sweep;
 #[expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
@@ -24,6 +26,7 @@ mod sys;
 
 pub(in crate::linux) use hierarchy::Mount;
 pub use hierarchy::{Hierarchies, Version};
+pub(in crate::linux) use root::find as find_root;
 pub use sweep::sweep;
 
 use std::io;
@@ -182,6 +185,22 @@ impl Cgroup {
             }
         }
         first.map_or(Ok(()), Err)
+    }
+
+    /// Makes the group without limits, as v2 alone has it, and moves the process `pid` into it.
+    pub(in crate::linux) fn make_for(&self, pid: u32) -> Result<()> {
+        for group in self.groups.iter().filter(|group| group.mount.unified) {
+            std::fs::create_dir(&group.dir)
+                .map_err(|error| Error::from_io("create cgroup", error).with("path", group.dir.display()))?;
+            files::write(&group.dir, "cgroup.procs", &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The limit of memory in force, if there is one.
+    pub(in crate::linux) fn memory_limit(&self) -> Option<u64> {
+        let group = self.with("memory").filter(|group| group.mount.unified)?;
+        files::read_number(&group.dir, "memory.max").ok().flatten()
     }
 
     /// The group of the v1 hierarchy with this controller, or the unified one if it has it.

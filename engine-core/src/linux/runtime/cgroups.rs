@@ -3,35 +3,69 @@
 //! `linux::cgroup` owns limits and hierarchies. This module names a container's group, and turns it into steps of a
 //! launch plan.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 
+use crate::cgroups::{CgroupDriver, CgroupOptions};
 use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::launch::LaunchSpec;
-use crate::linux::cgroup::{self, Cgroup, Hierarchies, Mount, Version};
-use crate::linux::plan::format::{cgroup as bits, mount};
+use crate::linux::cgroup::scope::Scope;
+use crate::linux::cgroup::{self, Cgroup, DEFAULT_PARENT, Hierarchies, Mount, Version};
+use crate::linux::plan::format::{cgroup as bits, mount, option};
 use crate::linux::plan::{CgroupStep, EntryStep, LaunchPlan, MountStep};
+use crate::linux::systemd::Systemd;
 
 use super::mounts::MS_PRIVATE;
+use super::scopes;
 use super::translate::NEWCGROUP;
 
 /// The host's control groups, and the name of this engine in them.
 #[derive(Debug)]
 pub(super) struct Host {
-    hierarchies: Option<Hierarchies>,
+    pub(super) hierarchies: Option<Hierarchies>,
+    pub(super) driver: Driver,
     owner: String,
+}
+
+/// Who makes groups.
+#[derive(Debug)]
+pub(super) enum Driver {
+    /// This module, beneath this group.
+    Cgroupfs(PathBuf),
+    Systemd(Systemd),
 }
 
 impl Host {
     /// Looks at the host. `root` names the engine, so that several on one host stay apart.
-    pub(super) fn detect(root: &Path) -> Self {
+    ///
+    /// # Errors
+    /// As [`scopes::check`] and [`cgroup::find_root`], for options that this host cannot fulfil.
+    pub(super) fn detect(root: &Path, options: &CgroupOptions) -> Result<Self> {
         let owner = crate::linux::owner_id(root);
         let hierarchies = Hierarchies::detect()
             .inspect_err(|error| tracing::warn!(%error, "containers run without control groups"))
             .ok();
-        Self { hierarchies, owner }
+        let driver = match (&options.driver, &hierarchies) {
+            (CgroupDriver::Systemd(instance), found) => {
+                scopes::check(found.as_ref())?;
+                Driver::Systemd(Systemd::new(instance))
+            }
+            (CgroupDriver::Cgroupfs, Some(found)) => {
+                Driver::Cgroupfs(cgroup::find_root(found, options.root.as_deref())?)
+            }
+            (CgroupDriver::Cgroupfs, None) => Driver::Cgroupfs("/".into()),
+        };
+        Ok(Self { hierarchies, driver, owner })
+    }
+
+    pub(super) fn driver_name(&self) -> &'static str {
+        match (&self.hierarchies, &self.driver) {
+            (None, _) => "none",
+            (_, Driver::Cgroupfs(_)) => "cgroupfs",
+            (_, Driver::Systemd(_)) => "systemd",
+        }
     }
 
     pub(super) fn name(&self) -> String {
@@ -49,7 +83,21 @@ impl Host {
         }
         let wanted = launch.oci.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
         let parent = wanted.and_then(Path::parent).and_then(Path::to_str).filter(|parent| *parent != "/");
-        Ok(cgroup::path_for(parent, &self.owner, id.as_str())?.to_string_lossy().into_owned())
+        Ok(self.path_in(parent, id)?.to_string_lossy().into_owned())
+    }
+
+    /// The group of a container with this parent; the default one for `None`.
+    fn path_in(&self, parent: Option<&str>, id: &ContainerId) -> Result<PathBuf> {
+        match &self.driver {
+            Driver::Systemd(systemd) => scopes::path(systemd, parent, &self.owner, id),
+            Driver::Cgroupfs(root) if root == Path::new("/") => {
+                cgroup::path_for(parent, &self.owner, id.as_str())
+            }
+            Driver::Cgroupfs(root) => {
+                let parent = format!("{}/{}", root.display(), parent.unwrap_or(DEFAULT_PARENT));
+                cgroup::path_for(Some(&parent), &self.owner, id.as_str())
+            }
+        }
     }
 
     /// The group at a path that [`path`](Self::path) made, if the host has groups.
@@ -58,20 +106,25 @@ impl Host {
         (!path.is_empty()).then(|| Cgroup::open(hierarchies, Path::new(path)))
     }
 
-    /// Makes the group that the plan names with its limits, and adds the steps to join and remove it.
+    /// Makes the group that the plan names with its limits, and adds the steps to join and remove it. systemd makes it once
+    /// there is a process to put into it: [`place`](Self::place) then.
     pub(super) fn create(&self, launch: &LaunchSpec, plan: &mut LaunchPlan) -> Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
         let none = LinuxResources::default();
-        let linux = launch.oci.linux().as_ref();
-        let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
+        let resources = resources(launch).unwrap_or(&none);
         let path = Path::new(&plan.cgroup_path);
-        let group = match Cgroup::create(hierarchies, path, resources) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                // Of a container of this id whose shim was killed.
-                Cgroup::open(hierarchies, path).remove()?;
-                Cgroup::create(hierarchies, path, resources)?
+        let group = if let Driver::Systemd(_) = self.driver {
+            plan.process.options |= option::PLACED;
+            Cgroup::open(hierarchies, path)
+        } else {
+            match Cgroup::create(hierarchies, path, resources) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    // Of a container of this id whose shim was killed.
+                    Cgroup::open(hierarchies, path).remove()?;
+                    Cgroup::create(hierarchies, path, resources)?
+                }
+                made => made?,
             }
-            made => made?,
         };
         for dir in group.dirs() {
             let mut flags = bits::JOIN | bits::REMOVE;
@@ -92,6 +145,9 @@ impl Host {
 
     /// Removes a container's group, if it is still there.
     pub(super) fn remove(&self, path: &str) {
+        if let (Some(scope), Some(hierarchies)) = (Scope::of(Path::new(path)), &self.hierarchies) {
+            return self.remove_scope(hierarchies, &scope);
+        }
         // They are made in order, and a shim removes them in that order: a program that was killed leaves the first ones or
         // the last ones.
         if let Some(group) = self.group(path)
@@ -105,11 +161,16 @@ impl Host {
 
     /// Removes a container's group where it is by default, with what runs in it.
     pub(super) fn remove_default(&self, id: &ContainerId) {
-        if let Ok(path) = cgroup::path_for(None, &self.owner, id.as_str())
-            && let Some(group) = self.group(&path.to_string_lossy()).filter(Cgroup::exists)
-            && let Err(error) = group.kill().and_then(|()| group.remove())
-        {
-            tracing::warn!(%error, container = %id, "cannot remove control group");
+        let Ok(path) = self.path_in(None, id) else { return };
+        match (Scope::of(&path), &self.hierarchies) {
+            (Some(scope), Some(hierarchies)) => self.remove_scope(hierarchies, &scope),
+            _ => {
+                if let Some(group) = self.group(&path.to_string_lossy()).filter(Cgroup::exists)
+                    && let Err(error) = group.kill().and_then(|()| group.remove())
+                {
+                    tracing::warn!(%error, container = %id, "cannot remove control group");
+                }
+            }
         }
     }
 
@@ -188,6 +249,11 @@ impl Host {
             plan.mounts.push(show(shown, target, 0));
         }
     }
+}
+
+/// The limits that a launch asks for.
+pub(super) fn resources(launch: &LaunchSpec) -> Option<&LinuxResources> {
+    launch.oci.linux().as_ref()?.resources().as_ref()
 }
 
 /// What a hierarchy's directory is called.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
 use super::net_devices::{self, Moved, Wish};
@@ -241,8 +242,18 @@ impl Inner {
         directories.extend(events.as_ref().map(|dir| dir.as_fd()));
         self.cgroups.create(launch, &mut plan)?;
         let spawned = plan.encode().and_then(|bytes| {
-            spawn(&bytes, &directories)
-                .map_err(|error| failed(error).with_message("the container's shim cannot be started"))
+            let start = |error| failed(error).with_message("the container's shim cannot be started");
+            let waits = plan.process.options & option::PLACED != 0;
+            let shim = spawn(&bytes, &directories, waits).map_err(start)?;
+            if let Some(pid) = shim.pid {
+                let none = LinuxResources::default();
+                let resources = super::cgroups::resources(launch).unwrap_or(&none);
+                self.cgroups
+                    .place(pid, id, &plan.cgroup_path, resources)
+                    .and_then(|()| shim.go_on(&directories).map_err(failed))
+                    .map_err(|error| error.with("container", id))?;
+            }
+            Ok(shim.control)
         });
         let control = spawned.inspect_err(|_| self.cgroups.remove(&plan.cgroup_path))?;
         Ok(Prepared { plan, control, undo, lock, net_devices })

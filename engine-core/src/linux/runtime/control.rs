@@ -54,7 +54,13 @@ impl Inner {
 
     pub(super) async fn update(self: &Arc<Self>, id: &ContainerId, resources: &Resources) -> Result<()> {
         let wanted = limits(resources)?;
-        self.with_group("update container", id, move |group| group.update(&wanted)).await
+        let inner = Arc::clone(self);
+        self.with_group("update container", id, move |group| {
+            inner.cgroups.can_follow(group)?;
+            group.update(&wanted)?;
+            inner.cgroups.follow(group, &wanted)
+        })
+        .await
     }
 }
 

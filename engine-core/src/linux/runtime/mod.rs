@@ -24,6 +24,7 @@ mod process;
 mod resolver;
 mod restart;
 mod scheduling;
+mod scopes;
 mod translate;
 mod users;
 
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+use crate::cgroups::CgroupOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, FilesSpec};
 use crate::id::{ContainerId, ExecId};
@@ -76,12 +78,25 @@ impl LinuxRuntime {
     /// # Errors
     /// As the file system says, for directories that cannot be made.
     pub async fn open(root: impl AsRef<Path>, run_root: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(root, run_root, CgroupOptions::default()).await
+    }
+
+    /// As [`open`](Self::open), with a say in who makes control groups, and where.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for systemd's on a host without cgroup v2 alone; [`ErrorKind::NotFound`] for a group to make
+    /// others beneath that there is not.
+    pub async fn open_with(
+        root: impl AsRef<Path>,
+        run_root: impl AsRef<Path>,
+        cgroups: CgroupOptions,
+    ) -> Result<Self> {
         let (root, run) = (root.as_ref().join("containers"), run_root.as_ref().join("containers"));
         blocking(move || {
             for path in [&root, &run] {
                 container::make_private(path)?;
             }
-            let cgroups = cgroups::Host::detect(&root);
+            let cgroups = cgroups::Host::detect(&root, &cgroups)?;
             let inner = Inner {
                 root,
                 run,
@@ -125,6 +140,7 @@ impl Runtime for LinuxRuntime {
             pause: self.inner.cgroups.is_there(),
             limits: self.inner.cgroups.is_there(),
             cgroup: self.inner.cgroups.name(),
+            cgroup_driver: self.inner.cgroups.driver_name().to_owned(),
         }
     }
 

@@ -174,7 +174,14 @@ fn check_signal(operation: &'static str, signal: i32) -> Result<()> {
 #[async_trait]
 impl Runtime for MemoryRuntime {
     fn capabilities(&self) -> RuntimeCapabilities {
-        RuntimeCapabilities { isolates: false, pause: true, limits: true, cgroup: "none".to_owned() }
+        let none = || "none".to_owned();
+        RuntimeCapabilities {
+            isolates: false,
+            pause: true,
+            limits: true,
+            cgroup: none(),
+            cgroup_driver: none(),
+        }
     }
 
     async fn create(&self, id: &ContainerId, launch: &LaunchSpec) -> Result<Sandbox> {
