@@ -124,8 +124,9 @@ impl Networks {
         let index = match find()? {
             Some(index) => index,
             None => {
+                // A killed program then leaves rules without an interface, and never one that no rule knows.
+                self.synchronize_for(Some(network))?;
                 let index = driver.make(&mut Route::open()?, &self.owner, network)?;
-                self.synchronize()?;
                 if let Driver::Bridge(options) = driver {
                     obstacles::warn(&options.bridge);
                 }

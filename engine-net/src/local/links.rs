@@ -130,6 +130,50 @@ pub(super) fn index_of(route: &mut Route, name: &str) -> Result<Option<LinkMessa
     }
 }
 
+/// Name of a network's interface of the host until it has its mark.
+fn unfinished(network: &NetworkInfo) -> String {
+    format!("new-{}", &network.id[..network.id.len().min(11)])
+}
+
+/// Makes an interface of the host for a network, up, and returns its index. It gets its name with its mark, so that one of that
+/// name is whole: what a program leaves that is killed before has another name, which tells the network. `prepare` gets the name
+/// and the index that it has before.
+pub(super) fn make_marked(
+    route: &mut Route,
+    owner: &str,
+    network: &NetworkInfo,
+    name: &str,
+    mut link: LinkMessage,
+    prepare: impl FnOnce(&mut Route, &str, u32) -> Result<()>,
+) -> Result<u32> {
+    remove_unfinished(route, network)?;
+    let unfinished = unfinished(network);
+    link.attributes.push(LinkAttribute::IfName(unfinished.clone()));
+    route.request(&Message::NewLink(link), flag::CREATE | flag::EXCL)?;
+    let made = route.link(&unfinished)?.header.index;
+    let finish = |route: &mut Route| -> Result<()> {
+        prepare(route, &unfinished, made)?;
+        let mut set = LinkMessage::default();
+        set.header.index = made;
+        set.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        set.attributes.push(LinkAttribute::IfAlias(alias(owner, &network.id)));
+        up(&mut set);
+        route.request(&Message::SetLink(set), flag::NONE)
+    };
+    finish(route).inspect_err(|_| {
+        let _ = remove(route, made);
+    })?;
+    Ok(made)
+}
+
+/// Removes what a program left that was killed while it made the network's interface.
+pub(super) fn remove_unfinished(route: &mut Route, network: &NetworkInfo) -> Result<()> {
+    match index_of(route, &unfinished(network))? {
+        Some(link) => remove(route, link.header.index),
+        None => Ok(()),
+    }
+}
+
 /// Removes an interface, if it is there.
 pub(super) fn remove(route: &mut Route, index: u32) -> Result<()> {
     let mut link = LinkMessage::default();

@@ -134,14 +134,19 @@ impl Networks {
         let Some(network) = self.records.unused_network(name)? else { return Ok(()) };
         if let Some(interface) = Driver::of(&network)?.own_interface() {
             let mut route = Route::open()?;
+            links::remove_unfinished(&mut route, &network)?;
             match self.also_on(&network, interface)? {
                 Some(other) => links::pass_on(&mut route, &self.owner, interface, &other.id)?,
                 None => links::remove_named(&mut route, &self.owner, interface)?,
             }
         }
-        let _ = std::fs::remove_file(self.zone_file(&network));
-        self.records.remove_network(name)?;
-        self.synchronize()
+        let zone = self.zone_file(&network);
+        // One that was being written has the other name.
+        for file in [zone.with_extension("new"), zone] {
+            let _ = std::fs::remove_file(file);
+        }
+        self.synchronize()?;
+        self.records.remove_network(name)
     }
 
     /// Another network that has this interface of the engine's, too.

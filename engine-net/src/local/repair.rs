@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine_core::Result;
 use engine_core::linux::netlink::Route;
-use engine_core::network::Endpoint;
+use engine_core::network::{Endpoint, NetworkInfo};
 use rustix::fs::FlockOperation;
 
 use super::attach::warned;
@@ -16,10 +16,11 @@ use super::watch::Watch;
 use super::{flows, links};
 
 impl Networks {
-    /// What the rules are to be, by the records.
-    fn wanted_rules(&self) -> Result<(Vec<Bridge>, Vec<Endpoint>)> {
-        let there: BTreeSet<String> =
+    /// What the rules are to be, by the records; also for a network whose bridge is about to be made.
+    fn wanted_rules(&self, new: Option<&NetworkInfo>) -> Result<(Vec<Bridge>, Vec<Endpoint>)> {
+        let mut there: BTreeSet<String> =
             links::owned(&mut Route::open()?, &self.owner)?.into_iter().map(|(_, what)| what).collect();
+        there.extend(new.map(|network| network.id.clone()));
         let mut bridges = Vec::new();
         for network in self.records.networks()?.into_iter().filter(|network| there.contains(&network.id)) {
             if let Driver::Bridge(options) = Driver::of(&network)? {
@@ -32,7 +33,12 @@ impl Networks {
 
     /// Makes the table of rules anew from the records. To be called with the lock alone.
     pub(super) fn synchronize(&self) -> Result<()> {
-        let (bridges, endpoints) = self.wanted_rules()?;
+        self.synchronize_for(None)
+    }
+
+    /// As [`synchronize`](Self::synchronize), for a network whose bridge is about to be made.
+    pub(super) fn synchronize_for(&self, new: Option<&NetworkInfo>) -> Result<()> {
+        let (bridges, endpoints) = self.wanted_rules(new)?;
         if bridges.is_empty() {
             // Nothing is left that it would be for.
             return self.rules.remove();
@@ -43,7 +49,7 @@ impl Networks {
     /// Makes the rules anew if they are not what they are to be. Returns whether they were not.
     pub(super) fn verify(&self) -> Result<bool> {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
-        let (bridges, endpoints) = self.wanted_rules()?;
+        let (bridges, endpoints) = self.wanted_rules(None)?;
         self.rules.settle_beside(&bridges)?;
         if bridges.is_empty() || self.rules.are_of(&bridges, &endpoints)? {
             return Ok(false);
@@ -56,7 +62,7 @@ impl Networks {
     pub(super) fn verify_beside(&self) -> Result<()> {
         if self.rules.is_beside_wrong()? {
             let _lock = self.lock(FlockOperation::LockExclusive)?;
-            let (bridges, _) = self.wanted_rules()?;
+            let (bridges, _) = self.wanted_rules(None)?;
             self.rules.settle_beside(&bridges)?;
         }
         Ok(())
@@ -80,7 +86,7 @@ impl Networks {
                     self.verify()?;
                 }
                 self.verify_beside()?;
-            } else if self.rules.are_there()? && self.wanted_rules()?.0.is_empty() {
+            } else if self.rules.are_there()? && self.wanted_rules(None)?.0.is_empty() {
                 // Of a program that was killed as it removed its last network.
                 let _lock = self.lock(FlockOperation::LockExclusive)?;
                 self.synchronize()?;

@@ -13,7 +13,7 @@ use engine_core::network::{Endpoint, MacAddress, NetworkInfo};
 use engine_core::{Error, ErrorKind, Result};
 
 use super::BridgeOptions;
-use crate::local::links::{address, alias, alias_of, index_of, local_address, remove, up};
+use crate::local::links::{address, alias, alias_of, index_of, local_address, make_marked, up};
 use crate::local::sysctl;
 
 /// The host's end of an endpoint's pair.
@@ -49,38 +49,22 @@ pub(in crate::local) fn make(
     network: &NetworkInfo,
     options: &BridgeOptions,
 ) -> Result<u32> {
-    let name = &options.bridge;
     let mut bridge = LinkMessage::default();
-    bridge.attributes.push(LinkAttribute::IfName(name.clone()));
     bridge.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
     bridge.attributes.extend(options.mtu.map(LinkAttribute::Mtu));
     // Of its own: else it would have the least of its ports', and containers would ask for another one at each change.
     let MacAddress(octets) = local_address(&network.id);
     bridge.attributes.push(LinkAttribute::Address(octets.to_vec()));
-    route.request(&Message::NewLink(bridge), flag::CREATE | flag::EXCL)?;
-    let made = route.link(name)?.header.index;
-    let finish = |route: &mut Route| -> Result<()> {
+    make_marked(route, owner, network, &options.bridge, bridge, |route, name, index| {
         // Before it is up, so that it never has an address of its own making.
         sysctl::prepare_bridge(name, network)?;
-        let mut set = LinkMessage::default();
-        set.header.index = made;
-        set.attributes.push(LinkAttribute::IfAlias(alias(owner, &network.id)));
-        up(&mut set);
-        let gateways = network
-            .options
-            .subnets
-            .iter()
-            .filter_map(|subnet| Some((subnet.gateway?, subnet.subnet.prefix())));
-        let mut batch: Vec<_> = gateways
-            .map(|(gateway, prefix)| (address(made, gateway, prefix), flag::CREATE | flag::EXCL))
+        let subnets = network.options.subnets.iter();
+        let gateways = subnets.filter_map(|one| Some((one.gateway?, one.subnet.prefix())));
+        let batch: Vec<_> = gateways
+            .map(|(gateway, prefix)| (address(index, gateway, prefix), flag::CREATE | flag::EXCL))
             .collect();
-        batch.push((Message::SetLink(set), flag::NONE));
         Ok(route.batch(&batch)?)
-    };
-    finish(route).inspect_err(|_| {
-        let _ = remove(route, made);
-    })?;
-    Ok(made)
+    })
 }
 
 /// Makes the endpoint's pair: one end on the bridge, one in the container's network namespace, where it is not up yet.

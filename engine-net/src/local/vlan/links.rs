@@ -15,7 +15,7 @@ use engine_core::{Error, ErrorKind, Result};
 
 use super::VlanOptions;
 use super::options::Mode;
-use crate::local::links::{alias, alias_of, patiently, remove, up};
+use crate::local::links::{alias, alias_of, make_marked, patiently, remove};
 use crate::local::place::Namespace;
 use crate::local::sysctl;
 
@@ -90,7 +90,6 @@ pub(in crate::local) fn make(
     options: &VlanOptions,
 ) -> Result<u32> {
     let mut link = LinkMessage::default();
-    link.attributes.push(LinkAttribute::IfName(options.parent.clone()));
     let kind = match options.tag().filter(|_| !options.parent_is_own) {
         Some((base, id)) => {
             link.attributes.push(LinkAttribute::Link(route.link(base)?.header.index));
@@ -105,24 +104,12 @@ pub(in crate::local) fn make(
             InfoKind::Bridge
         }
     };
-    let fail = |error: Error| error.with("network", &network.name);
-    route.request(&Message::NewLink(link), flag::CREATE | flag::EXCL).map_err(|error| {
-        fail(if error.kind() == ErrorKind::Unsupported { explain(error, &kind) } else { error })
-    })?;
-    let made = route.link(&options.parent)?.header.index;
-    let finish = |route: &mut Route| -> Result<()> {
-        // The host is not on this network: it has no address there, not even one of its own making.
-        sysctl::without_ipv6(&options.parent)?;
-        let mut set = LinkMessage::default();
-        set.header.index = made;
-        set.attributes.push(LinkAttribute::IfAlias(alias(owner, &network.id)));
-        up(&mut set);
-        route.request(&Message::SetLink(set), flag::NONE)
-    };
-    finish(route).map_err(fail).inspect_err(|_| {
-        let _ = remove(route, made);
-    })?;
-    Ok(made)
+    // The host is not on this network: it has no address there, not even one of its own making.
+    let prepare = |_: &mut Route, name: &str, _| sysctl::without_ipv6(name);
+    make_marked(route, owner, network, &options.parent, link, prepare).map_err(|error| {
+        let error = if error.kind() == ErrorKind::Unsupported { explain(error, &kind) } else { error };
+        error.with("network", &network.name)
+    })
 }
 
 /// The hardware address of an endpoint that shares its parent's.
