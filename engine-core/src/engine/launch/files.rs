@@ -86,8 +86,8 @@ pub(in crate::engine) fn resolv_conf(spec: &ContainerSpec, naming: &Naming) -> S
     resolv_conf_of(spec, naming.embedded, &std::fs::read_to_string(RESOLV_CONF).unwrap_or_default())
 }
 
-/// Returns whom the resolver of a network with names asks, and whether it may ask for names of a single label: not where the
-/// client is told to complete those. The host's servers may be on its loopback interface.
+/// Returns whom the resolver of a network with names asks, and whether it may ask for names of a single label: most likely
+/// they are containers that have gone (SECURITY E11), so only where `ndots:0` says that such names are whole. The host's servers may be on its loopback interface.
 pub(in crate::engine) fn upstreams(spec: &ContainerSpec) -> (Vec<SocketAddr>, bool) {
     upstreams_of(spec, &std::fs::read_to_string(RESOLV_CONF).unwrap_or_default())
 }
@@ -106,8 +106,7 @@ fn upstreams_of(spec: &ContainerSpec, host: &str) -> (Vec<SocketAddr>, bool) {
     }
     let options =
         if spec.dns_options.is_empty() { of_host(host, "options") } else { spec.dns_options.clone() };
-    let completes = |option: &String| option.strip_prefix("ndots:").is_some_and(|dots| dots != "0");
-    (servers, !options.iter().any(completes))
+    (servers, options.iter().any(|option| option == "ndots:0"))
 }
 
 /// The words of all lines of a resolv.conf(5) that begin with `keyword`.
@@ -199,7 +198,7 @@ mod tests {
         let plain = ContainerSpec::default();
         let host = "nameserver 127.0.0.53\nnameserver fd00::1\noptions edns0 ndots:2\n";
         assert_eq!(show(&plain, host), ("127.0.0.53:53 [fd00::1]:53".to_owned(), false));
-        assert_eq!(show(&plain, ""), ("8.8.8.8:53 8.8.4.4:53".to_owned(), true));
+        assert_eq!(show(&plain, ""), ("8.8.8.8:53 8.8.4.4:53".to_owned(), false));
         let spec = ContainerSpec {
             dns: vec!["192.0.2.1".into()],
             dns_options: vec!["ndots:0".into()],
