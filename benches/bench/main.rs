@@ -6,6 +6,7 @@
 mod archives;
 mod files;
 mod host;
+mod network;
 mod ours;
 mod output;
 mod peers;
@@ -30,7 +31,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, restart, exec, parallel, many, pull, archives, files, output.
+    /// Only these parts: start, restart, exec, parallel, many, network, pull, archives, files, output.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -49,6 +50,9 @@ enum Inner {
     /// Measures the engine: prints nanoseconds and other figures.
     #[command(hide = true)]
     Ours { what: String, rounds: usize, dir: PathBuf, argument: Option<String> },
+    /// Measures the networks of this engine or of a peer, in a network namespace of its own: prints figures.
+    #[command(hide = true)]
+    Network { name: String, rounds: usize, dir: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -69,6 +73,7 @@ fn dispatch() -> Result<()> {
         Some(Inner::Ours { what, rounds, dir, argument }) => {
             ours::measure(&what, rounds, &dir, argument.as_deref())
         }
+        Some(Inner::Network { name, rounds, dir }) => network::measure(&name, rounds, &dir),
         None => all(&options),
     }
 }
@@ -91,6 +96,9 @@ fn all(options: &Options) -> Result<()> {
     }
     if wanted("many") {
         many(&host, options.many)?;
+    }
+    if wanted("network") {
+        network::run(&host, options.rounds)?;
     }
     if wanted("pull") {
         pull::run(&host)?;

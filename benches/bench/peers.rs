@@ -22,8 +22,8 @@ use crate::{
 /// All peers.
 pub(crate) const NAMES: [&str; 4] = ["crun", "runc", "podman", "docker"];
 /// Podman's defaults are more than some machines allow.
-const NPROC: &str = "nproc=1024:1024";
-const NOFILE: &str = "nofile=1024:1024";
+pub(crate) const NPROC: &str = "nproc=1024:1024";
+pub(crate) const NOFILE: &str = "nofile=1024:1024";
 const IMAGE: &str = "localhost/engine-bench:latest";
 
 /// Returns a peer's name with its version, for a table.
