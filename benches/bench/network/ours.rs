@@ -8,7 +8,7 @@ use engine_core::container_spec::NetworkMode;
 use engine_core::engine::{ImportOptions, RemoveOptions};
 use engine_core::network::{EndpointOptions, NetworkOptions, PortMapping};
 use engine_core::{ContainerSpec, Engine, Name, Reference};
-use engine_net::BridgeNetwork;
+use engine_net::LocalNetworks;
 use engine_testkit::image::Format;
 
 use super::{Member, Subject, scale};
@@ -28,7 +28,7 @@ impl Ours {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let network: Name = "bench".parse()?;
         let engine = runtime.block_on(async {
-            let bridges = BridgeNetwork::new(dir, dir.join("run"));
+            let bridges = LocalNetworks::new(dir, dir.join("run"));
             let engine = Engine::builder(dir)
                 .run_root(dir.join("run"))
                 .network(bridges)

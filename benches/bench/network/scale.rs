@@ -8,7 +8,7 @@ use anyhow::Result;
 use engine_core::network::{EndpointOptions, NetworkOptions, PortMapping};
 use engine_core::runtime::Sandbox;
 use engine_core::{ContainerId, Name, Network as _};
-use engine_net::BridgeNetwork;
+use engine_net::LocalNetworks;
 
 use super::print;
 
@@ -41,13 +41,13 @@ fn sandbox() -> Result<(File, Sandbox)> {
 }
 
 pub(super) async fn measure(dir: &Path) -> Result<()> {
-    let networks = BridgeNetwork::new(dir.join("root"), dir.join("run"));
+    let networks = LocalNetworks::new(dir.join("root"), dir.join("run"));
     ports(&networks).await?;
     many(&networks).await
 }
 
 /// What an endpoint with a port costs beside others.
-async fn ports(networks: &BridgeNetwork) -> Result<()> {
+async fn ports(networks: &LocalNetworks) -> Result<()> {
     let name: Name = "ports".parse()?;
     networks.create(&name, &NetworkOptions::default()).await?;
     let published = |first: u16, count: usize| {
@@ -73,7 +73,7 @@ async fn ports(networks: &BridgeNetwork) -> Result<()> {
     Ok(networks.remove(&name).await?)
 }
 
-async fn many(networks: &BridgeNetwork) -> Result<()> {
+async fn many(networks: &LocalNetworks) -> Result<()> {
     let names =
         (0..NETWORKS).map(|number| Ok(format!("net{number}").parse()?)).collect::<Result<Vec<Name>>>()?;
     let mut subnet = 0_u32;
