@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::options::filter::Filter;
 use crate::output::template::Template;
 use crate::output::{self, human};
 
@@ -81,9 +82,8 @@ fn filters(flags: &[String]) -> Result<(EventFilters, bool)> {
     let mut filters = EventFilters::default();
     let mut scopes = Vec::new();
     for flag in flags {
-        let Some((key, value)) = flag.split_once('=') else {
-            return Err(Failure::usage(format!("invalid filter {flag:?}: give KEY=VALUE")));
-        };
+        let filter = Filter::parse(flag)?;
+        let Filter { key, value, .. } = filter;
         let text = value.to_owned();
         match key.trim().to_lowercase().as_str() {
             "type" => filters.objects.push(value.into()),
@@ -100,10 +100,9 @@ fn filters(flags: &[String]) -> Result<(EventFilters, bool)> {
                 };
                 filters.labels.insert((key.to_owned(), value));
             }
-            other => {
-                return Err(Failure::usage(format!(
-                    "invalid filter {other:?}: give type, event, container, image, volume, network, label or scope"
-                )));
+            _ => {
+                return Err(filter
+                    .wrong("the keys are type, event, container, image, volume, network, label and scope"));
             }
         }
     }

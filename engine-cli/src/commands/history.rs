@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::options::filter::Filter;
 use crate::output::table::Listing;
 use crate::output::{self, human};
 
@@ -138,8 +139,8 @@ pub(crate) async fn prune(context: &Context, args: &PruneArgs) -> Result<u8> {
 }
 
 fn read_filter(options: &mut ImagePruneOptions, filter: &str) -> Result<()> {
-    let wrong = |why: &str| Failure::usage(format!("invalid filter {filter:?}: {why}"));
-    let (key, value) = filter.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+    let filter = Filter::parse(filter)?;
+    let Filter { key, value, .. } = filter;
     let label = || match value.split_once('=') {
         Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
         None => (value.to_owned(), None),
@@ -148,8 +149,8 @@ fn read_filter(options: &mut ImagePruneOptions, filter: &str) -> Result<()> {
         "until" => options.until = Some(human::parse_time(value)?),
         "label" => options.labels.extend([label()]),
         "label!" => options.without_labels.extend([label()]),
-        "dangling" => options.all = matches!(value, "false" | "0"),
-        _ => return Err(wrong("there is no such key")),
+        "dangling" => options.all = !filter.flag()?,
+        _ => return Err(filter.wrong("there is no such key")),
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use engine_core::{Engine, Platform, Reference};
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::failure::{Failure, Result, Several};
+use crate::failure::{Result, Several};
+use crate::options::filter::Filter;
 use crate::options::list::ListArgs;
 use crate::output::table::{Listing, align};
 use crate::output::{self, human};
@@ -159,8 +160,8 @@ async fn tree(engine: &Engine, list: &[ImageSummary], full: bool) -> Result<u8> 
 }
 
 async fn filtered(engine: &Engine, list: &[ImageSummary], filter: &str) -> Result<Vec<ImageSummary>> {
-    let wrong = |why: &str| Failure::usage(format!("invalid filter {filter:?}: {why}"));
-    let (key, value) = filter.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+    let filter = Filter::parse(filter)?;
+    let Filter { key, value, .. } = filter;
     // Another image, by name or id.
     let other = match key {
         "before" | "since" => {
@@ -179,11 +180,7 @@ async fn filtered(engine: &Engine, list: &[ImageSummary], filter: &str) -> Resul
             None => image.labels.contains_key(value),
         }),
         "dangling" => {
-            let wish = match value {
-                "true" | "1" => true,
-                "false" | "0" => false,
-                _ => return Err(wrong("give true or false")),
-            };
+            let wish = filter.flag()?;
             Box::new(move |image| image.dangling == wish)
         }
         "until" => {
@@ -192,7 +189,7 @@ async fn filtered(engine: &Engine, list: &[ImageSummary], filter: &str) -> Resul
         }
         "before" => Box::new(move |image| created(image) < other),
         "since" => Box::new(move |image| created(image) > other),
-        _ => return Err(wrong("there is no such key")),
+        _ => return Err(filter.wrong("there is no such key")),
     };
     Ok(list.iter().filter(|image| keep(image)).cloned().collect())
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
+use crate::options::filter::Filter;
 use crate::options::list::ListArgs;
 use crate::options::{env, network};
 use crate::output::table::Listing;
@@ -335,25 +336,21 @@ impl Filters {
     fn parse(texts: &[String]) -> Result<Self> {
         let mut filters = Self::default();
         for text in texts {
-            let wrong = |why: &str| Failure::usage(format!("invalid filter {text:?}: {why}"));
-            let (key, value) = text.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+            let filter = Filter::parse(text)?;
+            let Filter { key, value, .. } = filter;
             match key {
-                "dangling" => {
-                    filters.dangling = Some(match value {
-                        "true" | "1" => true,
-                        "false" | "0" => false,
-                        _ => return Err(wrong("it is true or false")),
-                    });
-                }
+                "dangling" => filters.dangling = Some(filter.flag()?),
                 "label" => filters.labels.push(LabelFilter::parse(value, true)),
                 "label!" => filters.labels.push(LabelFilter::parse(value, false)),
                 "type" if !matches!(value, "custom" | "builtin") => {
-                    return Err(wrong("the types are custom and builtin"));
+                    return Err(filter.wrong("the types are custom and builtin"));
                 }
                 "driver" | "id" | "name" | "scope" | "type" => {
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
-                _ => return Err(wrong("the keys are dangling, driver, id, label, name, scope and type")),
+                _ => {
+                    return Err(filter.wrong("the keys are dangling, driver, id, label, name, scope and type"));
+                }
             }
         }
         Ok(filters)

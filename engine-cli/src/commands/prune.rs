@@ -7,6 +7,7 @@ use engine_core::engine::{ImagePruneOptions, LabelFilter, PruneOptions};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::options::filter::Filter;
 use crate::output::{self, human};
 
 /// What every prune takes.
@@ -48,19 +49,15 @@ impl PruneArgs {
     fn options(&self, of_volumes: bool) -> Result<PruneOptions> {
         let mut options = PruneOptions::default();
         for text in &self.filter {
-            let wrong = |why: &str| Failure::usage(format!("invalid filter {text:?}: {why}"));
-            let (key, value) = text.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+            let filter = Filter::parse(text)?;
+            let Filter { key, value, .. } = filter;
             options = match key {
                 "label" => options.with_label(LabelFilter::parse(value, true)),
                 "label!" => options.with_label(LabelFilter::parse(value, false)),
                 "until" if !of_volumes => options.with_until(human::parse_time(value)?),
-                "all" if of_volumes => match value {
-                    "true" | "1" => options.with_all(true),
-                    "false" | "0" => options.with_all(false),
-                    _ => return Err(wrong("it is true or false")),
-                },
-                _ if of_volumes => return Err(wrong("the keys are label, label! and all")),
-                _ => return Err(wrong("the keys are until, label and label!")),
+                "all" if of_volumes => options.with_all(filter.flag()?),
+                _ if of_volumes => return Err(filter.wrong("the keys are label, label! and all")),
+                _ => return Err(filter.wrong("the keys are until, label and label!")),
             };
         }
         Ok(options)

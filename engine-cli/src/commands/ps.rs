@@ -12,7 +12,8 @@ use engine_core::{ContainerInfo, ContainerStatus, Engine};
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
+use crate::options::filter::Filter;
 use crate::options::list::ListArgs;
 use crate::output::table::Listing;
 use crate::output::{human, ports};
@@ -205,8 +206,8 @@ impl Filters {
     async fn parse(engine: &Engine, texts: &[String]) -> Result<Self> {
         let mut filters = Self { wishes: Vec::new(), before: None, since: None };
         for text in texts {
-            let wrong = |why: &str| Failure::usage(format!("invalid filter {text:?}: {why}"));
-            let (key, value) = text.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+            let filter = Filter::parse(text)?;
+            let Filter { key, value, .. } = filter;
             match key {
                 "before" | "since" => {
                     let created = engine.container(value).await?.inspect().await?.created_at;
@@ -214,25 +215,25 @@ impl Filters {
                 }
                 "status" => {
                     if !["created", "running", "paused", "restarting", "exited", "dead"].contains(&value) {
-                        return Err(wrong("there is no such status"));
+                        return Err(filter.wrong("there is no such status"));
                     }
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
                 "health" => {
                     if !["starting", "healthy", "unhealthy", "none"].contains(&value) {
-                        return Err(wrong("there is no such health"));
+                        return Err(filter.wrong("there is no such health"));
                     }
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
-                "exited" if value.parse::<u8>().is_err() => return Err(wrong("it is no exit code")),
+                "exited" if value.parse::<u8>().is_err() => return Err(filter.wrong("it is no exit code")),
                 "publish" | "expose" if ports_of(value).is_none() => {
-                    return Err(wrong("give PORT[-PORT][/PROTOCOL]"));
+                    return Err(filter.wrong("give PORT[-PORT][/PROTOCOL]"));
                 }
                 "id" | "name" | "label" | "ancestor" | "exited" | "volume" | "network" | "publish"
                 | "expose" => {
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
-                _ => return Err(wrong("there is no such key")),
+                _ => return Err(filter.wrong("there is no such key")),
             }
         }
         Ok(filters)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
+use crate::options::filter::Filter;
 use crate::options::list::ListArgs;
 use crate::options::{env, mounts};
 use crate::output;
@@ -202,21 +203,15 @@ impl Filters {
     fn parse(texts: &[String]) -> Result<Self> {
         let mut filters = Self::default();
         for text in texts {
-            let wrong = |why: &str| Failure::usage(format!("invalid filter {text:?}: {why}"));
-            let (key, value) = text.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
+            let filter = Filter::parse(text)?;
+            let Filter { key, value, .. } = filter;
             match key {
-                "dangling" => {
-                    filters.dangling = Some(match value {
-                        "true" | "1" => true,
-                        "false" | "0" => false,
-                        _ => return Err(wrong("it is true or false")),
-                    });
-                }
+                "dangling" => filters.dangling = Some(filter.flag()?),
                 "driver" => filters.drivers.push(value.to_owned()),
                 "name" => filters.names.push(value.to_owned()),
                 "label" => filters.labels.push(LabelFilter::parse(value, true)),
                 "label!" => filters.labels.push(LabelFilter::parse(value, false)),
-                _ => return Err(wrong("the keys are dangling, driver, label and name")),
+                _ => return Err(filter.wrong("the keys are dangling, driver, label and name")),
             }
         }
         Ok(filters)

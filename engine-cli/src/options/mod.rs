@@ -5,6 +5,7 @@
 
 pub(crate) mod container;
 pub(crate) mod env;
+pub(crate) mod filter;
 pub(crate) mod health;
 mod later;
 pub(crate) mod list;
