@@ -349,7 +349,9 @@ impl Filters {
                     filters.wishes.push((key.to_owned(), value.to_owned()));
                 }
                 _ => {
-                    return Err(filter.wrong("the keys are dangling, driver, id, label, name, scope and type"));
+                    return Err(
+                        filter.wrong("the keys are dangling, driver, id, label, name, scope and type")
+                    );
                 }
             }
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use engine_core::Result;
 use engine_core::linux::netlink::Route;
 use engine_core::network::{Endpoint, NetworkInfo};
+use engine_core::{ErrorKind, Result};
 use rustix::fs::FlockOperation;
 
 use super::attach::warned;
@@ -95,9 +95,15 @@ impl Networks {
         }
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let mut route = Route::open()?;
+        let mut right = strangers.is_empty();
         for endpoint in gone {
             let there = self.records.endpoint(&endpoint.network, &endpoint.container)?;
             if let Some(record) = there.filter(|record| record.endpoint.id == endpoint.id) {
+                match self.rules.withdraw(endpoint) {
+                    // Half of them may be gone.
+                    Err(error) if error.kind() == ErrorKind::NotFound => right = false,
+                    withdrawn => withdrawn?,
+                }
                 self.disconnect(&record)?;
                 self.records.remove_endpoint(&endpoint.network, &endpoint.container)?;
             }
@@ -108,7 +114,10 @@ impl Networks {
         for name in gone.iter().map(|endpoint| &endpoint.network).collect::<BTreeSet<_>>() {
             self.write_zone(name)?;
         }
-        self.synchronize()?;
+        // Anew only if they must: it costs what all endpoints cost, and a packet on its way may see none of them.
+        if !right || self.is_used()? && !self.rules.are_there()? {
+            self.synchronize()?;
+        }
         gone.iter().for_each(|endpoint| warned(flows::forget_of(endpoint)));
         Ok(())
     }

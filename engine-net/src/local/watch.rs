@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Weak;
 
 use engine_core::{Error, Result};
@@ -120,7 +121,7 @@ impl Watcher {
                 self.done.beside |= chain(message_type, message).is_some_and(rules::concerns);
                 if message_type == END {
                     let done = std::mem::take(&mut self.done);
-                    if maker(message) != Some(std::process::id()) {
+                    if !maker(message).is_some_and(is_own) {
                         told.lost |= done.lost;
                         told.beside |= done.beside;
                     }
@@ -158,7 +159,12 @@ fn chain(message_type: u8, message: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.split(|byte| *byte == 0).next()?).ok()
 }
 
-/// The process that made the transaction which this message ends.
+/// Whether a thread is one of this program's. It does no harm not to know: then the rules are looked at.
+fn is_own(thread: u32) -> bool {
+    Path::new("/proc/self/task").join(thread.to_string()).exists()
+}
+
+/// The thread that made the transaction which this message ends.
 fn maker(message: &[u8]) -> Option<u32> {
     find(message, MAKER)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }

@@ -108,3 +108,40 @@ fn what_no_record_knows_is_swept() {
     host.run(async move { network.sweep(&[]).await.unwrap() });
     assert_eq!(host.left(), "");
 }
+
+/// The rules with their numbers, which they have for as long as nobody makes them anew.
+fn numbered(host: &Host) -> Vec<String> {
+    let text = host.space.command("nft", "-a list ruleset");
+    text.lines().filter(|line| line.contains("# handle")).map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn what_comes_and_goes_leaves_the_rules_alone() {
+    let host = Host::new();
+    let network = std::sync::Arc::new(host.open());
+    let many = (20_000..20_300).map(|port| PortMapping::new(80).with_host_port(port));
+    let many = EndpointOptions::default().with_ports(many);
+    let one = EndpointOptions::default().with_ports([PortMapping::new(80).with_host_port(8080)]);
+    let (stays, goes) = (Container::new(), Container::new());
+    let (first, second) = (stays.sandbox.clone(), goes.sandbox.clone());
+    let bridge: engine_core::Name = "bridge".parse().unwrap();
+    let (driver, name) = (std::sync::Arc::clone(&network), bridge.clone());
+    let kept = host.run(async move { driver.attach(&name, &first, &many).await.unwrap() });
+    let before = numbered(&host);
+    for swept in [false, true] {
+        let (driver, name) = (std::sync::Arc::clone(&network), bridge.clone());
+        let (second, one) = (second.clone(), one.clone());
+        host.run(async move {
+            let attachment = driver.attach(&name, &second, &one).await.unwrap();
+            if swept {
+                driver.sweep(&[attachment.endpoint]).await.unwrap();
+            } else {
+                driver.detach(&name, &second.id).await.unwrap();
+            }
+        });
+        // Whoever watches over them has had the time to look.
+        std::thread::sleep(MOMENT);
+        assert_eq!(numbered(&host), before, "swept: {swept}");
+    }
+    drop(kept);
+}
