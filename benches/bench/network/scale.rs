@@ -76,11 +76,9 @@ async fn ports(networks: &LocalNetworks) -> Result<()> {
 async fn many(networks: &LocalNetworks) -> Result<()> {
     let names =
         (0..NETWORKS).map(|number| Ok(format!("net{number}").parse()?)).collect::<Result<Vec<Name>>>()?;
-    let mut subnet = 0_u32;
-    for name in &names {
+    for (subnet, name) in names.iter().enumerate() {
         // Docker's pools have room for fewer: small ones.
         let text = format!("10.77.{}.{}/28", subnet / 16, subnet % 16 * 16);
-        subnet += 1;
         let options = NetworkOptions::default().with_subnet(text.parse::<engine_core::network::Subnet>()?);
         let begun = Instant::now();
         networks.create(name, &options).await?;
