@@ -110,9 +110,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Volume(command) => volume::run(context, command.0).await,
         Command::Network(command) => network::run(context, command.0).await,
         Command::Secret(command) => secret::run(context, command.0).await,
-        Command::Registry(Later(registry::RegistryCommand::Serve(args))) => {
-            registry::serve(context, &args).await
-        }
+        Command::Registry(command) => registry::run(context, command.0).await,
         Command::Login(args) => login::login(context, &args).await,
         Command::Logout(args) => login::logout(context, &args).await,
         Command::Info(args) | Command::System(Later(SystemCommand::Info(args))) => {

@@ -3,22 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use engine_registry::server::{FileStorage, Htpasswd, Policy, RegistryServer, ServerTls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::options::Later;
 use crate::output;
-
-/// `engine-cli registry …`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum RegistryCommand {
-    /// Serve a registry until interrupted
-    Serve(Later<ServeArgs>),
-}
 
 /// `registry serve`'s flags.
 #[derive(Args, Debug)]

@@ -1,0 +1,23 @@
+//! `registry`: a registry of one's own. One file for each subcommand.
+
+mod serve;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::failure::Result;
+use crate::options::Later;
+
+/// `engine-cli registry …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Serve a registry until interrupted
+    Serve(Later<serve::ServeArgs>),
+}
+
+/// Runs a command of `registry`.
+pub(crate) async fn run(context: &Context, command: RegistryCommand) -> Result<u8> {
+    match command {
+        RegistryCommand::Serve(args) => serve::serve(context, &args).await,
+    }
+}
