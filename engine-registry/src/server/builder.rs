@@ -15,6 +15,7 @@ use super::connection;
 use super::gate::Gate;
 use super::limits::Limits;
 use super::policy::Policy;
+use super::quota::Quotas;
 use super::storage::Storage;
 use super::tls::{LiveTls, ServerTls};
 
@@ -34,6 +35,7 @@ impl RegistryServer {
             storage: Arc::new(storage),
             authorizer: Arc::new(Anyone),
             policy: Policy::default(),
+            quotas: Quotas::default(),
             limits: Limits::default(),
             tls: None,
         }
@@ -106,6 +108,7 @@ pub struct RegistryServerBuilder {
     storage: Arc<dyn Storage>,
     authorizer: Arc<dyn Authorizer>,
     policy: Policy,
+    quotas: Quotas,
     limits: Limits,
     tls: Option<ServerTls>,
 }
@@ -122,6 +125,13 @@ impl RegistryServerBuilder {
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Sets how many bytes repositories may have. Without it, any number.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
         self
     }
 
@@ -151,7 +161,7 @@ impl RegistryServerBuilder {
         }
         let gate = Gate { policy: self.policy, authorizer: self.authorizer };
         Ok(RegistryServer {
-            api: Arc::new(Api { storage: self.storage, gate, idle: self.limits.idle }),
+            api: Arc::new(Api { storage: self.storage, gate, quotas: self.quotas, idle: self.limits.idle }),
             tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,
             limits: self.limits,
         })

@@ -13,28 +13,37 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::io::ByteStream;
 use futures_util::{StreamExt as _, stream};
 
+use super::garbage::{GcPolicy, GcReport};
 use super::names::{RepositoryName, Tag, Target, UploadId};
+use super::quota::{Quota, Usage};
 use super::storage::{Incoming, NewManifest, Page, PageRequest, PutManifest, Storage};
 
 /// Content in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     blobs: HashMap<Digest, Bytes>,
     repositories: BTreeMap<RepositoryName, Repository>,
     uploads: HashMap<UploadId, Upload>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Repository {
-    blobs: BTreeSet<Digest>,
-    manifests: BTreeMap<Digest, NewManifest>,
+    /// With the time of the last use.
+    blobs: BTreeMap<Digest, Instant>,
+    manifests: BTreeMap<Digest, Kept>,
     tags: BTreeMap<String, Digest>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
+struct Kept {
+    manifest: NewManifest,
+    used: Instant,
+}
+
+#[derive(Clone, Debug)]
 struct Upload {
     repository: RepositoryName,
     bytes: BytesMut,
@@ -80,13 +89,123 @@ impl MemoryStorage {
 }
 
 impl State {
-    fn manifest(&self, repository: &RepositoryName, target: &Target) -> Option<&NewManifest> {
-        let repository = self.repositories.get(repository)?;
+    /// Finds a manifest, and notes that somebody has heard of it.
+    fn manifest(&mut self, repository: &RepositoryName, target: &Target) -> Option<&NewManifest> {
+        let repository = self.repositories.get_mut(repository)?;
         let digest = match target {
             Target::Digest(digest) => digest,
             Target::Tag(tag) => repository.tags.get(tag.as_str())?,
         };
-        repository.manifests.get(digest)
+        let found = repository.manifests.get_mut(digest)?;
+        found.used = Instant::now();
+        Some(&found.manifest)
+    }
+
+    fn bytes_of(&self, repository: &Repository) -> u64 {
+        let blobs = repository.blobs.keys().filter_map(|digest| self.blobs.get(digest));
+        blobs.map(|bytes| bytes.len() as u64).sum::<u64>() + repository.manifest_bytes()
+    }
+
+    fn bytes(&self) -> u64 {
+        let blobs: u64 = self.blobs.values().map(|bytes| bytes.len() as u64).sum();
+        blobs + self.repositories.values().map(Repository::manifest_bytes).sum::<u64>()
+    }
+
+    /// Checks a quota for what a repository, and the registry, is about to get.
+    fn check(&self, quota: &Quota, repository: &RepositoryName, more: u64, more_in_all: u64) -> Result<()> {
+        if !quota.is_limited() {
+            return Ok(());
+        }
+        let own = self.repositories.get(repository).map_or(0, |found| self.bytes_of(found));
+        quota.check(own + more, self.bytes() + more_in_all)
+    }
+
+    /// Gives a repository a blob, whose bytes are new if the registry does not have them.
+    fn link(
+        &mut self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        new: Option<Bytes>,
+        quota: &Quota,
+    ) -> Result<()> {
+        let known = self.blobs.get(digest);
+        let size = known.or(new.as_ref()).map_or(0, |bytes| bytes.len() as u64);
+        let has = |found: &Repository| found.blobs.contains_key(digest);
+        if !self.repositories.get(repository).is_some_and(has) {
+            self.check(quota, repository, size, if known.is_some() { 0 } else { size })?;
+        }
+        if let Some(bytes) = new {
+            self.blobs.entry(digest.clone()).or_insert(bytes);
+        }
+        let found = self.repositories.entry(repository.clone()).or_default();
+        found.blobs.insert(digest.clone(), Instant::now());
+        Ok(())
+    }
+
+    /// Notes that somebody has heard of a blob, and returns its bytes.
+    fn blob(&mut self, repository: &RepositoryName, digest: &Digest) -> Option<&Bytes> {
+        *self.repositories.get_mut(repository)?.blobs.get_mut(digest)? = Instant::now();
+        self.blobs.get(digest)
+    }
+
+    fn drop_unlinked(&mut self, report: &mut GcReport) {
+        let Self { blobs, repositories, .. } = self;
+        blobs.retain(|digest, bytes| {
+            let linked = repositories.values().any(|found| found.blobs.contains_key(digest));
+            if !linked {
+                report.blobs += 1;
+                report.bytes += bytes.len() as u64;
+            }
+            linked
+        });
+    }
+
+    fn collect(&mut self, policy: &GcPolicy) -> GcReport {
+        let mut report = GcReport::default();
+        let old = |used: Instant, time: Duration| used.elapsed() >= time;
+        for (name, found) in &mut self.repositories {
+            let before = found.manifests.len();
+            for eviction in policy.evictions.iter().filter(|eviction| eviction.covers(name.as_str())) {
+                found.manifests.retain(|_, kept| !old(kept.used, eviction.unused));
+            }
+            if policy.untagged {
+                found.drop_untagged(|used| old(used, policy.grace));
+            }
+            let Repository { blobs, manifests, tags } = found;
+            tags.retain(|_, digest| manifests.contains_key(digest));
+            report.manifests += (before - manifests.len()) as u64;
+            let before = blobs.len();
+            let named = |digest: &Digest| manifests.values().any(|kept| kept.manifest.blobs.contains(digest));
+            blobs.retain(|digest, used| !old(*used, policy.grace) || named(digest));
+            report.unlinked += (before - blobs.len()) as u64;
+        }
+        self.drop_unlinked(&mut report);
+        self.repositories.retain(|_, found| !(found.blobs.is_empty() && found.manifests.is_empty()));
+        report
+    }
+}
+
+impl Repository {
+    fn manifest_bytes(&self) -> u64 {
+        self.manifests.values().map(|kept| kept.manifest.descriptor.size).sum()
+    }
+
+    /// Drops manifests that neither a tag nor a young one leads to.
+    fn drop_untagged(&mut self, old: impl Fn(Instant) -> bool) {
+        let young = self.manifests.iter().filter(|(_, kept)| !old(kept.used)).map(|(digest, _)| digest);
+        let mut wanted: Vec<Digest> = young.chain(self.tags.values()).cloned().collect();
+        let mut reached = BTreeSet::new();
+        while let Some(digest) = wanted.pop() {
+            let Some(kept) = self.manifests.get(&digest) else { continue };
+            if !reached.insert(digest.clone()) {
+                continue;
+            }
+            wanted.extend(kept.manifest.manifests.iter().cloned());
+            let about = |kept: &&Kept| kept.manifest.referrer.as_ref().is_some_and(|(of, _)| *of == digest);
+            let referrers = self.manifests.values().filter(about);
+            wanted.extend(referrers.map(|kept| kept.manifest.descriptor.digest.clone()));
+        }
+        self.manifests.retain(|digest, _| reached.contains(digest));
     }
 }
 
@@ -111,9 +230,7 @@ fn after<T: ?Sized>(last: Option<&T>) -> (Bound<&T>, Bound<&T>) {
 #[async_trait]
 impl Storage for MemoryStorage {
     async fn blob_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
-        let state = self.state();
-        let linked = state.repositories.get(repository).is_some_and(|found| found.blobs.contains(digest));
-        Ok(state.blobs.get(digest).filter(|_| linked).map(|bytes| bytes.len() as u64))
+        Ok(self.state().blob(repository, digest).map(|bytes| bytes.len() as u64))
     }
 
     async fn read_blob(
@@ -122,9 +239,8 @@ impl Storage for MemoryStorage {
         digest: &Digest,
         range: Range<u64>,
     ) -> Result<ByteStream> {
-        let state = self.state();
-        let linked = state.repositories.get(repository).is_some_and(|found| found.blobs.contains(digest));
-        let bytes = state.blobs.get(digest).filter(|_| linked).ok_or_else(|| {
+        let mut state = self.state();
+        let bytes = state.blob(repository, digest).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "read blob").with("blob", digest).with("repository", repository)
         })?;
         let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
@@ -137,23 +253,25 @@ impl Storage for MemoryStorage {
         repository: &RepositoryName,
         digest: &Digest,
         from: Option<&RepositoryName>,
+        quota: &Quota,
     ) -> Result<bool> {
         let mut state = self.state();
-        let has = |found: &Repository| found.blobs.contains(digest);
+        let has = |found: &Repository| found.blobs.contains_key(digest);
         let there = match from {
             Some(from) => state.repositories.get(from).is_some_and(has),
             None => state.repositories.values().any(has),
         };
         if there {
-            state.repositories.entry(repository.clone()).or_default().blobs.insert(digest.clone());
+            state.link(repository, digest, None, quota)?;
         }
         Ok(there)
     }
 
     async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
         let mut state = self.state();
-        let there = state.repositories.get_mut(repository).is_some_and(|found| found.blobs.remove(digest));
-        if !state.repositories.values().any(|found| found.blobs.contains(digest)) {
+        let there =
+            state.repositories.get_mut(repository).is_some_and(|found| found.blobs.remove(digest).is_some());
+        if !state.repositories.values().any(|found| found.blobs.contains_key(digest)) {
             state.blobs.remove(digest);
         }
         Ok(there)
@@ -203,7 +321,13 @@ impl Storage for MemoryStorage {
         self.with_upload(repository, id, |upload| Ok(upload.bytes.len() as u64))
     }
 
-    async fn commit_upload(&self, repository: &RepositoryName, id: &UploadId, digest: &Digest) -> Result<()> {
+    async fn commit_upload(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        digest: &Digest,
+        quota: &Quota,
+    ) -> Result<()> {
         self.with_upload(repository, id, |upload| if upload.busy { Err(busy(id)) } else { Ok(()) })?;
         let mut state = self.state();
         let Some(upload) = state.uploads.remove(id) else {
@@ -216,9 +340,7 @@ impl Storage for MemoryStorage {
                 .with("blob", digest)
                 .with_message(format!("the bytes have the digest {actual}")));
         }
-        state.blobs.entry(digest.clone()).or_insert(bytes);
-        state.repositories.entry(repository.clone()).or_default().blobs.insert(digest.clone());
-        Ok(())
+        state.link(repository, digest, Some(bytes), quota)
     }
 
     async fn cancel_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<bool> {
@@ -243,7 +365,7 @@ impl Storage for MemoryStorage {
         repository: &RepositoryName,
         target: &Target,
     ) -> Result<Option<(Descriptor, Bytes)>> {
-        let state = self.state();
+        let mut state = self.state();
         Ok(state.manifest(repository, target).map(|found| (found.descriptor.clone(), found.bytes.clone())))
     }
 
@@ -252,10 +374,11 @@ impl Storage for MemoryStorage {
         repository: &RepositoryName,
         manifest: &NewManifest,
         tag: Option<&Tag>,
+        quota: &Quota,
     ) -> Result<PutManifest> {
         let mut state = self.state();
         let known = state.repositories.get(repository);
-        let lacks_blob = |digest: &&Digest| known.is_none_or(|found| !found.blobs.contains(*digest));
+        let lacks_blob = |digest: &&Digest| known.is_none_or(|found| !found.blobs.contains_key(*digest));
         let lacks_manifest =
             |digest: &&Digest| known.is_none_or(|found| !found.manifests.contains_key(*digest));
         let missing: Vec<Digest> = manifest
@@ -265,14 +388,22 @@ impl Storage for MemoryStorage {
             .chain(manifest.manifests.iter().filter(lacks_manifest))
             .cloned()
             .collect();
-        if !missing.is_empty() {
+        if !missing.is_empty() && !manifest.lazy {
             return Ok(PutManifest::Missing(missing));
         }
-        let found = state.repositories.entry(repository.clone()).or_default();
         let digest = manifest.descriptor.digest.clone();
-        found.manifests.insert(digest.clone(), manifest.clone());
-        if let Some(tag) = tag {
-            found.tags.insert(tag.as_str().to_owned(), digest);
+        if known.is_none_or(|found| !found.manifests.contains_key(&digest)) {
+            let size = manifest.descriptor.size;
+            state.check(quota, repository, size, size)?;
+        }
+        let found = state.repositories.entry(repository.clone()).or_default();
+        let used = Instant::now();
+        found.manifests.insert(digest.clone(), Kept { manifest: manifest.clone(), used });
+        if let Some(tag) = tag
+            && let Some(old) = found.tags.insert(tag.as_str().to_owned(), digest)
+            && let Some(old) = found.manifests.get_mut(&old)
+        {
+            old.used = used;
         }
         Ok(PutManifest::Stored)
     }
@@ -287,7 +418,11 @@ impl Storage for MemoryStorage {
     async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool> {
         let mut state = self.state();
         let Some(found) = state.repositories.get_mut(repository) else { return Ok(false) };
-        Ok(found.tags.remove(tag.as_str()).is_some())
+        let Some(digest) = found.tags.remove(tag.as_str()) else { return Ok(false) };
+        if let Some(kept) = found.manifests.get_mut(&digest) {
+            kept.used = Instant::now();
+        }
+        Ok(true)
     }
 
     async fn tags(&self, repository: &RepositoryName, wanted: &PageRequest) -> Result<Option<Page<Tag>>> {
@@ -309,8 +444,8 @@ impl Storage for MemoryStorage {
         let state = self.state();
         let manifests =
             state.repositories.get(repository).into_iter().flat_map(|found| found.manifests.values());
-        let entries = manifests.filter_map(|manifest| {
-            let (about, entry) = manifest.referrer.as_ref()?;
+        let entries = manifests.filter_map(|kept| {
+            let (about, entry) = kept.manifest.referrer.as_ref()?;
             let typed = artifact_type.is_none() || entry.artifact_type.as_deref() == artifact_type;
             let later = wanted.after.as_ref().is_none_or(|last| entry.digest.to_string() > *last);
             (about == subject && typed && later).then(|| entry.clone())
@@ -322,5 +457,33 @@ impl Storage for MemoryStorage {
         let state = self.state();
         let later = |name: &&RepositoryName| wanted.after.as_deref().is_none_or(|last| name.as_str() > last);
         Ok(page(state.repositories.keys().filter(later).cloned(), wanted.limit))
+    }
+
+    async fn usage(&self, repository: Option<&RepositoryName>) -> Result<Usage> {
+        let state = self.state();
+        let Some(name) = repository else {
+            return Ok(Usage {
+                bytes: state.bytes(),
+                blobs: state.blobs.len() as u64,
+                manifests: state.repositories.values().map(|found| found.manifests.len() as u64).sum(),
+                repositories: state.repositories.len() as u64,
+            });
+        };
+        let Some(found) = state.repositories.get(name) else { return Ok(Usage::default()) };
+        Ok(Usage {
+            bytes: state.bytes_of(found),
+            blobs: found.blobs.len() as u64,
+            manifests: found.manifests.len() as u64,
+            repositories: 0,
+        })
+    }
+
+    async fn collect(&self, policy: &GcPolicy) -> Result<GcReport> {
+        let mut state = self.state();
+        match policy.dry_run {
+            // Blobs are counted references, so a copy is small.
+            true => Ok(state.clone().collect(policy)),
+            false => Ok(state.collect(policy)),
+        }
     }
 }

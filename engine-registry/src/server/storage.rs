@@ -15,7 +15,9 @@ use engine_core::error::Result;
 use engine_core::io::ByteStream;
 use futures_core::Stream;
 
+use super::garbage::{GcPolicy, GcReport};
 use super::names::{RepositoryName, Tag, Target, UploadId};
+use super::quota::{Quota, Usage};
 
 /// The bytes of a request, as they arrive.
 pub type Incoming<'a> = dyn Stream<Item = Result<Bytes>> + Send + Unpin + 'a;
@@ -33,6 +35,11 @@ pub type Incoming<'a> = dyn Stream<Item = Result<Bytes>> + Send + Unpin + 'a;
 /// - Nothing is held in memory whole but manifests, whatever the size of a blob.
 /// - Calls may run at the same time.
 /// - [`ResourceExhausted`](engine_core::ErrorKind::ResourceExhausted) says that there is no space left.
+/// - What takes a [`Quota`] adds nothing that would exceed it, however many add at the same time, and says
+///   [`Conflict`](engine_core::ErrorKind::Conflict). What is there already may always be added again.
+/// - Content has a time of its last use: when it was pushed or mounted, and, within ten minutes, when
+///   [`blob_size`](Self::blob_size), [`resolve`](Self::resolve) or [`manifest`](Self::manifest) last found it. Clients
+///   send nothing of which they heard that it is there.
 ///
 /// # Implementing
 /// Check your type with [`testing`](super::testing) (feature `testing`). A wrapper forwards every method and carries
@@ -59,6 +66,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         repository: &RepositoryName,
         digest: &Digest,
         from: Option<&RepositoryName>,
+        quota: &Quota,
     ) -> Result<bool>;
 
     /// Takes a blob from a repository. Returns whether it had it.
@@ -87,7 +95,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         body: &mut Incoming<'_>,
     ) -> Result<u64>;
 
-    /// Makes a blob of an upload, which ends with that, also when the bytes are not those of `digest`.
+    /// Makes a blob of an upload, which ends with that, also when the bytes are not those of `digest` or too many.
     ///
     /// # Errors
     /// [`NotFound`](engine_core::ErrorKind::NotFound) if there is no such upload,
@@ -98,6 +106,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         repository: &RepositoryName,
         upload: &UploadId,
         digest: &Digest,
+        quota: &Quota,
     ) -> Result<()>;
 
     /// Ends an upload without a blob. Returns whether there was one.
@@ -118,12 +127,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Stores a manifest, and points `tag` at it, in one step. Storing what is there is fine.
     ///
-    /// What it names must be in the repository; otherwise nothing changes, and [`PutManifest::Missing`] tells what is not.
+    /// What it names must be in the repository, unless it is [lazy](NewManifest::lazy); otherwise nothing changes, and
+    /// [`PutManifest::Missing`] tells what is not.
     async fn put_manifest(
         &self,
         repository: &RepositoryName,
         manifest: &NewManifest,
         tag: Option<&Tag>,
+        quota: &Quota,
     ) -> Result<PutManifest>;
 
     /// Removes a manifest with all tags that point at it. Returns whether it was there.
@@ -147,6 +158,17 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Lists repositories in the order of their bytes. One is there from its first blob or manifest on.
     async fn repositories(&self, page: &PageRequest) -> Result<Page<RepositoryName>>;
+
+    /// Returns what a repository has, or without one the registry.
+    async fn usage(&self, repository: Option<&RepositoryName>) -> Result<Usage>;
+
+    /// Removes garbage: first manifests, as far as the policy says so, then blobs that no manifest of their repository
+    /// names, then what no repository has, with what crashes left of blobs, and repositories with nothing in them.
+    ///
+    /// It may run at any time, beside everything else, in several programs, and takes nothing whose last use is within the
+    /// grace time. It is the other method of which a part may have happened when it fails or its future is dropped; what is
+    /// left is found the next time. A manifest that lost its last tag is in use from then for the grace time.
+    async fn collect(&self, policy: &GcPolicy) -> Result<GcReport>;
 }
 
 /// A manifest that was checked and is to be stored.
@@ -157,19 +179,21 @@ pub struct NewManifest {
     pub descriptor: Descriptor,
     /// Its bytes, as they were hashed.
     pub bytes: Bytes,
-    /// The blobs it names, which must be there.
+    /// The blobs it names, which must be there unless it is lazy.
     pub blobs: Vec<Digest>,
-    /// The manifests it names, which must be there.
+    /// The manifests it names, which must be there unless it is lazy.
     pub manifests: Vec<Digest>,
     /// What it is about, which need not be there, and how a list of referrers describes it.
     pub referrer: Option<(Digest, Descriptor)>,
+    /// Whether what it names may come later, or never: as in a cache. It is kept for the manifest all the same.
+    pub lazy: bool,
 }
 
 impl NewManifest {
     /// Creates a manifest that names nothing.
     #[must_use]
     pub fn new(descriptor: Descriptor, bytes: Bytes) -> Self {
-        Self { descriptor, bytes, blobs: Vec::new(), manifests: Vec::new(), referrer: None }
+        Self { descriptor, bytes, blobs: Vec::new(), manifests: Vec::new(), referrer: None, lazy: false }
     }
 }
 

@@ -15,11 +15,18 @@ use futures_core::Stream;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Notify;
 
+mod upkeep;
+
+pub use self::upkeep::*;
 use super::names::{RepositoryName, Tag, Target, UploadId};
+use super::quota::Quota;
 use super::storage::{NewManifest, PageRequest, PutManifest, Storage};
 
 /// How long one promise may take. A promise that hangs is broken.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// No quota.
+const FREE: &Quota = &Quota { repository: None, total: None };
 
 type Two<'a> = &'a Subject<dyn Storage>;
 
@@ -73,6 +80,13 @@ where
         repositories_are_listed_page_by_page
         referrers_are_listed_and_filtered
         each_sees_what_the_other_did
+        what_no_manifest_names_is_collected
+        what_is_young_is_spared
+        what_tags_lead_to_is_spared
+        what_is_evicted_goes_with_its_tags
+        a_manifest_may_come_before_what_it_names
+        usage_is_counted
+        a_quota_is_never_exceeded
     }
     assert!(broken.is_empty(), "Storage: {} promises are broken:\n  {}", broken.len(), broken.join("\n  "));
 }
@@ -116,7 +130,7 @@ pub async fn upload(storage: &dyn Storage, repository: &RepositoryName, bytes: &
     let digest = Digest::sha256(bytes);
     let upload = storage.begin_upload(repository).await.expect("begin");
     append(storage, repository, &upload, None, bytes).await.expect("append");
-    storage.commit_upload(repository, &upload, &digest).await.expect("commit");
+    storage.commit_upload(repository, &upload, &digest, FREE).await.expect("commit");
     digest
 }
 
@@ -154,7 +168,7 @@ fn manifest(text: &str) -> NewManifest {
 
 async fn put(storage: &dyn Storage, repository: &RepositoryName, manifest: &NewManifest, name: Option<&str>) {
     let name = name.map(tag);
-    let put = storage.put_manifest(repository, manifest, name.as_ref()).await.expect("put manifest");
+    let put = storage.put_manifest(repository, manifest, name.as_ref(), FREE).await.expect("put manifest");
     assert_eq!(put, PutManifest::Stored);
 }
 
@@ -168,7 +182,7 @@ pub async fn a_blob_is_uploaded_and_read(subject: Two<'_>) {
     let upload = storage.begin_upload(&repository).await.expect("begin");
     assert_eq!(append(storage, &repository, &upload, Some(0), &bytes).await.expect("append"), size);
     assert!(!has(storage, &repository, &digest).await, "it is seen before its commit");
-    storage.commit_upload(&repository, &upload, &digest).await.expect("commit");
+    storage.commit_upload(&repository, &upload, &digest, FREE).await.expect("commit");
     assert_eq!(storage.blob_size(&repository, &digest).await.expect("after"), Some(size));
     for (from, to) in [(0, size), (0, 1), (size - 1, size), (262_144, 262_145), (100, 900_000), (7, 7)] {
         let part = read(storage, &repository, &digest, from, to).await.expect("read");
@@ -180,7 +194,11 @@ pub async fn a_blob_is_uploaded_and_read(subject: Two<'_>) {
         None,
         "the upload has ended"
     );
-    fails(storage.commit_upload(&repository, &upload, &digest).await, ErrorKind::NotFound, "a second commit");
+    fails(
+        storage.commit_upload(&repository, &upload, &digest, FREE).await,
+        ErrorKind::NotFound,
+        "a second commit",
+    );
 }
 
 /// Promise: a blob may have no bytes.
@@ -199,7 +217,7 @@ pub async fn a_blob_has_the_digest_it_was_asked_for_by(subject: Two<'_>) {
     let digest = hasher.finish();
     let upload = storage.begin_upload(&repository).await.expect("begin");
     append(storage, &repository, &upload, None, bytes).await.expect("append");
-    storage.commit_upload(&repository, &upload, &digest).await.expect("commit");
+    storage.commit_upload(&repository, &upload, &digest, FREE).await.expect("commit");
     assert!(has(storage, &repository, &digest).await);
     assert!(!has(storage, &repository, &Digest::sha256(bytes)).await);
 }
@@ -210,7 +228,7 @@ pub async fn wrong_bytes_are_corrupt_and_end_the_upload(subject: Two<'_>) {
     let digest = Digest::sha256(b"right");
     let upload = storage.begin_upload(&repository).await.expect("begin");
     append(storage, &repository, &upload, None, b"wrong").await.expect("append");
-    fails(storage.commit_upload(&repository, &upload, &digest).await, ErrorKind::Corrupt, "commit");
+    fails(storage.commit_upload(&repository, &upload, &digest, FREE).await, ErrorKind::Corrupt, "commit");
     assert!(!has(storage, &repository, &digest).await);
     assert!(!has(storage, &repository, &Digest::sha256(b"wrong")).await);
     assert_eq!(storage.upload_size(&repository, &upload).await.expect("upload_size"), None);
@@ -232,14 +250,14 @@ pub async fn a_blob_is_mounted_from_where_it_is(subject: Two<'_>) {
     let digest = upload(storage, &from, b"mounted").await;
     let absent = Digest::sha256(b"absent");
     let nobody = name("nobody");
-    assert!(!storage.mount_blob(&to, &digest, Some(&nobody)).await.expect("from nobody"));
-    assert!(!storage.mount_blob(&to, &absent, Some(&from)).await.expect("of nothing"));
-    assert!(!storage.mount_blob(&to, &absent, None).await.expect("of nothing from anywhere"));
+    assert!(!storage.mount_blob(&to, &digest, Some(&nobody), FREE).await.expect("from nobody"));
+    assert!(!storage.mount_blob(&to, &absent, Some(&from), FREE).await.expect("of nothing"));
+    assert!(!storage.mount_blob(&to, &absent, None, FREE).await.expect("of nothing from anywhere"));
     assert!(!has(storage, &to, &digest).await);
-    assert!(storage.mount_blob(&to, &digest, Some(&from)).await.expect("mount"));
-    assert!(storage.mount_blob(&to, &digest, Some(&from)).await.expect("mount again"));
+    assert!(storage.mount_blob(&to, &digest, Some(&from), FREE).await.expect("mount"));
+    assert!(storage.mount_blob(&to, &digest, Some(&from), FREE).await.expect("mount again"));
     assert_eq!(read(storage, &to, &digest, 0, 7).await.expect("read"), b"mounted");
-    assert!(storage.mount_blob(&name("third"), &digest, None).await.expect("mount from anywhere"));
+    assert!(storage.mount_blob(&name("third"), &digest, None, FREE).await.expect("mount from anywhere"));
     assert!(has(storage, &name("third"), &digest).await);
 }
 
@@ -247,16 +265,16 @@ pub async fn a_blob_is_mounted_from_where_it_is(subject: Two<'_>) {
 pub async fn a_blob_that_was_deleted_stays_so(subject: Two<'_>) {
     let (storage, a, b) = (&*subject.first, name("a"), name("b"));
     let digest = upload(storage, &a, b"deleted").await;
-    assert!(storage.mount_blob(&b, &digest, Some(&a)).await.expect("mount"));
+    assert!(storage.mount_blob(&b, &digest, Some(&a), FREE).await.expect("mount"));
     assert!(storage.delete_blob(&a, &digest).await.expect("delete"));
     assert!(!storage.delete_blob(&a, &digest).await.expect("delete again"));
     assert!(!has(storage, &a, &digest).await && has(storage, &b, &digest).await);
     assert!(
-        !storage.mount_blob(&name("c"), &digest, Some(&a)).await.expect("mount"),
+        !storage.mount_blob(&name("c"), &digest, Some(&a), FREE).await.expect("mount"),
         "mounted from where it is gone"
     );
     assert!(storage.delete_blob(&b, &digest).await.expect("delete the last"));
-    assert!(!storage.mount_blob(&a, &digest, None).await.expect("mount"), "mounted from nowhere");
+    assert!(!storage.mount_blob(&a, &digest, None, FREE).await.expect("mount"), "mounted from nowhere");
     upload(storage, &a, b"deleted").await;
     assert_eq!(read(storage, &a, &digest, 0, 7).await.expect("read"), b"deleted");
 }
@@ -295,7 +313,7 @@ pub async fn chunks_are_appended_in_order(subject: Two<'_>) {
     assert_eq!(append(storage, &repository, &upload, Some(4), b"two ").await.expect("append"), 8);
     assert_eq!(append(storage, &repository, &upload, None, b"three").await.expect("append"), 13);
     let digest = Digest::sha256(b"one two three");
-    storage.commit_upload(&repository, &upload, &digest).await.expect("commit");
+    storage.commit_upload(&repository, &upload, &digest, FREE).await.expect("commit");
     assert_eq!(read(storage, &repository, &digest, 0, 13).await.expect("read"), b"one two three");
 }
 
@@ -338,7 +356,7 @@ pub async fn what_arrived_before_a_failure_stays(subject: Two<'_>) {
         }
     }
     let digest = Digest::sha256(&bytes);
-    storage.commit_upload(&repository, &upload, &digest).await.expect("commit");
+    storage.commit_upload(&repository, &upload, &digest, FREE).await.expect("commit");
     assert!(read(storage, &repository, &digest, 0, bytes.len() as u64).await.expect("read") == bytes);
 }
 
@@ -350,7 +368,7 @@ pub async fn an_upload_goes_on_in_another_program(subject: Two<'_>) {
     append(second, &repository, &upload, Some(7), b"second, ").await.expect("append");
     append(first, &repository, &upload, Some(15), b"first").await.expect("append");
     let digest = Digest::sha256(b"first, second, first");
-    second.commit_upload(&repository, &upload, &digest).await.expect("commit");
+    second.commit_upload(&repository, &upload, &digest, FREE).await.expect("commit");
     assert_eq!(read(first, &repository, &digest, 0, 20).await.expect("read"), b"first, second, first");
     assert_eq!(first.upload_size(&repository, &upload).await.expect("size"), None);
 }
@@ -369,7 +387,7 @@ pub async fn an_upload_has_one_writer(subject: Two<'_>) {
     for other in [&subject.first, &subject.second] {
         let result = append(&**other, &repository, &upload, None, b"x").await;
         fails(result, ErrorKind::Unavailable, "a second writer");
-        let commit = other.commit_upload(&repository, &upload, &Digest::sha256(b"")).await;
+        let commit = other.commit_upload(&repository, &upload, &Digest::sha256(b""), FREE).await;
         fails(commit, ErrorKind::Unavailable, "a commit meanwhile");
     }
 }
@@ -381,7 +399,7 @@ pub async fn an_upload_belongs_to_its_repository(subject: Two<'_>) {
     append(storage, &mine, &upload, None, b"mine").await.expect("append");
     assert_eq!(storage.upload_size(&other, &upload).await.expect("size"), None);
     fails(append(storage, &other, &upload, None, b"x").await, ErrorKind::NotFound, "append");
-    let commit = storage.commit_upload(&other, &upload, &Digest::sha256(b"mine")).await;
+    let commit = storage.commit_upload(&other, &upload, &Digest::sha256(b"mine"), FREE).await;
     fails(commit, ErrorKind::NotFound, "commit");
     assert!(!storage.cancel_upload(&other, &upload).await.expect("cancel"));
     assert_eq!(storage.upload_size(&mine, &upload).await.expect("size"), Some(4));
@@ -466,16 +484,16 @@ pub async fn a_manifest_needs_what_it_names(subject: Two<'_>) {
     let mut wanted = manifest("parent");
     wanted.blobs = vec![there, elsewhere.clone()];
     wanted.manifests = vec![child.descriptor.digest.clone()];
-    let missing = storage.put_manifest(&repository, &wanted, Some(&tag("v1"))).await.expect("put");
+    let missing = storage.put_manifest(&repository, &wanted, Some(&tag("v1")), FREE).await.expect("put");
     assert_eq!(missing, PutManifest::Missing(vec![elsewhere.clone(), child.descriptor.digest.clone()]));
     assert!(storage.resolve(&repository, &by_tag("v1")).await.expect("resolve").is_none());
     let fresh = name("needs/fresh");
     assert!(matches!(
-        storage.put_manifest(&fresh, &wanted, None).await.expect("put"),
+        storage.put_manifest(&fresh, &wanted, None, FREE).await.expect("put"),
         PutManifest::Missing(_)
     ));
     put(storage, &repository, &child, None).await;
-    assert!(storage.mount_blob(&repository, &elsewhere, None).await.expect("mount"));
+    assert!(storage.mount_blob(&repository, &elsewhere, None, FREE).await.expect("mount"));
     put(storage, &repository, &wanted, Some("v1")).await;
 }
 

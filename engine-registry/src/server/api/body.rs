@@ -23,16 +23,29 @@ pub(super) struct RequestBody {
     timer: Option<Pin<Box<Sleep>>>,
     /// How many bytes have to come.
     left: Option<u64>,
+    /// How many bytes may come, and whether more did.
+    room: u64,
+    too_long: bool,
 }
 
 impl RequestBody {
     pub(super) fn new(body: Body, idle: Duration) -> Self {
-        Self { body: body.into_data_stream(), idle, timer: None, left: None }
+        Self { body: body.into_data_stream(), idle, timer: None, left: None, room: u64::MAX, too_long: false }
     }
 
     /// Makes more or fewer bytes than `length` an error.
     pub(super) fn expect(&mut self, length: u64) {
         self.left = Some(length);
+    }
+
+    /// Makes more bytes than `room` an error.
+    pub(super) fn limit(&mut self, room: u64) {
+        self.room = room;
+    }
+
+    /// Whether more came than there is room for.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.too_long
     }
 
     /// Reads all of it; `None` if it has more than `limit` bytes.
@@ -50,7 +63,7 @@ impl RequestBody {
 
     /// Reads what is left of a request that failed, within reason.
     pub(super) async fn drain(&mut self) {
-        self.left = None;
+        (self.left, self.room) = (None, u64::MAX);
         let mut taken = 0;
         let all = async {
             while taken < DRAIN
@@ -76,6 +89,14 @@ impl Stream for RequestBody {
             Poll::Ready(Some(Ok(piece))) => {
                 if let Some(timer) = &mut this.timer {
                     timer.as_mut().reset(Instant::now() + this.idle);
+                }
+                match this.room.checked_sub(piece.len() as u64) {
+                    Some(room) => this.room = room,
+                    None => {
+                        this.too_long = true;
+                        return Poll::Ready(Some(Err(Error::new(ErrorKind::Conflict, "read request")
+                            .with_message("there is no room for the body"))));
+                    }
                 }
                 if let Some(left) = &mut this.left {
                     match left.checked_sub(piece.len() as u64) {

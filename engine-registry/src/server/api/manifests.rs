@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::accept::Accepted;
 use super::body::RequestBody;
-use super::{Answer, Call, OCI_SUBJECT, digest, empty, set, set_digest};
+use super::{Answer, Call, OCI_SUBJECT, digest, empty, over_quota, set, set_digest};
 use crate::server::error::{ApiError, Code};
 use crate::server::names::{RepositoryName, Target};
 use crate::server::storage::{NewManifest, PutManifest};
@@ -103,9 +103,9 @@ impl Call<'_> {
             Target::Tag(tag) => Some(tag),
             Target::Digest(_) => None,
         };
-        if let PutManifest::Missing(missing) =
-            self.api.storage.put_manifest(repository, &manifest, tag).await?
-        {
+        let quota = self.api.quotas.of(repository);
+        let put = self.api.storage.put_manifest(repository, &manifest, tag, &quota).await;
+        if let PutManifest::Missing(missing) = put.map_err(over_quota)? {
             let error =
                 ApiError::new(Code::ManifestBlobUnknown, "the manifest names what the repository lacks");
             let details = missing.iter().map(|digest| json!({ "digest": digest }));

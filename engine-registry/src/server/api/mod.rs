@@ -25,12 +25,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use engine_core::digest::Digest;
+use engine_core::error::{Error, ErrorKind};
 
 use self::body::RequestBody;
 use self::query::Query;
 use self::route::Route;
 use super::error::{ApiError, Code};
 use super::gate::{Gate, Operation};
+use super::quota::Quotas;
 use super::storage::Storage;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -46,6 +48,7 @@ type Answer = Result<Response, ApiError>;
 pub(super) struct Api {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) gate: Gate,
+    pub(super) quotas: Quotas,
     /// How long a body may pause.
     pub(super) idle: Duration,
 }
@@ -144,6 +147,14 @@ impl Call<'_> {
         text.split(',')
             .map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
             .any(|tag| tag == "*" || tag.parse::<Digest>().is_ok_and(|known| known == *digest))
+    }
+}
+
+/// What goes wrong where a storage keeps a quota. Harbor has the same code and status for it.
+fn over_quota(error: Error) -> ApiError {
+    match error.kind() {
+        ErrorKind::Conflict => ApiError::new(Code::Denied, error.to_string()),
+        _ => error.into(),
     }
 }
 

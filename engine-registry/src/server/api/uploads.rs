@@ -9,7 +9,7 @@ use engine_core::error::{Error, ErrorKind};
 
 use super::body::RequestBody;
 use super::range::{chunk, received};
-use super::{Answer, CONTENT_DIGEST, Call, UPLOAD_ID, digest, empty, set};
+use super::{Answer, CONTENT_DIGEST, Call, UPLOAD_ID, digest, empty, over_quota, set};
 use crate::server::error::{ApiError, Code};
 use crate::server::gate::Operation;
 use crate::server::names::{RepositoryName, UploadId};
@@ -26,16 +26,16 @@ impl Call<'_> {
             let whole = digest(whole)?;
             let upload = self.api.storage.begin_upload(repository).await?;
             let stored = async {
-                self.api.storage.append(repository, &upload, Some(0), body).await?;
-                self.api.storage.commit_upload(repository, &upload, &whole).await
+                self.limit(repository, &upload, body).await?;
+                let appended = self.api.storage.append(repository, &upload, Some(0), body).await;
+                appended.map_err(|error| if body.is_too_long() { no_room() } else { refused(error) })?;
+                self.commit(repository, &upload, &whole).await
             };
-            return match stored.await {
-                Ok(()) => Ok(created(repository, &whole)),
-                Err(error) => {
-                    let _ = self.api.storage.cancel_upload(repository, &upload).await;
-                    Err(refused(error))
-                }
-            };
+            if let Err(error) = stored.await {
+                let _ = self.api.storage.cancel_upload(repository, &upload).await;
+                return Err(error);
+            }
+            return Ok(created(repository, &whole));
         }
         let upload = self.api.storage.begin_upload(repository).await?;
         Ok(progress(StatusCode::ACCEPTED, repository, &upload, 0))
@@ -54,7 +54,8 @@ impl Call<'_> {
         if self.api.gate.admit(self.parts, Operation::MountFrom(from.as_ref())).await.is_err() {
             return Ok(false);
         }
-        Ok(self.api.storage.mount_blob(repository, wanted, from.as_ref()).await?)
+        let quota = self.api.quotas.of(repository);
+        self.api.storage.mount_blob(repository, wanted, from.as_ref(), &quota).await.map_err(over_quota)
     }
 
     /// PATCH: bytes of a blob, in order; with a `Content-Range` those that it says.
@@ -85,8 +86,43 @@ impl Call<'_> {
         if !nothing {
             self.take(repository, &upload, body).await?;
         }
-        self.api.storage.commit_upload(repository, &upload, &whole).await.map_err(refused)?;
+        self.commit(repository, &upload, &whole).await?;
         Ok(created(repository, &whole))
+    }
+
+    async fn commit(
+        &self,
+        repository: &RepositoryName,
+        upload: &UploadId,
+        digest: &Digest,
+    ) -> Result<(), ApiError> {
+        let quota = self.api.quotas.of(repository);
+        let stored = self.api.storage.commit_upload(repository, upload, digest, &quota).await;
+        stored.map_err(|error| match error.kind() {
+            ErrorKind::Conflict => over_quota(error),
+            _ => refused(error),
+        })
+    }
+
+    /// Ends a body that has more bytes than there is room for. Uploads that come at the same time are not counted: the
+    /// commit counts them all.
+    async fn limit(
+        &self,
+        repository: &RepositoryName,
+        upload: &UploadId,
+        body: &mut RequestBody,
+    ) -> Result<(), ApiError> {
+        let quota = self.api.quotas.of(repository);
+        if !quota.is_limited() {
+            return Ok(());
+        }
+        let storage = &self.api.storage;
+        let (own, all) = (storage.usage(Some(repository)).await?, storage.usage(None).await?);
+        let room = quota.repository.map_or(u64::MAX, |limit| limit.saturating_sub(own.bytes));
+        let room = room.min(quota.total.map_or(u64::MAX, |limit| limit.saturating_sub(all.bytes)));
+        let has = storage.upload_size(repository, upload).await?.unwrap_or(0);
+        body.limit(room.saturating_sub(has));
+        Ok(())
     }
 
     pub(super) async fn status(&self, repository: &RepositoryName, id: &str) -> Answer {
@@ -124,8 +160,11 @@ impl Call<'_> {
             body.expect(length);
             offset = Some(range.start);
         }
-        match self.api.storage.append(repository, upload, offset, body).await {
+        self.limit(repository, upload, body).await?;
+        let appended = self.api.storage.append(repository, upload, offset, body).await;
+        match appended {
             Ok(size) => Ok(size),
+            Err(_) if body.is_too_long() => Err(no_room()),
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 let size = self.api.storage.upload_size(repository, upload).await?.ok_or_else(unknown)?;
                 let text =
@@ -146,6 +185,10 @@ fn upload(id: &str) -> Result<UploadId, ApiError> {
 
 fn unknown() -> ApiError {
     ApiError::new(Code::BlobUploadUnknown, "the repository has no such upload")
+}
+
+fn no_room() -> ApiError {
+    ApiError::new(Code::Denied, "the upload has more bytes than the quota has room for")
 }
 
 /// What went wrong with an upload.

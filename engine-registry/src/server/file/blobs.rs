@@ -5,7 +5,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// Bytes of a piece that is read at once.
 const PIECE: u64 = 256 << 10;
 
+const ALGORITHMS: [DigestAlgorithm; 2] = [DigestAlgorithm::Sha256, DigestAlgorithm::Sha512];
+
 #[derive(Debug)]
 pub(super) struct Blobs {
     dir: PathBuf,
@@ -27,7 +29,7 @@ pub(super) struct Blobs {
 
 impl Blobs {
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        for algorithm in [DigestAlgorithm::Sha256, DigestAlgorithm::Sha512] {
+        for algorithm in ALGORITHMS {
             private_dir(&dir.join(algorithm.as_str()))?;
         }
         sync_dir(dir)?;
@@ -47,13 +49,45 @@ impl Blobs {
         self.path(digest).exists()
     }
 
-    /// Makes a blob of the file at `path`, whose bytes are those of `digest`.
-    pub(super) fn take(&self, digest: &Digest, file: &File, path: &Path) -> Result<()> {
+    /// Makes a blob of the file at `path`, which is synced and whose bytes are those of `digest`. The file keeps its other
+    /// name, for if the blob is removed as garbage before it has a row.
+    pub(super) fn take(&self, digest: &Digest, path: &Path) -> Result<()> {
         let failed = |error| Error::from_io("store blob", error).with("blob", digest);
-        file.sync_all().map_err(failed)?;
+        let beside = path.with_extension("blob");
+        fs::hard_link(path, &beside).map_err(failed)?;
         // Where the same blob lies without a row, it is replaced by the same bytes.
-        fs::rename(path, self.path(digest)).map_err(failed)?;
+        fs::rename(&beside, self.path(digest)).map_err(failed)?;
         sync_dir(&self.dir(digest))
+    }
+
+    /// Calls `see` with the digest of every file, whether it has a row or not.
+    pub(super) fn each(&self, mut see: impl FnMut(Digest) -> Result<()>) -> Result<()> {
+        for algorithm in ALGORITHMS {
+            let dir = self.dir.join(algorithm.as_str());
+            let failed = |error| Error::from_io("list blobs", error).with("path", dir.display());
+            for entry in fs::read_dir(&dir).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name();
+                let text = format!("{}:{}", algorithm.as_str(), name.to_string_lossy());
+                // What has another name is not ours.
+                if let Ok(digest) = text.parse() {
+                    see(digest)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the size of a file and when it came to its place, in seconds since 1970.
+    pub(super) fn age(&self, digest: &Digest) -> Result<Option<(u64, i64)>> {
+        match fs::metadata(self.path(digest)) {
+            Ok(found) => Ok(Some((found.len(), found.ctime()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::from_io("read blob", error).with("blob", digest)),
+        }
+    }
+
+    pub(super) fn remove(&self, digest: &Digest) -> Result<()> {
+        fs::remove_file(self.path(digest)).map_err(|e| Error::from_io("remove blob", e).with("blob", digest))
     }
 
     pub(super) fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream> {

@@ -7,10 +7,11 @@ use engine_core::database::Durability;
 use engine_core::descriptor::Descriptor;
 use engine_core::digest::Digest;
 use engine_core::error::{Error, ErrorKind, Result};
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
-use super::index::{Index, limit, parsed, repository_id};
+use super::index::{Index, is_fresh, keep_quota, limit, now, parsed, repository_id};
 use crate::server::names::{RepositoryName, Tag, Target};
+use crate::server::quota::Quota;
 use crate::server::storage::{NewManifest, Page, PageRequest, PutManifest};
 
 /// Bytes of a page of referrers, of which each may have annotations of any length. Clients read 4 MiB.
@@ -58,15 +59,24 @@ macro_rules! queries {
     };
 }
 
+/// Notes that the manifest a tag leads to was in use until now: whoever has just asked for the tag will ask for the manifest.
+fn leave(tx: &Transaction<'_>, repository: i64, tag: &Tag) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE manifest SET at = ?3 WHERE id = (SELECT manifest FROM tag WHERE repository = ?1 AND name = ?2)",
+    )?
+    .execute((repository, tag.as_str(), now()))?;
+    Ok(())
+}
+
 fn descriptor((digest, kind, size): (String, String, u64)) -> Result<Descriptor> {
     Ok(Descriptor::new(kind, digest.parse().map_err(|e: Error| corrupt("read manifest", e))?, size))
 }
 
 impl Index {
     pub(super) fn resolve(&self, repository: &RepositoryName, target: &Target) -> Result<Option<Descriptor>> {
-        let found = self.0.read(|c| {
-            find(c, repository, target, queries!("m.digest, m.media_type, m.size"), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        let found = self.used(|c| {
+            find(c, repository, target, queries!("m.digest, m.media_type, m.size, m.id, m.at"), |row| {
+                Ok(((row.get(0)?, row.get(1)?, row.get(2)?), (row.get(3)?, row.get(4)?)))
             })
         })?;
         found.map(descriptor).transpose()
@@ -77,12 +87,39 @@ impl Index {
         repository: &RepositoryName,
         target: &Target,
     ) -> Result<Option<(Descriptor, Bytes)>> {
-        let found = self.0.read(|c| {
-            find(c, repository, target, queries!("m.digest, m.media_type, m.size, m.bytes"), |row| {
-                Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get::<_, Vec<u8>>(3)?))
-            })
+        let found = self.used(|c| {
+            find(
+                c,
+                repository,
+                target,
+                queries!("m.digest, m.media_type, m.size, m.bytes, m.id, m.at"),
+                |row| {
+                    let own = (row.get(0)?, row.get(1)?, row.get(2)?);
+                    Ok(((own, row.get::<_, Vec<u8>>(3)?), (row.get(4)?, row.get(5)?)))
+                },
+            )
         })?;
         found.map(|(row, bytes)| Ok((descriptor(row)?, bytes.into()))).transpose()
+    }
+
+    /// Finds something of a manifest, with its id and the time of its last use, and notes this one.
+    fn used<T>(
+        &self,
+        find: impl Fn(&Connection) -> rusqlite::Result<Option<(T, (i64, i64))>>,
+    ) -> Result<Option<T>> {
+        loop {
+            let Some((found, (id, at))) = self.0.read(&find)? else { return Ok(None) };
+            if is_fresh(at) {
+                return Ok(Some(found));
+            }
+            let noted = self.0.write(Durability::PowerLoss, |tx| {
+                Ok(tx.prepare_cached("UPDATE manifest SET at = ?2 WHERE id = ?1")?.execute((id, now()))?)
+            })?;
+            // Else it was removed meanwhile, and a tag may lead to another.
+            if noted > 0 {
+                return Ok(Some(found));
+            }
+        }
     }
 
     pub(super) fn put_manifest(
@@ -90,6 +127,7 @@ impl Index {
         repository: &RepositoryName,
         manifest: &NewManifest,
         tag: Option<&Tag>,
+        quota: &Quota,
     ) -> Result<PutManifest> {
         let own = &manifest.descriptor;
         let referrer = match &manifest.referrer {
@@ -112,7 +150,7 @@ impl Index {
                 "SELECT 1 FROM repository r JOIN manifest m ON m.repository = r.id WHERE r.name = ?1 AND m.digest = ?2",
             )?;
             for (query, named) in [(&mut blob, &manifest.blobs), (&mut child, &manifest.manifests)] {
-                for digest in named {
+                for digest in named.iter().filter(|_| !manifest.lazy) {
                     if !query.exists((repository.as_str(), digest.to_string()))? {
                         missing.push(digest.clone());
                     }
@@ -122,12 +160,15 @@ impl Index {
                 return Ok(PutManifest::Missing(missing));
             }
             let repository = repository_id(tx, repository)?;
+            let known = tx
+                .prepare_cached("SELECT 1 FROM manifest WHERE repository = ?1 AND digest = ?2")?
+                .exists((repository, own.digest.to_string()))?;
             let id: i64 = tx
                 .prepare_cached(
-                    "INSERT INTO manifest (repository, digest, media_type, size, subject, artifact_type, referrer, bytes)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                    "INSERT INTO manifest (repository, digest, media_type, size, subject, artifact_type, referrer, bytes, at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                      ON CONFLICT (repository, digest) DO UPDATE SET media_type = ?3, subject = ?5, artifact_type = ?6,
-                     referrer = ?7 RETURNING id",
+                     referrer = ?7, at = ?9 RETURNING id",
                 )?
                 .query_row(
                     rusqlite::params![
@@ -139,10 +180,20 @@ impl Index {
                         artifact_type,
                         referrer,
                         &manifest.bytes[..],
+                        now(),
                     ],
                     |row| row.get(0),
                 )?;
+            if !known {
+                keep_quota(tx, repository, quota)?;
+            }
+            let mut name =
+                tx.prepare_cached("INSERT OR IGNORE INTO named (repository, digest, manifest) VALUES (?1, ?2, ?3)")?;
+            for digest in manifest.blobs.iter().chain(&manifest.manifests) {
+                name.execute((repository, digest.to_string(), id))?;
+            }
             if let Some(tag) = tag {
+                leave(tx, repository, tag)?;
                 tx.prepare_cached(
                     "INSERT INTO tag (repository, name, manifest) VALUES (?1, ?2, ?3)
                      ON CONFLICT (repository, name) DO UPDATE SET manifest = ?3",
@@ -166,10 +217,15 @@ impl Index {
 
     pub(super) fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool> {
         self.0.write(Durability::PowerLoss, |tx| {
-            let gone = tx.execute(
-                "DELETE FROM tag WHERE repository = (SELECT id FROM repository WHERE name = ?1) AND name = ?2",
-                (repository.as_str(), tag.as_str()),
-            )?;
+            let repository: Option<i64> = tx
+                .prepare_cached("SELECT id FROM repository WHERE name = ?1")?
+                .query_row([repository.as_str()], |row| row.get(0))
+                .optional()?;
+            let Some(repository) = repository else { return Ok(false) };
+            leave(tx, repository, tag)?;
+            let gone = tx
+                .prepare_cached("DELETE FROM tag WHERE repository = ?1 AND name = ?2")?
+                .execute((repository, tag.as_str()))?;
             Ok(gone > 0)
         })
     }

@@ -9,10 +9,10 @@
 //! - Several programs may have the directory open: SQLite's lock orders their changes.
 //! - No name of a client is ever a part of a path (SECURITY E8): names are values of rows, files are called by hex digits.
 //!
-//! What makes a change last is the commit of its row. A blob's file is synced, renamed to its place, and the directory synced
+//! What makes a change last is the commit of its row. A blob's file is synced, brought to its place, and the directory synced
 //! before that, so a row never names a file that is not whole; a crash in between leaves a file without a row, which nobody
-//! sees and the next upload of the same blob takes over. A file is removed within the transaction that removes its row, or
-//! finds that there is none; so whoever has seen the row, or the file, inside a transaction may rely on it.
+//! sees and the next upload of the same blob takes over. A file is removed inside a transaction that finds that it has no row;
+//! so whoever has seen the row, or the file, inside a transaction may rely on it.
 //!
 //! ```text
 //! DIR/                              0700
@@ -22,12 +22,13 @@
 //! ```
 
 mod blobs;
+mod collect;
 mod index;
 mod manifests;
 mod uploads;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +42,13 @@ use engine_core::io::ByteStream;
 use self::blobs::Blobs;
 use self::index::Index;
 use self::uploads::Uploads;
+use super::garbage::{GcPolicy, GcReport};
 use super::names::{RepositoryName, Tag, Target, UploadId};
+use super::quota::{Quota, Usage};
 use super::storage::{Incoming, NewManifest, Page, PageRequest, PutManifest, Storage};
+
+/// How often a blob is brought to its place: a collection without grace may take it before it has a row.
+const TRIES: u32 = 5;
 
 /// Content in a directory of a local file system. Clones share it.
 #[derive(Clone, Debug)]
@@ -50,6 +56,7 @@ pub struct FileStorage(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
+    database: PathBuf,
     index: Index,
     blobs: Blobs,
     uploads: Uploads,
@@ -65,8 +72,9 @@ impl FileStorage {
         let path = path.as_ref();
         let blobs = Blobs::open(&path.join("blobs"))?;
         let uploads = Uploads::open(&path.join("uploads"))?;
-        let index = Index::open(&path.join("registry.db"))?;
-        Ok(Self(Arc::new(Parts { index, blobs, uploads })))
+        let database = path.join("registry.db");
+        let index = Index::open(&database)?;
+        Ok(Self(Arc::new(Parts { database, index, blobs, uploads })))
     }
 
     /// Runs what blocks on files away from the workers that serve connections.
@@ -119,9 +127,10 @@ impl Storage for FileStorage {
         repository: &RepositoryName,
         digest: &Digest,
         from: Option<&RepositoryName>,
+        quota: &Quota,
     ) -> Result<bool> {
-        let (repository, digest, from) = (repository.clone(), digest.clone(), from.cloned());
-        self.on(move |parts| parts.index.mount_blob(&repository, &digest, from.as_ref())).await
+        let (repository, digest, from, quota) = (repository.clone(), digest.clone(), from.cloned(), *quota);
+        self.on(move |parts| parts.index.mount_blob(&repository, &digest, from.as_ref(), &quota)).await
     }
 
     async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
@@ -154,16 +163,27 @@ impl Storage for FileStorage {
         repository: &RepositoryName,
         upload: &UploadId,
         digest: &Digest,
+        quota: &Quota,
     ) -> Result<()> {
-        let (repository, upload, digest) = (repository.clone(), upload.clone(), digest.clone());
+        let (repository, upload, digest, quota) =
+            (repository.clone(), upload.clone(), digest.clone(), *quota);
         self.on(move |parts| {
             let upload = parts.uploads.finish(&repository, &upload, &digest)?;
-            if parts.index.link_blob(&repository, &digest)? {
+            if parts.index.link_blob(&repository, &digest, &quota)? {
                 // Somebody else has brought it; ours goes with the upload.
                 return Ok(());
             }
-            parts.blobs.take(&digest, upload.file(), upload.path())?;
-            parts.index.add_blob(&repository, &digest, upload.size(), || parts.blobs.has(&digest))
+            upload.sync()?;
+            for _ in 0..TRIES {
+                parts.blobs.take(&digest, upload.path())?;
+                let is_there = || parts.blobs.has(&digest);
+                if parts.index.add_blob(&repository, &digest, upload.size(), &quota, is_there)? {
+                    return Ok(());
+                }
+            }
+            Err(Error::new(ErrorKind::Unavailable, "store blob")
+                .with("blob", &digest)
+                .with_message("it was removed as garbage"))
         })
         .await
     }
@@ -196,9 +216,10 @@ impl Storage for FileStorage {
         repository: &RepositoryName,
         manifest: &NewManifest,
         tag: Option<&Tag>,
+        quota: &Quota,
     ) -> Result<PutManifest> {
-        let (repository, manifest, tag) = (repository.clone(), manifest.clone(), tag.cloned());
-        self.on(move |parts| parts.index.put_manifest(&repository, &manifest, tag.as_ref())).await
+        let (repository, manifest, tag, quota) = (repository.clone(), manifest.clone(), tag.cloned(), *quota);
+        self.on(move |parts| parts.index.put_manifest(&repository, &manifest, tag.as_ref(), &quota)).await
     }
 
     async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
@@ -232,5 +253,15 @@ impl Storage for FileStorage {
     async fn repositories(&self, page: &PageRequest) -> Result<Page<RepositoryName>> {
         let page = page.clone();
         self.on(move |parts| parts.index.repositories(&page)).await
+    }
+
+    async fn usage(&self, repository: Option<&RepositoryName>) -> Result<Usage> {
+        let repository = repository.cloned();
+        self.on(move |parts| parts.index.usage(repository.as_ref())).await
+    }
+
+    async fn collect(&self, policy: &GcPolicy) -> Result<GcReport> {
+        let policy = policy.clone();
+        self.on(move |parts| collect::collect(parts, &policy)).await
     }
 }

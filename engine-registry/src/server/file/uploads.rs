@@ -1,7 +1,7 @@
 //! The files of uploads.
 //!
 //! A file's length is how far the upload got, so there is nothing else to keep. Whoever changes one holds its lock (flock(2)), in
-//! whichever program; a file that has lost its name is no upload any more. The hash of what was written is kept in memory
+//! whichever program; a file that has lost its name is no upload any more, nor is one that has two: it is a blob. The hash of what was written is kept in memory
 //! and computed anew where another program, or this one before a restart, wrote.
 
 use std::collections::HashMap;
@@ -55,8 +55,12 @@ impl Drop for Locked {
 pub(super) struct Finished(Locked);
 
 impl Finished {
-    pub(super) fn file(&self) -> &File {
-        &self.0.file
+    /// Brings the bytes to the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.0
+            .file
+            .sync_all()
+            .map_err(|e| Error::from_io("store blob", e).with("path", self.0.path.display()))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -70,7 +74,7 @@ impl Finished {
 
 impl Drop for Finished {
     fn drop(&mut self) {
-        // Still under its lock. It is gone already if it became a blob.
+        // Still under its lock. If it became a blob, that has another name.
         let _ = fs::remove_file(&self.0.path);
     }
 }
@@ -105,7 +109,7 @@ impl Uploads {
 
     pub(super) fn size(&self, repository: &RepositoryName, id: &UploadId) -> Result<Option<u64>> {
         match fs::metadata(self.path(repository, id)) {
-            Ok(metadata) => Ok(Some(metadata.len())),
+            Ok(metadata) => Ok((metadata.nlink() == 1).then_some(metadata.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::from_io("read upload", error).with("upload", id)),
         }
@@ -206,7 +210,8 @@ impl Uploads {
             if !is_old(entry.metadata()) {
                 continue;
             }
-            let Ok(upload) = Locked::open(entry.path(), &id) else { continue };
+            // Also what has become a blob, and was not cleared away.
+            let Ok(upload) = Locked::lock(entry.path(), &id) else { continue };
             if is_old(upload.file.metadata()) {
                 self.hashes().remove(&id);
                 fs::remove_file(&upload.path).map_err(failed)?;
@@ -234,7 +239,17 @@ async fn gather(body: &mut Incoming<'_>) -> (Vec<Bytes>, Option<Result<()>>) {
 }
 
 impl Locked {
+    /// Locks what is an upload still: after a crash, the file may be a blob's, which nobody may write to any more.
     fn open(path: PathBuf, id: &UploadId) -> Result<Self> {
+        let upload = Self::lock(path, id)?;
+        match upload.file.metadata() {
+            Ok(own) if own.nlink() == 1 => Ok(upload),
+            Ok(_) => Err(Error::new(ErrorKind::NotFound, "open upload").with("upload", id)),
+            Err(error) => Err(Error::from_io("open upload", error).with("upload", id)),
+        }
+    }
+
+    fn lock(path: PathBuf, id: &UploadId) -> Result<Self> {
         let failed = |error: io::Error| Error::from_io("open upload", error).with("upload", id);
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -246,7 +261,7 @@ impl Locked {
             }
             Err(error) => return Err(failed(error.into())),
         }
-        // Whoever had the lock may have made a blob of the file, which nobody may write to any more.
+        // Whoever had the lock may have ended the upload.
         let (own, named) = (file.metadata().map_err(failed)?, fs::metadata(&path).map_err(failed)?);
         if (own.dev(), own.ino()) != (named.dev(), named.ino()) {
             return Err(failed(io::ErrorKind::NotFound.into()));
