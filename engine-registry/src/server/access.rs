@@ -3,6 +3,8 @@
 //! Owns the question ([`Access`]) and the contract of who answers it ([`Authorizer`]). It is asked in one place, `gate`.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::request::Parts;
@@ -27,7 +29,9 @@ pub enum Action {
 pub enum Scope {
     /// One repository.
     Repository(RepositoryName),
-    /// The registry as a whole: the list of repositories, or any repository.
+    /// The list of repositories, of which a client sees those that are [`visible`](Authorizer::visible) to it.
+    Catalog,
+    /// Every repository there is or will be.
     Registry,
 }
 
@@ -49,13 +53,21 @@ pub enum Decision {
     Unauthenticated(String),
     /// Whoever asks is known and may not.
     Denied,
+    /// There were too many wrong passwords: nothing is decided for this long.
+    TooMany(Duration),
 }
+
+/// Whom a connection is from. [`RegistryServer::serve`](super::RegistryServer::serve) adds it to the extensions of each
+/// request; a program that serves the router itself does so where wrong passwords are to be counted for each client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Peer(pub SocketAddr);
 
 /// Decides who may do what.
 ///
 /// # Contract
 /// - No credential reaches a log, an error or `Debug` output.
 /// - The answer takes as long for a user who does not exist as for one who does.
+/// - The answer does not depend on which repositories there are, so that it tells nobody.
 /// - Calls may run at the same time.
 #[async_trait]
 pub trait Authorizer: fmt::Debug + Send + Sync + 'static {
@@ -65,6 +77,17 @@ pub trait Authorizer: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What keeps it from deciding; the request fails with it.
     async fn authorize(&self, request: &Parts, access: &[Access]) -> Result<Decision>;
+
+    /// Returns those of `repositories`, in their order, that the sender of `request` may pull from. It is asked about lists
+    /// whose access was allowed.
+    ///
+    /// # Errors
+    /// What keeps it from deciding; the request fails with it.
+    async fn visible(
+        &self,
+        request: &Parts,
+        repositories: Vec<RepositoryName>,
+    ) -> Result<Vec<RepositoryName>>;
 }
 
 /// Lets everybody do everything.
@@ -75,5 +98,9 @@ pub struct Anyone;
 impl Authorizer for Anyone {
     async fn authorize(&self, _: &Parts, _: &[Access]) -> Result<Decision> {
         Ok(Decision::Allowed)
+    }
+
+    async fn visible(&self, _: &Parts, repositories: Vec<RepositoryName>) -> Result<Vec<RepositoryName>> {
+        Ok(repositories)
     }
 }

@@ -7,7 +7,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -17,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 
+use super::access::Peer;
 use super::limits::Limits;
 use super::tls::LiveTls;
 use super::unhurried::Unhurried;
@@ -50,8 +54,8 @@ pub(super) async fn serve(
             () = &mut stop => break,
             next = next => next,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or the client went before it was served: the others are not to suffer.
                 tracing::warn!(%error, "connection not accepted");
@@ -59,10 +63,11 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let (router, limits, watcher) = (router.clone(), limits.clone(), graceful.watcher());
+        let service = Served { router: TowerToHyperService::new(router.clone()), peer: Peer(peer) };
+        let (limits, watcher) = (limits.clone(), graceful.watcher());
         let acceptor = tls.map(LiveTls::acceptor);
         connections.spawn(async move {
-            connection(stream, router, &limits, acceptor, watcher).await;
+            connection(stream, service, &limits, acceptor, watcher).await;
             drop(slot);
         });
     }
@@ -72,9 +77,27 @@ pub(super) async fn serve(
     }
 }
 
+/// The router, which is told who asks.
+#[derive(Clone)]
+struct Served {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Served {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
+}
+
 async fn connection(
     stream: TcpStream,
-    router: Router,
+    service: Served,
     limits: &Limits,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     watcher: Watcher,
@@ -83,13 +106,13 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let stream = Unhurried::new(stream, limits.idle);
     let Some(acceptor) = acceptor else {
-        return http1(stream, router, limits, watcher).await;
+        return http1(stream, service, limits, watcher).await;
     };
     match timeout(limits.head, acceptor.accept(stream)).await {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            http2(stream, router, limits, watcher).await;
+            http2(stream, service, limits, watcher).await;
         }
-        Ok(Ok(stream)) => http1(stream, router, limits, watcher).await,
+        Ok(Ok(stream)) => http1(stream, service, limits, watcher).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
         Err(_) => tracing::debug!("no TLS handshake in time"),
     }
@@ -97,19 +120,18 @@ async fn connection(
 
 async fn http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    service: Served,
     limits: &Limits,
     watcher: Watcher,
 ) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(BUFFER);
-    let service = TowerToHyperService::new(router);
     end(builder.serve_connection(TokioIo::new(stream), service), watcher).await;
 }
 
 async fn http2(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    service: Served,
     limits: &Limits,
     watcher: Watcher,
 ) {
@@ -124,7 +146,6 @@ async fn http2(
         // One that does not answer a ping is gone.
         .keep_alive_interval(limits.idle)
         .keep_alive_timeout(limits.head);
-    let service = TowerToHyperService::new(router);
     end(builder.serve_connection(TokioIo::new(stream), service), watcher).await;
 }
 

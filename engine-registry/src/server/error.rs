@@ -3,6 +3,8 @@
 //! Owns the codes with the status each has, and how an engine's error becomes one. Invariant: what went wrong inside
 //! (a path, an errno) is logged and not sent.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -26,6 +28,7 @@ pub(super) enum Code {
     SizeInvalid,
     Unauthorized,
     Denied,
+    TooManyRequests,
     Unsupported,
     Unavailable,
     Unknown,
@@ -48,6 +51,7 @@ impl Code {
             Self::SizeInvalid => ("SIZE_INVALID", S::BAD_REQUEST),
             Self::Unauthorized => ("UNAUTHORIZED", S::UNAUTHORIZED),
             Self::Denied => ("DENIED", S::FORBIDDEN),
+            Self::TooManyRequests => ("TOOMANYREQUESTS", S::TOO_MANY_REQUESTS),
             Self::Unsupported => ("UNSUPPORTED", S::METHOD_NOT_ALLOWED),
             Self::Unavailable => ("UNAVAILABLE", S::SERVICE_UNAVAILABLE),
             Self::Unknown => ("UNKNOWN", S::INTERNAL_SERVER_ERROR),
@@ -77,6 +81,12 @@ impl ApiError {
             Ok(value) => error.with_header(WWW_AUTHENTICATE, value),
             Err(_) => error,
         }
+    }
+
+    pub(super) fn too_many(wait: Duration) -> Self {
+        let seconds = HeaderValue::from(wait.as_secs().max(1));
+        Self::new(Code::TooManyRequests, "there were too many wrong passwords")
+            .with_header(RETRY_AFTER, seconds)
     }
 
     /// Replaces the status that the code has by itself.

@@ -34,9 +34,8 @@ impl Operation<'_> {
         let of = |name: &RepositoryName, action| Access { scope: Scope::Repository(name.clone()), action };
         match self {
             Self::Check => Vec::new(),
-            Self::Catalog | Self::MountFrom(None) => {
-                vec![Access { scope: Scope::Registry, action: Action::Pull }]
-            }
+            Self::Catalog => vec![Access { scope: Scope::Catalog, action: Action::Pull }],
+            Self::MountFrom(None) => vec![Access { scope: Scope::Registry, action: Action::Pull }],
             Self::Pull(name) | Self::MountFrom(Some(name)) => vec![of(name, Action::Pull)],
             Self::Push(name) => vec![of(name, Action::Pull), of(name, Action::Push)],
             Self::Delete(name) => vec![of(name, Action::Delete)],
@@ -57,6 +56,7 @@ impl Gate {
             Decision::Allowed => {}
             Decision::Unauthenticated(challenge) => return Err(ApiError::unauthenticated(&challenge)),
             Decision::Denied => return Err(ApiError::new(Code::Denied, "access is denied")),
+            Decision::TooMany(wait) => return Err(ApiError::too_many(wait)),
         }
         let changes = matches!(operation, Operation::Push(_) | Operation::Delete(_));
         if self.policy.read_only && changes {
@@ -66,5 +66,13 @@ impl Gate {
             return Err(ApiError::new(Code::Unsupported, "the registry does not delete"));
         }
         Ok(())
+    }
+    /// Returns those of `repositories` that the client may know of.
+    pub(super) async fn visible(
+        &self,
+        request: &Parts,
+        repositories: Vec<RepositoryName>,
+    ) -> Result<Vec<RepositoryName>, ApiError> {
+        Ok(self.authorizer.visible(request, repositories).await?)
     }
 }

@@ -14,12 +14,15 @@
 //! # Core concepts
 //! - A [`Storage`] keeps content: [`FileStorage`] in a directory, [`MemoryStorage`] for tests, or one of your own.
 //! - Content belongs to a repository: what one has, another does not show.
-//! - An [`Authorizer`] decides who may do what, a [`Policy`] what nobody may. Both are asked in one place.
+//! - An [`Authorizer`] decides who may do what, a [`Policy`] what nobody may. Both are asked in one place. [`Rules`] are users
+//!   and rules for each repository in one readable file; [`Htpasswd`] has users who may do everything.
 //! - [`RegistryServer::router`] is the registry as an `axum` router, for a program that serves more than a registry.
 //!   [`RegistryServer::serve`] adds what an open port needs: TLS, time limits, an end that finishes what is under way.
 
 mod access;
 mod api;
+mod attempts;
+mod basic;
 mod builder;
 mod connection;
 mod error;
@@ -30,16 +33,19 @@ mod htpasswd;
 mod limits;
 mod memory;
 mod names;
+mod passwords;
 mod policy;
 mod quota;
+mod rules;
 mod storage;
 mod tls;
 mod unhurried;
+mod watched;
 
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use access::{Access, Action, Anyone, Authorizer, Decision, Scope};
+pub use access::{Access, Action, Anyone, Authorizer, Decision, Peer, Scope};
 pub use builder::{RegistryServer, RegistryServerBuilder};
 pub use file::FileStorage;
 pub use garbage::{Eviction, GcPolicy, GcReport};
@@ -47,7 +53,9 @@ pub use htpasswd::Htpasswd;
 pub use limits::Limits;
 pub use memory::MemoryStorage;
 pub use names::{RepositoryName, Tag, Target, UploadId};
+pub use passwords::hash_password;
 pub use policy::Policy;
 pub use quota::{Quota, Quotas, Usage};
+pub use rules::Rules;
 pub use storage::{Incoming, NewManifest, Page, PageRequest, PutManifest, Storage};
 pub use tls::ServerTls;

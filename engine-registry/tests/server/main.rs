@@ -10,5 +10,6 @@ mod discover;
 mod kills;
 mod pull;
 mod push;
+mod rules;
 mod secure;
 mod storages;
