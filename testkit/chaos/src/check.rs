@@ -20,6 +20,7 @@ use crate::{
     WorkerArgs,
     journal::{Line, Operation},
     model::{Known, Model},
+    places,
     worker::{identity, open},
 };
 
@@ -49,13 +50,20 @@ impl Checker {
         let engine = open(&self.args).await?;
         let containers = Self::settled(&engine).await?;
         self.images(&engine, model).await?;
+        let networks = places::networks(&engine, model).await?;
+        places::containers(&containers, model)?;
         Self::containers(&containers, model)?;
+        places::kernel(&engine, &containers, model).await?;
         Self::volumes(&engine, model).await?;
         Self::files(&engine, model).await?;
         self.events(&engine, lines).await?;
         model.settle();
         drop(engine);
-        let mut leaks = self.base.clone();
+        // `places` has looked at rules and files of networks that are there.
+        let mut leaks = self.base.clone().keep("table inet engine-");
+        for network in networks {
+            leaks = leaks.keep(&network);
+        }
         for container in &containers {
             leaks = leaks.keep(container.id.as_str());
             // The container's own processes show nothing but their cgroup and namespaces; init is known by its pid.
@@ -108,9 +116,9 @@ impl Checker {
         }
         for line in lines.iter().filter(|line| line.is_acknowledged()) {
             let action = match line.operation {
-                Operation::Create | Operation::CreateVolume => "create",
+                Operation::Create | Operation::CreateVolume | Operation::CreateNetwork => "create",
                 Operation::Start | Operation::Run => "start",
-                Operation::Remove => "destroy",
+                Operation::Remove | Operation::RemoveNetwork => "destroy",
                 Operation::Pull => "pull",
                 Operation::Tag => "tag",
                 _ => continue,
@@ -289,12 +297,14 @@ impl Checker {
         for volume in engine.volumes().await? {
             engine.remove_volume(&volume.name).await?;
         }
+        places::remove(&engine).await?;
         engine.collect_garbage().await?;
         Ok(())
     }
 
     /// Compares the machine with how it was at the very beginning, and looks that the store is empty.
     pub(crate) fn check_base(&self) -> Result<()> {
+        places::check_base()?;
         if let Err(left) = self.base.settle() {
             bail!("left behind:\n{left}");
         }

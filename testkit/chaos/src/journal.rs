@@ -40,9 +40,15 @@ pub(crate) enum Operation {
     CopyIn,
     /// Save to an archive, load it again.
     Reload,
+    CreateNetwork,
+    RemoveNetwork,
+    /// A container to a network, which is the note.
+    Connect,
+    /// And off it.
+    Disconnect,
 }
 
-const NAMES: [(Operation, &str); 16] = [
+const NAMES: [(Operation, &str); 20] = [
     (Operation::Pull, "pull"),
     (Operation::Tag, "tag"),
     (Operation::RemoveImage, "rmi"),
@@ -59,6 +65,10 @@ const NAMES: [(Operation, &str); 16] = [
     (Operation::Fork, "fork"),
     (Operation::CopyIn, "cp"),
     (Operation::Reload, "reload"),
+    (Operation::CreateNetwork, "network-create"),
+    (Operation::RemoveNetwork, "network-rm"),
+    (Operation::Connect, "connect"),
+    (Operation::Disconnect, "disconnect"),
 ];
 
 /// One line.
@@ -74,7 +84,7 @@ pub(crate) struct Line {
 /// How an operation ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// With a note: the process id of a container that was started, for example.
+    /// With a note: the process id of a container that was started, for example, or its networks.
     Done(String),
     /// The engine said no.
     Failed(String),

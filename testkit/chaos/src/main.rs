@@ -3,13 +3,15 @@
 //! `cargo run -p engine-chaos -- --rounds 1000`. Each round starts a worker process (this program again) that does random operations
 //! through the facade in several lanes at once and says on a pipe what it begins and what was acknowledged; kills it
 //! by SIGKILL; opens the engine and compares. Held to: every acknowledged change is there, whatever was under way
-//! happened or did not, running containers are the same processes, and nothing else is left on the machine.
+//! happened or did not, running containers are the same processes, and nothing else is left on the machine. All of it, registry
+//! and containers, is in a network namespace of its own, whose interfaces, rules and ports are nobody else's.
 //! This file owns the command line and the rounds; `worker` the operations, `journal` what passes between the two,
-//! `model` what must be true, `check` the comparison.
+//! `model` what must be true, `check` the comparison, `places` that of networks.
 
 mod check;
 mod journal;
 mod model;
+mod places;
 mod random;
 mod worker;
 
@@ -77,6 +79,8 @@ pub(crate) struct WorkerArgs {
 pub(crate) const LANES: usize = 4;
 /// Repositories that the registry holds for each lane: see [`push_images`].
 pub(crate) const IMAGES: usize = 3;
+/// Lane N publishes on this port of the host and N.
+pub(crate) const PORT: u16 = 20_000;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -99,6 +103,9 @@ fn supervise(options: &Options) -> Result<()> {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64)
     });
     println!("engine-chaos: {} rounds, seed {seed}", options.rounds);
+    // Before anything else runs here: threads and programs made from now on are there, too.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
+    places::output("ip", &["link", "set", "lo", "up"])?;
     let registry = Registry::start(RegistryMode::Plain);
     push_images(&registry);
     let temp = tempfile::Builder::new().prefix("engine-chaos-").tempdir()?;
@@ -159,10 +166,11 @@ fn rounds(
         if round % 50 == 0 || round == options.rounds {
             println!(
                 "engine-chaos: round {round}, {:.0} s, {acknowledged} operations acknowledged, {interrupted} interrupted, \
-                 {} containers, {} images",
+                 {} containers, {} images, {} networks",
                 started.elapsed().as_secs_f64(),
                 model.containers.len(),
                 model.images.len(),
+                model.networks.len(),
             );
         }
         // From time to time everything goes, and the machine must be as before.

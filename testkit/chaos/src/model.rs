@@ -26,6 +26,12 @@ pub(crate) struct Model {
     pub(crate) containers: BTreeMap<String, Known>,
     pub(crate) images: BTreeMap<String, ()>,
     pub(crate) volumes: BTreeSet<String>,
+    pub(crate) networks: BTreeSet<String>,
+    /// The networks of containers, as far as they are known.
+    pub(crate) on: BTreeMap<String, BTreeSet<String>>,
+    /// Containers of which a network was to come or go when the program was killed: their record and their interfaces may
+    /// differ until the next start.
+    pub(crate) loose: BTreeSet<String>,
     /// Files that were copied into containers, as (container, path).
     pub(crate) files: BTreeSet<(String, String)>,
     /// The operation under way in each lane, by its subject.
@@ -41,7 +47,12 @@ impl Model {
             return;
         };
         let Outcome::Done(note) = outcome else {
-            // A failed operation may have got anywhere; the next look says where.
+            // A failed operation may have got anywhere; the next look says where. One that fails to start has ended at once.
+            if matches!(line.operation, Operation::Start | Operation::Run)
+                && self.containers.contains_key(&subject)
+            {
+                self.containers.insert(subject, Known::Unsure);
+            }
             return;
         };
         self.open.remove(&subject);
@@ -52,10 +63,16 @@ impl Model {
             Operation::RemoveImage => {
                 self.images.remove(&subject);
             }
-            Operation::Create | Operation::Fork => {
+            Operation::Create => {
+                let networks = note.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
+                self.on.insert(subject.clone(), networks.collect());
+                self.containers.insert(subject, Known::Created);
+            }
+            Operation::Fork => {
                 self.containers.insert(subject, Known::Created);
             }
             Operation::Start => {
+                self.loose.remove(&subject);
                 self.containers.insert(subject, Known::Running(note.clone()));
             }
             Operation::Run | Operation::Stop => {
@@ -64,6 +81,8 @@ impl Model {
             Operation::Remove => {
                 self.containers.remove(&subject);
                 self.files.retain(|(container, _)| *container != subject);
+                self.on.remove(&subject);
+                self.loose.remove(&subject);
             }
             Operation::CopyIn => {
                 self.files.insert((subject, note.clone()));
@@ -73,6 +92,23 @@ impl Model {
             }
             Operation::RemoveVolume => {
                 self.volumes.remove(&subject);
+            }
+            Operation::CreateNetwork => {
+                self.networks.insert(subject);
+            }
+            Operation::RemoveNetwork => {
+                self.networks.remove(&subject);
+            }
+            Operation::Connect => {
+                // Of one that is a fork, nothing is known before the next look.
+                if let Some(on) = self.on.get_mut(&subject) {
+                    on.insert(note.clone());
+                }
+            }
+            Operation::Disconnect => {
+                if let Some(on) = self.on.get_mut(&subject) {
+                    on.remove(note);
+                }
             }
             Operation::Exec | Operation::Freeze => {}
         }

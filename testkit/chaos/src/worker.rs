@@ -6,14 +6,18 @@ use anyhow::{Context, Result, bail};
 use engine_core::{
     ContainerSpec, Engine, ErrorKind, ExecSpec, Name, Reference,
     container_spec::NetworkMode,
-    engine::{CommitOptions, CopyOptions, ForkOptions, LoadOptions, PullOptions, RemoveOptions, SaveOptions},
+    engine::{
+        CommitOptions, ContainerInfo, CopyOptions, ForkOptions, LoadOptions, PullOptions, RemoveOptions,
+        SaveOptions,
+    },
     io::AttachOptions,
+    network::{EndpointOptions, NetworkOptions, PortMapping},
     state::ContainerStatus,
     volume_driver::VolumeOptions,
 };
 
 use crate::{
-    IMAGES, LANES, WorkerArgs,
+    IMAGES, LANES, PORT, WorkerArgs,
     journal::{Line, Operation, Outcome, say},
     random::Random,
 };
@@ -51,6 +55,8 @@ pub(crate) async fn open(args: &WorkerArgs) -> Result<Engine> {
     let engine = Engine::builder(&args.root)
         .run_root(&args.run_root)
         .registry(engine_registry::OciRegistry::new())
+        .network(engine_net::LocalNetworks::new(&args.root, &args.run_root))
+        .default_network(engine_net::DEFAULT_NETWORK.parse()?)
         .open()
         .await
         .context("open the engine")?;
@@ -96,7 +102,13 @@ impl Lane {
         let pulled: Vec<_> = names.iter().filter(|name| name.starts_with(&pulled_prefix)).cloned().collect();
         let tags: Vec<_> = names.iter().filter(|name| name.starts_with(&tag_prefix)).cloned().collect();
         let number = self.random.below(IMAGES as u64);
-        let choice = self.random.below(110);
+        let choice = self.random.below(128);
+        if choice >= 118 {
+            return self.network(choice).await;
+        }
+        if choice >= 110 {
+            return self.move_one(&own).await;
+        }
         if choice >= 100 {
             return self.volume(choice).await;
         }
@@ -189,9 +201,22 @@ impl Lane {
     async fn create(&mut self, image: &str, name: String) -> Result<()> {
         let script = "trap 'exit 0' TERM; while :; do sleep 100 & wait; done";
         let wished: Name = name.parse()?;
-        let spec =
-            ContainerSpec::command(["sh", "-c", script]).with_name(wished).with_network(NetworkMode::None);
-        let work = async { self.engine.create(image, spec).await.map(|_| String::new()) };
+        let mut networks = Vec::new();
+        match self.random.below(4) {
+            0 => {}
+            1 => networks.push(engine_net::DEFAULT_NETWORK.parse()?),
+            _ => networks.push(self.network_name()?),
+        }
+        let mut spec = ContainerSpec::command(["sh", "-c", script]).with_name(wished);
+        let mode = networks.iter().map(|network| (network.clone(), EndpointOptions::default())).collect();
+        spec.network = if networks.is_empty() { NetworkMode::None } else { NetworkMode::Networks(mode) };
+        if !networks.is_empty() && self.random.below(2) == 0 {
+            spec.ports.push(PortMapping::new(80).with_host_port(PORT + u16::try_from(self.lane)?));
+        }
+        let work = async {
+            self.engine.create(image, spec).await?;
+            Ok(networks.iter().map(Name::to_string).collect::<Vec<_>>().join(","))
+        };
         self.journaled(Operation::Create, name, work).await
     }
 
@@ -285,6 +310,45 @@ impl Lane {
         }
         let work = async { self.engine.remove_volume(&wished).await.map(|()| String::new()) };
         self.journaled(Operation::RemoveVolume, name, work).await
+    }
+
+    /// The name of one of the lane's few networks.
+    fn network_name(&mut self) -> Result<Name> {
+        Ok(format!("lane{}-network{}", self.lane, self.random.below(3)).parse()?)
+    }
+
+    /// Creates one of the lane's networks, or removes it.
+    async fn network(&mut self, choice: u64) -> Result<()> {
+        let wished = self.network_name()?;
+        let name = wished.to_string();
+        if choice < 124 {
+            let mut options = NetworkOptions::default();
+            // Each of them has its driver.
+            options.driver = Some(if name.ends_with('2') { "macvlan" } else { "bridge" }.to_owned());
+            let work = async { self.engine.create_network(&wished, &options).await.map(|_| String::new()) };
+            return self.journaled(Operation::CreateNetwork, name, work).await;
+        }
+        let work = async { self.engine.remove_network(&name).await.map(|()| String::new()) };
+        self.journaled(Operation::RemoveNetwork, name.clone(), work).await
+    }
+
+    /// Puts a container on another network, or takes it off one.
+    async fn move_one(&mut self, own: &[ContainerInfo]) -> Result<()> {
+        let movable = |info: &&ContainerInfo| matches!(info.spec.network, NetworkMode::Networks(_));
+        let movable: Vec<_> = own.iter().filter(movable).collect();
+        let Some(info) = movable.get(self.random.below(movable.len() as u64) as usize) else { return Ok(()) };
+        let (name, network) = (info.name.to_string(), self.network_name()?.to_string());
+        let is_on = info.networks.iter().any(|used| used.name.as_str() == network);
+        let operation = if is_on { Operation::Disconnect } else { Operation::Connect };
+        let work = async {
+            let container = self.engine.container(&name).await?;
+            match is_on {
+                true => container.disconnect(&network, false).await?,
+                false => container.connect(&network, EndpointOptions::default()).await?,
+            }
+            Ok(network)
+        };
+        self.journaled(operation, name.clone(), work).await
     }
 
     async fn stop(&self, name: String) -> Result<()> {
