@@ -230,12 +230,13 @@ impl Engine {
     }
 
     async fn remove_whole(&self, record: &Record, volumes: bool) -> Result<()> {
-        for (network, _) in self.networks_of(record) {
-            self.inner.network.detach(&network, &record.id).await?;
-        }
         let runtime = &self.inner.runtime;
         if self.state_of(record).await?.status != ContainerStatus::Created {
             runtime.stop(&record.id, crate::signal::SIGKILL).await?;
+        }
+        // When it has ended: its namespace then takes the interfaces along.
+        for (network, _) in self.networks_of(record) {
+            self.inner.network.detach(&network, &record.id).await?;
         }
         if volumes {
             self.remove_anonymous_volumes(record).await?;

@@ -182,10 +182,7 @@ impl Networks {
         let endpoint = &record.endpoint;
         let lock = self.lock(FlockOperation::LockShared)?;
         let withdrawn = self.rules.withdraw(endpoint);
-        // A namespace that is gone takes both ends with it, without anybody waiting for that.
-        if record.place.reopen().is_some() {
-            self.disconnect(&record)?;
-        }
+        self.disconnect(&record)?;
         self.records.remove_endpoint(name, id)?;
         drop(lock);
         self.write_zone(name)?;
@@ -198,7 +195,12 @@ impl Networks {
             withdrawn => withdrawn?,
         }
         warned(flows::forget_of(endpoint));
-        self.pass_default_route(&record)
+        // It is off this network, whatever is wrong with another: somebody inside may have taken that one down.
+        if let Err(error) = self.pass_default_route(&record) {
+            let container = record.endpoint.container.short();
+            tracing::warn!(%error, container, "no other network of the container leads out");
+        }
+        Ok(())
     }
 
     /// Removes the endpoint's interface.

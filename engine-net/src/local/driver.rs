@@ -158,20 +158,19 @@ impl Driver {
         })
     }
 
-    /// Removes the endpoint's interface, if it is there.
+    /// Removes the endpoint's interface, if it is there; in a container that has ended, the kernel does.
     pub(super) fn disconnect(&self, owner: &str, record: &EndpointRecord) -> Result<()> {
-        match self {
-            Self::Bridge(_) => {
-                let name = bridge::links::host_end(&record.endpoint);
+        let (endpoint, namespace) = (&record.endpoint, record.place.reopen());
+        match (self, namespace) {
+            (Self::Bridge(_), Some(_)) => {
+                let name = bridge::links::host_end(endpoint);
                 links::remove_named(&mut Route::open()?, owner, &name)
             }
-            // In a namespace that is gone, the interface is, too.
-            Self::Vlan(_) => match record.place.reopen() {
-                Some(namespace) => {
-                    vlan::links::remove_interface(&mut namespace.route()?, owner, &record.endpoint)
-                }
-                None => Ok(()),
-            },
+            (Self::Bridge(_), None) => bridge::links::cut_off(&mut Route::open()?, owner, endpoint),
+            (Self::Vlan(_), Some(namespace)) => {
+                vlan::links::remove_interface(&mut namespace.route()?, owner, endpoint)
+            }
+            (Self::Vlan(_), None) => Ok(()),
         }
     }
 }

@@ -192,7 +192,7 @@ pub(super) fn remove_named(route: &mut Route, owner: &str, name: &str) -> Result
     }
 }
 
-fn is_owned(link: &LinkMessage, owner: &str) -> bool {
+pub(super) fn is_owned(link: &LinkMessage, owner: &str) -> bool {
     alias_of(link).is_some_and(|text| text.starts_with(&alias(owner, "")))
 }
 

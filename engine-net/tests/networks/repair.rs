@@ -1,5 +1,6 @@
 //! After a crash or somebody's hand: nothing of ours is lost, nothing of others' is touched, nothing stays.
 
+use std::os::fd::AsRawFd as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -144,4 +145,34 @@ fn what_comes_and_goes_leaves_the_rules_alone() {
         assert_eq!(numbered(&host), before, "swept: {swept}");
     }
     drop(kept);
+}
+
+#[test]
+fn who_has_ended_is_off_the_network_whoever_holds_its_namespace() {
+    let host = Host::new();
+    let network = host.open();
+    let (old, new) = (Container::new(), Container::new());
+    old.space.echo("0.0.0.0:80");
+    new.space.echo("0.0.0.0:81");
+    // The path by which the engine knows the first one ends before its namespace does.
+    let process = std::fs::File::open(old.space.path()).unwrap();
+    let mut first = old.sandbox.clone();
+    first.network_namespace = Some(format!("/proc/self/fd/{}", process.as_raw_fd()).into());
+    let second = new.sandbox.clone();
+    let name: engine_core::Name = "bridge".parse().unwrap();
+    let (driver, bridge) = (network.clone(), name.clone());
+    let before = host.run(async move {
+        driver.attach(&bridge, &first, &EndpointOptions::default()).await.unwrap().endpoint
+    });
+    let address = before.addresses[0];
+    // The host knows now where the address is.
+    assert!(host.space.ask(&format!("{address}:80")).is_ok());
+    drop(process);
+    let after = host.run(async move {
+        network.sweep(&[before]).await.unwrap();
+        network.attach(&name, &second, &EndpointOptions::default()).await.unwrap().endpoint
+    });
+    assert_eq!(after.addresses, [address]);
+    assert!(host.space.ask(&format!("{address}:81")).is_ok());
+    assert!(host.space.is_refused(&format!("{address}:80")));
 }

@@ -13,7 +13,7 @@ use engine_core::network::{Endpoint, MacAddress, NetworkInfo};
 use engine_core::{Error, ErrorKind, Result};
 
 use super::BridgeOptions;
-use crate::local::links::{address, alias, alias_of, index_of, local_address, make_marked, up};
+use crate::local::links::{address, alias, alias_of, index_of, is_owned, local_address, make_marked, up};
 use crate::local::sysctl;
 
 /// The host's end of an endpoint's pair.
@@ -103,4 +103,42 @@ pub(in crate::local) fn make_pair(
     ]));
     let batch = [(Message::NewLink(pair), flag::CREATE | flag::EXCL), (Message::NewLink(mark), flag::NONE)];
     Ok(route.batch(&batch)?)
+}
+
+/// Takes the endpoint's pair off the bridge, whose container has ended. The kernel removes it with the container's namespace; to
+/// ask for that would be to wait for a grace period (some 20 ms), and somebody may hold the namespace still.
+pub(in crate::local) fn cut_off(route: &mut Route, owner: &str, endpoint: &Endpoint) -> Result<()> {
+    let Some(end) = index_of(route, &host_end(endpoint))?.filter(|link| is_owned(link, owner)) else {
+        return Ok(());
+    };
+    let mut set = LinkMessage::default();
+    set.header.index = end.header.index;
+    // Nothing comes in by the port and nothing is sent out by it (a state "disabled" is not kept, while both ends are up).
+    // Whoever has the address next has the hardware address, too: the bridge forgets where that was.
+    let port = vec![
+        InfoBridgePort::Locked(true),
+        InfoBridgePort::Learning(false),
+        InfoBridgePort::UnicastFlood(false),
+        InfoBridgePort::MulticastFlood(false),
+        InfoBridgePort::BroadcastFlood(false),
+        InfoBridgePort::Flush,
+    ];
+    set.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(port)),
+    ]));
+    match route.request(&Message::NewLink(set), flag::NONE) {
+        // It went meanwhile, or its bridge did.
+        Err(_) if index_of(route, &host_end(endpoint))?.is_none_or(|link| controller(&link).is_none()) => {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+fn controller(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    })
 }
