@@ -1,4 +1,4 @@
-//! Basic authentication: RFC 7617.
+//! What a request's `Authorization` holds: a name and a password (RFC 7617), or a token (RFC 6750).
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 /// What a client is told to send.
 pub(super) const CHALLENGE: &str = "Basic realm=\"registry\", charset=\"UTF-8\"";
-/// Longest `Authorization` that is looked at.
-const MAX_HEADER: usize = 4096;
+/// Longest `Authorization` that is looked at; a token for many repositories is long.
+const MAX_HEADER: usize = 16 << 10;
 
 /// What a request says about its sender.
 pub(super) enum Credentials {
@@ -18,7 +18,7 @@ pub(super) enum Credentials {
     /// A name and a password. Neither was checked.
     Basic(String, Zeroizing<Vec<u8>>),
     /// A token.
-    Bearer,
+    Bearer(Zeroizing<String>),
     /// Something that is no credential.
     Malformed,
 }
@@ -32,7 +32,7 @@ impl Credentials {
                 Some(header).filter(|header| header.len() <= MAX_HEADER && values.next().is_none())?;
             let (scheme, rest) = header.to_str().ok()?.split_once(' ')?;
             if scheme.eq_ignore_ascii_case("bearer") {
-                return Some(Self::Bearer);
+                return Some(Self::Bearer(Zeroizing::new(rest.trim().to_owned())));
             }
             if !scheme.eq_ignore_ascii_case("basic") {
                 return None;

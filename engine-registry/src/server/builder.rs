@@ -18,6 +18,7 @@ use super::policy::Policy;
 use super::quota::Quotas;
 use super::storage::Storage;
 use super::tls::{LiveTls, ServerTls};
+use super::tokens::Tokens;
 
 /// A registry. Clones share its content.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ impl RegistryServer {
         RegistryServerBuilder {
             storage: Arc::new(storage),
             authorizer: Arc::new(Anyone),
+            tokens: None,
             policy: Policy::default(),
             quotas: Quotas::default(),
             limits: Limits::default(),
@@ -41,12 +43,19 @@ impl RegistryServer {
         }
     }
 
-    /// Returns the registry as a router, which answers below `/v2/`. Time limits of connections, and the sweeping of
-    /// abandoned uploads ([`sweep_uploads`](Self::sweep_uploads)), are then its program's.
+    /// Returns the registry as a router, which answers below `/v2/`, and at `/token` if it has tokens. Time limits of
+    /// connections, and the sweeping of abandoned uploads ([`sweep_uploads`](Self::sweep_uploads)), are then its program's.
     pub fn router(&self) -> Router {
         let answer =
             async |State(api): State<Arc<Api>>, request: Request| -> Response { api.answer(request).await };
-        Router::new()
+        let token = async |State(api): State<Arc<Api>>, request: Request| -> Response {
+            api.answer_token(request).await
+        };
+        let router = match self.api.tokens.is_some() {
+            true => Router::new().route("/token", any(token)),
+            false => Router::new(),
+        };
+        router
             .route("/v2", any(answer))
             .route("/v2/", any(answer))
             .route("/v2/{*path}", any(answer))
@@ -107,6 +116,7 @@ const MIN_SWEEP: std::time::Duration = std::time::Duration::from_secs(1);
 pub struct RegistryServerBuilder {
     storage: Arc<dyn Storage>,
     authorizer: Arc<dyn Authorizer>,
+    tokens: Option<Tokens>,
     policy: Policy,
     quotas: Quotas,
     limits: Limits,
@@ -118,6 +128,15 @@ impl RegistryServerBuilder {
     #[must_use]
     pub fn with_authorizer(mut self, authorizer: impl Authorizer) -> Self {
         self.authorizer = Arc::new(authorizer);
+        self.tokens = None;
+        self
+    }
+
+    /// Lets those do something whom `tokens` lets, and serves its tokens at `/token`. It takes the place of
+    /// [`with_authorizer`](Self::with_authorizer).
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Some(tokens);
         self
     }
 
@@ -159,9 +178,20 @@ impl RegistryServerBuilder {
             return Err(Error::new(ErrorKind::InvalidArgument, "build registry server")
                 .with_message("a limit is zero"));
         }
-        let gate = Gate { policy: self.policy, authorizer: self.authorizer };
+        let tokens = self.tokens.map(|tokens| Arc::new(tokens.served_by(self.tls.is_some())));
+        let authorizer = match &tokens {
+            Some(tokens) => Arc::clone(tokens) as _,
+            None => self.authorizer,
+        };
+        let gate = Gate { policy: self.policy, authorizer };
         Ok(RegistryServer {
-            api: Arc::new(Api { storage: self.storage, gate, quotas: self.quotas, idle: self.limits.idle }),
+            api: Arc::new(Api {
+                storage: self.storage,
+                gate,
+                tokens,
+                quotas: self.quotas,
+                idle: self.limits.idle,
+            }),
             tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,
             limits: self.limits,
         })

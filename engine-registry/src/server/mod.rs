@@ -15,7 +15,8 @@
 //! - A [`Storage`] keeps content: [`FileStorage`] in a directory, [`MemoryStorage`] for tests, or one of your own.
 //! - Content belongs to a repository: what one has, another does not show.
 //! - An [`Authorizer`] decides who may do what, a [`Policy`] what nobody may. Both are asked in one place. [`Rules`] are users
-//!   and rules for each repository in one readable file; [`Htpasswd`] has users who may do everything.
+//!   and rules for each repository in one readable file, with [`Tokens`] as Docker's clients like them; [`Htpasswd`] has users
+//!   who may do everything.
 //! - [`RegistryServer::router`] is the registry as an `axum` router, for a program that serves more than a registry.
 //!   [`RegistryServer::serve`] adds what an open port needs: TLS, time limits, an end that finishes what is under way.
 
@@ -39,6 +40,7 @@ mod quota;
 mod rules;
 mod storage;
 mod tls;
+mod tokens;
 mod unhurried;
 mod watched;
 
@@ -59,3 +61,4 @@ pub use quota::{Quota, Quotas, Usage};
 pub use rules::Rules;
 pub use storage::{Incoming, NewManifest, Page, PageRequest, PutManifest, Storage};
 pub use tls::ServerTls;
+pub use tokens::Tokens;

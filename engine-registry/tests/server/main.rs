@@ -13,3 +13,4 @@ mod push;
 mod rules;
 mod secure;
 mod storages;
+mod tokens;

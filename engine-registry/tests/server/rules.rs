@@ -1,8 +1,10 @@
 //! Users and rules: who may do what where, and what others may not even see.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use base64::Engine as _;
 use engine_core::descriptor::media_type;
@@ -15,7 +17,12 @@ use crate::client::{Image, Said, Server, limits};
 pub(crate) fn rules_file(dir: &Path, users: &[&str], rules: &str) -> PathBuf {
     let mut text = "[users]\n".to_owned();
     for user in users {
-        let hash = hash_password(&format!("{user}-pass")).unwrap();
+        // Hashing takes its time.
+        static HASHES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+        let mut hashes = HASHES.lock().unwrap();
+        let hash = hashes
+            .entry((*user).to_owned())
+            .or_insert_with(|| hash_password(&format!("{user}-pass")).unwrap());
         writeln!(text, "{user} = {hash:?}").unwrap();
     }
     let path = dir.join("rules.toml");

@@ -11,6 +11,7 @@ mod manifests;
 mod query;
 mod range;
 mod route;
+mod token;
 mod uploads;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use super::error::{ApiError, Code};
 use super::gate::{Gate, Operation};
 use super::quota::Quotas;
 use super::storage::Storage;
+use super::tokens::Tokens;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -49,6 +51,8 @@ pub(super) struct Api {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) gate: Gate,
     pub(super) quotas: Quotas,
+    /// Who gives tokens, if somebody does.
+    pub(super) tokens: Option<Arc<Tokens>>,
     /// How long a body may pause.
     pub(super) idle: Duration,
 }

@@ -16,7 +16,11 @@ pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(super) fn of(uri: &Uri) -> Self {
-        let Some(text) = uri.query() else { return Self(Vec::new()) };
+        uri.query().map_or_else(|| Self(Vec::new()), Self::parse)
+    }
+
+    /// Reads a query's text, or a form.
+    pub(super) fn parse(text: &str) -> Self {
         // Any text is a query of this URL.
         let parsed = Url::parse(&format!("query:?{text}"));
         Self(parsed.map_or_else(|_| Vec::new(), |url| url.query_pairs().into_owned().collect()))
@@ -24,6 +28,11 @@ impl Query {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns all values of a parameter.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Reads `n` and `last`.

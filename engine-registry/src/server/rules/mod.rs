@@ -43,7 +43,7 @@ use super::passwords::{Passwords, Verdict};
 use super::watched::Watched;
 
 /// Authorizes by a file of users and rules, which is read again when it changes. Users send their password with each
-/// request.
+/// request; with [`Tokens`](super::Tokens) they may have tokens instead.
 pub struct Rules {
     file: Watched<RuleSet>,
     passwords: Passwords,
@@ -130,11 +130,12 @@ impl Rules {
         }
     }
 
-    async fn sender(&self, request: &Parts, rules: &RuleSet) -> Sender {
+    /// Finds out whom a request without a token is from.
+    pub(super) async fn sender(&self, request: &Parts, rules: &RuleSet) -> Sender {
         match Credentials::of(&request.headers) {
             Credentials::None => Sender::Anonymous,
             Credentials::Basic(name, password) => self.log_in(request, rules, name, password).await,
-            Credentials::Bearer | Credentials::Malformed => Sender::Unknown,
+            Credentials::Bearer(_) | Credentials::Malformed => Sender::Unknown,
         }
     }
 }
