@@ -119,6 +119,9 @@ fn what_would_be_unsafe_or_wrong_is_refused() {
     };
     serve(&["--addr", "0.0.0.0:0"]).fails(1, &["0.0.0.0", "--tls-cert", "--insecure"]);
     serve(&["--addr", "[::]:0"]).fails(1, &["--insecure"]);
+    serve(&["--quota", "all"]).fails(125, &["--quota", "PATTERN=BYTES"]);
+    serve(&["--quota", "all=much"]).fails(125, &["much", "no size"]);
+    serve(&["--gc-grace", "soon"]).fails(125, &["soon", "no duration"]);
     serve(&["--addr", "nonsense"]).fails(1, &["nonsense", "HOST:PORT"]);
     serve(&["--addr", "127.0.0.1:0", "--tls-cert", "/no/cert"]).fails(125, &["--tls-key"]);
     let files = ["--addr", "127.0.0.1:0", "--tls-cert", "/no/cert", "--tls-key", "/no/key"];
@@ -130,6 +133,40 @@ fn what_would_be_unsafe_or_wrong_is_refused() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     serve(&["--addr", &address]).fails(1, &[&address, "in use"]);
+    cli.finish();
+}
+
+#[test]
+fn garbage_goes_beside_a_server_and_quotas_are_kept() {
+    require!(root, overlayfs, "busybox");
+    let cli = Cli::new();
+    let data = cli.path("registry").display().to_string();
+    let serving = Serving::start(&cli, &["--data", &data, "--quota", "small/*=1k", "--gc-interval", "0"]);
+    let name = |text: &str| format!("{}/{text}", serving.host);
+    for text in ["kept:1", "gone:1", "small/one:1"] {
+        cli.run(&["tag", "busybox", &name(text)]).ok();
+    }
+    cli.run(&["push", "-q", &name("kept:1")]).ok();
+    cli.run(&["push", &name("small/one:1")]).fails(1, &["small/one", "quota"]);
+    let note = cli.path("note.txt");
+    std::fs::write(&note, vec![b'n'; 10_000]).unwrap();
+    let note = note.display().to_string();
+    cli.run(&["artifact", "add", "--type", "text/note", &name("gone:1"), &note]).ok();
+    cli.run(&["push", "-q", &name("gone:1")]).ok();
+    let delete = format!("http://{}/v2/gone/manifests/1", serving.host);
+    command("curl", ["-sSf", "-X", "DELETE", &delete]);
+    let gc = |args: &[&str]| {
+        let all: Vec<&str> = ["registry", "gc", "--data", &data].iter().chain(args).copied().collect();
+        cli.run(&all).ok()
+    };
+    let young = gc(&["--untagged"]);
+    assert!(young.contains("Removed 0 manifests, 0 blobs") && young.contains("Freed 0B"), "{young}");
+    let would = gc(&["--untagged", "--grace", "0", "--dry-run"]);
+    assert!(would.contains("Would remove 1 manifests") && would.contains("10kB"), "{would}");
+    let did = gc(&["--untagged", "--grace", "0"]);
+    assert_eq!(did, would.replace("Would remove", "Removed").replace("Would free", "Freed"));
+    cli.run(&["pull", "-q", &name("kept:1")]).ok();
+    drop(serving);
     cli.finish();
 }
 

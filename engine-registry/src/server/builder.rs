@@ -1,6 +1,7 @@
 //! [`RegistryServer`]: the parts put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -12,6 +13,7 @@ use tokio::net::TcpListener;
 use super::access::{Anyone, Authorizer};
 use super::api::Api;
 use super::connection;
+use super::garbage::{GcPolicy, GcReport};
 use super::gate::Gate;
 use super::limits::Limits;
 use super::policy::Policy;
@@ -25,6 +27,7 @@ use super::tokens::Tokens;
 pub struct RegistryServer {
     api: Arc<Api>,
     limits: Limits,
+    gc: Option<(Duration, GcPolicy)>,
     tls: Option<Arc<LiveTls>>,
 }
 
@@ -39,12 +42,14 @@ impl RegistryServer {
             policy: Policy::default(),
             quotas: Quotas::default(),
             limits: Limits::default(),
+            gc: None,
             tls: None,
         }
     }
 
     /// Returns the registry as a router, which answers below `/v2/`, and at `/token` if it has tokens. Time limits of
-    /// connections, and the sweeping of abandoned uploads ([`sweep_uploads`](Self::sweep_uploads)), are then its program's.
+    /// connections, the sweeping of abandoned uploads ([`sweep_uploads`](Self::sweep_uploads)) and the collection of garbage
+    /// ([`collect`](Self::collect)) are then its program's.
     pub fn router(&self) -> Router {
         let answer =
             async |State(api): State<Arc<Api>>, request: Request| -> Response { api.answer(request).await };
@@ -87,6 +92,18 @@ impl RegistryServer {
                 }
             }
         };
+        let collect = async {
+            let Some((interval, policy)) = &self.gc else { return std::future::pending().await };
+            let mut ticks = tokio::time::interval(*interval);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                match self.collect(policy).await {
+                    Ok(report) => tracing::info!(?report, "garbage collected"),
+                    Err(error) => tracing::warn!(error = %error.report(), "garbage was not collected"),
+                }
+            }
+        };
         let reload = async {
             match &self.tls {
                 Some(tls) => tls.follow().await,
@@ -96,6 +113,7 @@ impl RegistryServer {
         tokio::select! {
             () = connection::serve(listener, router, &self.limits, self.tls.as_deref(), stop) => Ok(()),
             () = sweep => Ok(()),
+            () = collect => Ok(()),
             () = reload => Ok(()),
         }
     }
@@ -107,9 +125,17 @@ impl RegistryServer {
     pub async fn sweep_uploads(&self) -> Result<u64> {
         self.api.storage.sweep_uploads(self.limits.upload_age).await
     }
+
+    /// Removes what nothing leads to, beside whatever else is done ([`Storage::collect`]).
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub async fn collect(&self, policy: &GcPolicy) -> Result<GcReport> {
+        self.api.storage.collect(policy).await
+    }
 }
 
-const MIN_SWEEP: std::time::Duration = std::time::Duration::from_secs(1);
+const MIN_SWEEP: Duration = Duration::from_secs(1);
 
 /// The options of a [`RegistryServer`].
 #[derive(Debug)]
@@ -120,6 +146,7 @@ pub struct RegistryServerBuilder {
     policy: Policy,
     quotas: Quotas,
     limits: Limits,
+    gc: Option<(Duration, GcPolicy)>,
     tls: Option<ServerTls>,
 }
 
@@ -161,6 +188,14 @@ impl RegistryServerBuilder {
         self
     }
 
+    /// Collects garbage while the server [serves](RegistryServer::serve): at once, and then at an interval. Without it, only
+    /// [`RegistryServer::collect`] does.
+    #[must_use]
+    pub fn with_gc(mut self, interval: Duration, policy: GcPolicy) -> Self {
+        self.gc = Some((interval, policy));
+        self
+    }
+
     /// Serves TLS instead of plain http.
     #[must_use]
     pub fn with_tls(mut self, tls: ServerTls) -> Self {
@@ -174,7 +209,8 @@ impl RegistryServerBuilder {
     /// [`ErrorKind::InvalidArgument`] if a certificate or key cannot be used, or a limit is zero.
     pub fn build(self) -> Result<RegistryServer> {
         let limits = &self.limits;
-        if limits.connections == 0 || limits.head.is_zero() || limits.idle.is_zero() {
+        let idle_gc = self.gc.as_ref().is_some_and(|(interval, _)| interval.is_zero());
+        if limits.connections == 0 || limits.head.is_zero() || limits.idle.is_zero() || idle_gc {
             return Err(Error::new(ErrorKind::InvalidArgument, "build registry server")
                 .with_message("a limit is zero"));
         }
@@ -194,6 +230,7 @@ impl RegistryServerBuilder {
             }),
             tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,
             limits: self.limits,
+            gc: self.gc,
         })
     }
 }

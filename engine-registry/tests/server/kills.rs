@@ -1,6 +1,6 @@
 //! A server that is killed in the middle of pushes: what it acknowledged is whole, and nothing else is visible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use engine_core::descriptor::media_type;
 use engine_core::digest::Digest;
-use engine_registry::server::{FileStorage, RegistryServer};
+use engine_registry::server::{FileStorage, GcPolicy, GcReport, RegistryServer, Storage as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -22,7 +22,10 @@ const DIRECTORY: &str = "ENGINE_TEST_SERVE";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serves_a_directory() {
     let dir = std::env::var_os(DIRECTORY).unwrap();
-    let server = RegistryServer::builder(FileStorage::open(Path::new(&dir)).unwrap()).build().unwrap();
+    // What is young is safe, however often it is looked at.
+    let policy = GcPolicy::default().with_untagged(true);
+    let builder = RegistryServer::builder(FileStorage::open(Path::new(&dir)).unwrap());
+    let server = builder.with_gc(Duration::from_millis(20), policy).build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::fs::write(Path::new(&dir).join("address.new"), address).unwrap();
@@ -122,6 +125,10 @@ async fn is_whole(server: &Server, repository: &str, tag: &str) -> String {
     String::from_utf8(said.body.to_vec()).unwrap()
 }
 
+fn files(dir: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_has_what_it_acknowledged_and_nothing_half() {
     const ROUNDS: u32 = 10;
@@ -170,19 +177,34 @@ async fn a_killed_server_has_what_it_acknowledged_and_nothing_half() {
         let found = is_whole(&server, &format!("kill/{}", number % 5), &format!("t{number}")).await;
         assert_eq!(found, *manifest);
     }
-    // What was not acknowledged is there whole, or not at all.
+    // What was not acknowledged is there whole, or not at all. What is there is what may have files.
+    let mut named = BTreeSet::new();
     let repositories =
         server.get("/v2/_catalog").await.is(200).json()["repositories"].as_array().unwrap().clone();
     for repository in &repositories {
         let repository = repository.as_str().unwrap();
         let tags = server.get(&format!("/v2/{repository}/tags/list")).await.is(200).json()["tags"].clone();
         for tag in tags.as_array().unwrap() {
-            is_whole(&server, repository, tag.as_str().unwrap()).await;
+            let manifest = is_whole(&server, repository, tag.as_str().unwrap()).await;
+            let manifest: Value = serde_json::from_str(&manifest).unwrap();
+            for entry in [&manifest["config"], &manifest["layers"][0]] {
+                named.insert(entry["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned());
+            }
         }
     }
     // Of what was under way, nothing stays.
-    use engine_registry::server::Storage as _;
     storage.sweep_uploads(Duration::ZERO).await.unwrap();
-    assert_eq!(std::fs::read_dir(dir.path().join("uploads")).unwrap().count(), 0);
+    assert!(files(&dir.path().join("uploads")).is_empty());
+    let at_once = GcPolicy::default().with_grace(Duration::ZERO).with_untagged(true);
+    let would = storage.collect(&at_once.clone().with_dry_run(true)).await.unwrap();
+    assert_eq!(storage.collect(&at_once).await.unwrap(), would);
+    assert!(would.blobs > 0, "the kills left no debris: {would:?}");
+    assert_eq!(files(&dir.path().join("blobs/sha256")), named);
+    assert!(files(&dir.path().join("blobs/sha512")).is_empty());
+    assert_eq!(storage.collect(&at_once).await.unwrap(), GcReport::default());
+    for (number, manifest) in &acknowledged {
+        let found = is_whole(&server, &format!("kill/{}", number % 5), &format!("t{number}")).await;
+        assert_eq!(found, *manifest);
+    }
     server.stop().await;
 }

@@ -14,3 +14,4 @@ mod rules;
 mod secure;
 mod storages;
 mod tokens;
+mod upkeep;

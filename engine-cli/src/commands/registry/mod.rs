@@ -1,5 +1,6 @@
 //! `registry`: a registry of one's own. One file for each subcommand.
 
+mod gc;
 mod serve;
 
 use clap::Subcommand;
@@ -11,6 +12,8 @@ use crate::options::Later;
 /// `engine-cli registry …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryCommand {
+    /// Remove what no tag and no manifest leads to, also while servers run
+    Gc(Later<gc::GcArgs>),
     /// Serve a registry until interrupted
     Serve(Later<serve::ServeArgs>),
 }
@@ -18,6 +21,7 @@ pub(crate) enum RegistryCommand {
 /// Runs a command of `registry`.
 pub(crate) async fn run(context: &Context, command: RegistryCommand) -> Result<u8> {
     match command {
+        RegistryCommand::Gc(args) => gc::gc(context, &args).await,
         RegistryCommand::Serve(args) => serve::serve(context, &args).await,
     }
 }

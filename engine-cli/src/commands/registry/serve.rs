@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use engine_registry::server::{FileStorage, Htpasswd, Policy, RegistryServer, ServerTls};
+use engine_registry::server::{FileStorage, GcPolicy, Htpasswd, Policy, Quotas, RegistryServer, ServerTls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
+use crate::output::human::{parse_duration, parse_size};
 
 /// `registry serve`'s flags.
 #[derive(Args, Debug)]
@@ -39,6 +41,21 @@ pub(crate) struct ServeArgs {
     /// Delete nothing: no tag, manifest or blob
     #[arg(long)]
     no_delete: bool,
+    /// Remove garbage this often, beside what clients do; 0 is never
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    gc_interval: Duration,
+    /// Spare what was pushed, mounted or asked for in this time; it has to be longer than a push takes
+    #[arg(long, value_name = "DURATION", default_value = "2h", value_parser = parse_duration)]
+    gc_grace: Duration,
+    /// Remove manifests, too, that no tag leads to
+    #[arg(long)]
+    gc_untagged: bool,
+    /// Bytes that each repository may have whose name matches (`team/*=20g`); the first that matches counts
+    #[arg(long, value_name = "PATTERN=BYTES", value_parser = quota)]
+    quota: Vec<(String, u64)>,
+    /// Bytes that all repositories may have together
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    quota_total: Option<u64>,
     /// Serve plain http to other hosts, too
     #[arg(long)]
     insecure: bool,
@@ -56,7 +73,15 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
     }
     let data = args.data.clone().unwrap_or_else(|| context.root().join("registry"));
     let policy = Policy::default().with_read_only(args.read_only).with_keep(args.no_delete);
-    let mut builder = RegistryServer::builder(FileStorage::open(&data)?).with_policy(policy);
+    let mut quotas = Quotas::default();
+    quotas.repositories.clone_from(&args.quota);
+    quotas.total = args.quota_total;
+    let mut builder =
+        RegistryServer::builder(FileStorage::open(&data)?).with_policy(policy).with_quotas(quotas);
+    if !args.gc_interval.is_zero() {
+        let policy = GcPolicy::default().with_grace(args.gc_grace).with_untagged(args.gc_untagged);
+        builder = builder.with_gc(args.gc_interval, policy);
+    }
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
         let mut tls = ServerTls::new(cert, key);
         if let Some(authorities) = &args.tls_client_ca {
@@ -97,6 +122,11 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+fn quota(text: &str) -> std::result::Result<(String, u64), String> {
+    let (pattern, bytes) = text.rsplit_once('=').ok_or("give PATTERN=BYTES, such as team/*=20g")?;
+    Ok((pattern.to_owned(), parse_size(bytes)?))
 }
 
 /// Finds the address that a name stands for.

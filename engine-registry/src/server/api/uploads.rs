@@ -26,7 +26,7 @@ impl Call<'_> {
             let whole = digest(whole)?;
             let upload = self.api.storage.begin_upload(repository).await?;
             let stored = async {
-                self.limit(repository, &upload, body).await?;
+                self.limit(repository, &upload, Some(&whole), body).await?;
                 let appended = self.api.storage.append(repository, &upload, Some(0), body).await;
                 appended.map_err(|error| if body.is_too_long() { no_room() } else { refused(error) })?;
                 self.commit(repository, &upload, &whole).await
@@ -66,7 +66,7 @@ impl Call<'_> {
         body: &mut RequestBody,
     ) -> Answer {
         let upload = upload(id)?;
-        let size = self.take(repository, &upload, body).await?;
+        let size = self.take(repository, &upload, None, body).await?;
         Ok(progress(StatusCode::ACCEPTED, repository, &upload, size))
     }
 
@@ -84,7 +84,7 @@ impl Call<'_> {
         let whole = digest(whole)?;
         let nothing = self.header(CONTENT_LENGTH) == Some("0") && self.header(CONTENT_RANGE).is_none();
         if !nothing {
-            self.take(repository, &upload, body).await?;
+            self.take(repository, &upload, Some(&whole), body).await?;
         }
         self.commit(repository, &upload, &whole).await?;
         Ok(created(repository, &whole))
@@ -110,6 +110,7 @@ impl Call<'_> {
         &self,
         repository: &RepositoryName,
         upload: &UploadId,
+        whole: Option<&Digest>,
         body: &mut RequestBody,
     ) -> Result<(), ApiError> {
         let quota = self.api.quotas.of(repository);
@@ -117,6 +118,12 @@ impl Call<'_> {
             return Ok(());
         }
         let storage = &self.api.storage;
+        // What is there already needs no room.
+        if let Some(whole) = whole
+            && storage.blob_size(repository, whole).await?.is_some()
+        {
+            return Ok(());
+        }
         let (own, all) = (storage.usage(Some(repository)).await?, storage.usage(None).await?);
         let room = quota.repository.map_or(u64::MAX, |limit| limit.saturating_sub(own.bytes));
         let room = room.min(quota.total.map_or(u64::MAX, |limit| limit.saturating_sub(all.bytes)));
@@ -145,6 +152,7 @@ impl Call<'_> {
         &self,
         repository: &RepositoryName,
         upload: &UploadId,
+        whole: Option<&Digest>,
         body: &mut RequestBody,
     ) -> Result<u64, ApiError> {
         let mut offset = None;
@@ -160,7 +168,7 @@ impl Call<'_> {
             body.expect(length);
             offset = Some(range.start);
         }
-        self.limit(repository, upload, body).await?;
+        self.limit(repository, upload, whole, body).await?;
         let appended = self.api.storage.append(repository, upload, offset, body).await;
         match appended {
             Ok(size) => Ok(size),

@@ -249,3 +249,114 @@ impl Collection<'_> {
 
 /// Removes one thing, or notes it; returns how many rows that concerned.
 type Remove<'a, T> = &'a dyn Fn(&Connection, &T) -> rusqlite::Result<usize>;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use engine_core::descriptor::{Descriptor, media_type};
+    use futures_util::stream;
+
+    use super::super::index::STEPS;
+    use super::super::{FileStorage, Storage as _};
+    use super::*;
+    use crate::server::names::{RepositoryName, Target};
+    use crate::server::quota::Quota;
+    use crate::server::storage::NewManifest;
+
+    async fn upload(storage: &FileStorage, repository: &RepositoryName, bytes: &'static [u8]) -> Digest {
+        let digest = Digest::sha256(bytes);
+        let upload = storage.begin_upload(repository).await.unwrap();
+        let mut body = stream::iter([Ok(Bytes::from_static(bytes))]);
+        storage.append(repository, &upload, None, &mut body).await.unwrap();
+        storage.commit_upload(repository, &upload, &digest, &Quota::default()).await.unwrap();
+        digest
+    }
+
+    fn manifest(text: &'static str) -> NewManifest {
+        let bytes = Bytes::from_static(text.as_bytes());
+        NewManifest::new(Descriptor::of(media_type::OCI_MANIFEST, &bytes), bytes)
+    }
+
+    fn sql(dir: &Path, text: &str) {
+        let database = Database::open(&dir.join("registry.db")).unwrap();
+        database.write(Durability::Crash, |tx| Ok(tx.execute_batch(text)?)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_client_found_is_young_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(dir.path()).unwrap();
+        let (repository, other): (RepositoryName, RepositoryName) =
+            ("a".parse().unwrap(), "b".parse().unwrap());
+        let free = Quota::default();
+        let found = upload(&storage, &repository, b"found").await;
+        let forgotten = upload(&storage, &repository, b"forgotten").await;
+        let again = upload(&storage, &repository, b"again").await;
+        storage.mount_blob(&other, &found, None, &free).await.unwrap();
+        let (seen, unseen) = (manifest("seen"), manifest("unseen"));
+        for one in [&seen, &unseen] {
+            storage.put_manifest(&repository, one, None, &free).await.unwrap();
+        }
+        sql(dir.path(), "UPDATE blob_link SET at = 1; UPDATE manifest SET at = 1");
+        assert_eq!(storage.blob_size(&repository, &found).await.unwrap(), Some(5));
+        storage.mount_blob(&other, &found, None, &free).await.unwrap();
+        upload(&storage, &repository, b"again").await;
+        let target = Target::Digest(seen.descriptor.digest.clone());
+        assert!(storage.resolve(&repository, &target).await.unwrap().is_some());
+        let report = storage.collect(&GcPolicy::default().with_untagged(true)).await.unwrap();
+        assert_eq!((report.manifests, report.unlinked), (1, 1));
+        // The file came to its place a moment ago: the next collection has it.
+        assert_eq!(report.blobs, 0);
+        assert_eq!(storage.blob_size(&repository, &forgotten).await.unwrap(), None);
+        for (repository, digest) in [(&repository, &found), (&other, &found), (&repository, &again)] {
+            assert!(storage.blob_size(repository, digest).await.unwrap().is_some());
+        }
+        assert!(storage.resolve(&repository, &target).await.unwrap().is_some());
+        let at_once = GcPolicy::default().with_grace(Duration::ZERO);
+        assert_eq!(storage.collect(&at_once).await.unwrap().blobs, 3);
+    }
+
+    #[tokio::test]
+    async fn a_database_of_an_earlier_build_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Database::open(&dir.path().join("registry.db")).unwrap();
+        old.migrate("registry", &STEPS[..1]).unwrap();
+        let digests: Vec<Digest> = (0..4_u8).map(|n| Digest::sha256(&[n])).collect();
+        let image = format!(
+            r#"{{"config":{{"digest":"{}"}},"layers":[{{"digest":"{}"}},{{"digest":"{}"}}]}}"#,
+            digests[0], digests[1], digests[1]
+        );
+        let index = format!(r#"{{"manifests":[{{"digest":"{}"}}]}}"#, digests[2]);
+        old.write(Durability::PowerLoss, |tx| {
+            tx.execute("INSERT INTO repository VALUES (1, 'a')", [])?;
+            for (id, digest) in digests.iter().enumerate() {
+                tx.execute("INSERT INTO blob VALUES (?1, ?2, 10)", (id + 1, digest.to_string()))?;
+                tx.execute("INSERT INTO blob_link VALUES (1, ?1)", [id + 1])?;
+            }
+            for (id, text) in [(1, &image), (2, &index)] {
+                let digest = Digest::sha256(text.as_bytes()).to_string();
+                tx.execute(
+                    "INSERT INTO manifest (id, repository, digest, media_type, size, bytes) VALUES (?1, 1, ?2, 'x', 100, ?3)",
+                    (id, digest, text.as_bytes()),
+                )?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        drop(old);
+
+        let (storage, repository) = (FileStorage::open(dir.path()).unwrap(), "a".parse().unwrap());
+        let usage = storage.usage(Some(&repository)).await.unwrap();
+        assert_eq!((usage.bytes, usage.blobs, usage.manifests), (240, 4, 2));
+        assert_eq!(storage.usage(None).await.unwrap().bytes, 240);
+        assert_eq!(storage.collect(&GcPolicy::default()).await.unwrap(), GcReport::default(), "all is young");
+        let at_once = GcPolicy::default().with_grace(Duration::ZERO);
+        assert_eq!(storage.collect(&at_once).await.unwrap().unlinked, 1);
+        assert_eq!(storage.blob_size(&repository, &digests[3]).await.unwrap(), None);
+        for digest in &digests[..3] {
+            assert_eq!(storage.blob_size(&repository, digest).await.unwrap(), Some(10));
+        }
+    }
+}

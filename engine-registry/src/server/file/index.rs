@@ -18,7 +18,7 @@ use crate::server::names::RepositoryName;
 use crate::server::quota::{Quota, Usage};
 use crate::server::storage::{Page, PageRequest};
 
-const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &["
 CREATE TABLE repository (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE blob (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, size INTEGER NOT NULL) STRICT;
 CREATE TABLE blob_link (
@@ -193,27 +193,24 @@ impl Index {
         })
     }
 
-    /// Adds a blob whose file is in its place, if `is_there` still says so; returns whether it does.
+    /// Adds a blob whose file is in its place after `ensure`.
     pub(super) fn add_blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         size: u64,
         quota: &Quota,
-        is_there: impl Fn() -> bool,
-    ) -> Result<bool> {
+        ensure: impl Fn() -> Result<()>,
+    ) -> Result<()> {
         let signed = i64::try_from(size).unwrap_or(i64::MAX);
         self.0.write(Durability::PowerLoss, |tx| {
-            if !is_there() {
-                return Ok(false);
-            }
+            ensure()?;
             tx.prepare_cached("INSERT OR IGNORE INTO blob (digest, size) VALUES (?1, ?2)")?
                 .execute((digest.to_string(), signed))?;
             let blob = tx
                 .prepare_cached("SELECT id FROM blob WHERE digest = ?1")?
                 .query_row([digest.to_string()], |row| row.get(0))?;
-            add_link(tx, repository, blob, quota)?;
-            Ok(true)
+            add_link(tx, repository, blob, quota)
         })
     }
 

@@ -47,9 +47,6 @@ use super::names::{RepositoryName, Tag, Target, UploadId};
 use super::quota::{Quota, Usage};
 use super::storage::{Incoming, NewManifest, Page, PageRequest, PutManifest, Storage};
 
-/// How often a blob is brought to its place: a collection without grace may take it before it has a row.
-const TRIES: u32 = 5;
-
 /// Content in a directory of a local file system. Clones share it.
 #[derive(Clone, Debug)]
 pub struct FileStorage(Arc<Parts>);
@@ -174,16 +171,11 @@ impl Storage for FileStorage {
                 return Ok(());
             }
             upload.sync()?;
-            for _ in 0..TRIES {
-                parts.blobs.take(&digest, upload.path())?;
-                let is_there = || parts.blobs.has(&digest);
-                if parts.index.add_blob(&repository, &digest, upload.size(), &quota, is_there)? {
-                    return Ok(());
-                }
-            }
-            Err(Error::new(ErrorKind::Unavailable, "store blob")
-                .with("blob", &digest)
-                .with_message("it was removed as garbage"))
+            let take = || parts.blobs.take(&digest, upload.path());
+            take()?;
+            // A collection may have found the file before it has a row; inside the transaction, none can.
+            let ensure = || if parts.blobs.has(&digest) { Ok(()) } else { take() };
+            parts.index.add_blob(&repository, &digest, upload.size(), &quota, ensure)
         })
         .await
     }
