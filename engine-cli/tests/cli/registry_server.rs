@@ -1,6 +1,6 @@
 //! `registry serve`: with this command line as its client, and with others.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read;
 use std::process::{Child, Stdio};
 
 use engine_testkit::{command, image, require};
@@ -21,8 +21,7 @@ impl Serving {
         let all: Vec<&str> =
             ["registry", "serve", "--addr", "127.0.0.1:0"].iter().chain(args).copied().collect();
         let mut child = cli.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let line = read_line(child.stdout.as_mut().unwrap());
         let Some((scheme, rest)) = line.strip_prefix("Serving ").and_then(|rest| rest.split_once("://"))
         else {
             let mut err = String::new();
@@ -33,6 +32,11 @@ impl Serving {
         Self { host, scheme: scheme.to_owned(), child }
     }
 
+    /// Returns the next line that it says.
+    fn line(&mut self) -> String {
+        read_line(self.child.stdout.as_mut().unwrap())
+    }
+
     /// Interrupts it and waits for its end.
     fn stop(mut self, signal: Signal) -> Said {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
@@ -41,6 +45,15 @@ impl Serving {
         self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         Said { code: self.child.wait().unwrap().code().unwrap_or(-1), out, err }
     }
+}
+
+/// Reads a line and nothing behind it.
+fn read_line(mut from: impl Read) -> String {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while !line.ends_with(b"\n") && from.read(&mut byte).unwrap() > 0 {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
 }
 
 impl Drop for Serving {
@@ -119,6 +132,13 @@ fn what_would_be_unsafe_or_wrong_is_refused() {
     };
     serve(&["--addr", "0.0.0.0:0"]).fails(1, &["0.0.0.0", "--tls-cert", "--insecure"]);
     serve(&["--addr", "[::]:0"]).fails(1, &["--insecure"]);
+    serve(&["--webhook", "nonsense"]).fails(1, &["http or https"]);
+    let headers = cli.path("headers").display().to_string();
+    std::fs::write(&headers, "Authorization hush").unwrap();
+    let refused = serve(&["--webhook", "http://127.0.0.1:1/", "--webhook-headers", &headers]);
+    assert!(!refused.err.contains("hush"), "{refused:?}");
+    refused.fails(1, &["headers", "line 1"]);
+    serve(&["--addr", "127.0.0.1:0", "--metrics-addr", "nonsense"]).fails(1, &["--metrics-addr"]);
     serve(&["--quota", "all"]).fails(125, &["--quota", "PATTERN=BYTES"]);
     serve(&["--quota", "all=much"]).fails(125, &["much", "no size"]);
     serve(&["--gc-grace", "soon"]).fails(125, &["soon", "no duration"]);
@@ -141,7 +161,10 @@ fn garbage_goes_beside_a_server_and_quotas_are_kept() {
     require!(root, overlayfs, "busybox");
     let cli = Cli::new();
     let data = cli.path("registry").display().to_string();
-    let serving = Serving::start(&cli, &["--data", &data, "--quota", "small/*=1k", "--gc-interval", "0"]);
+    let mut serving = Serving::start(
+        &cli,
+        &["--data", &data, "--quota", "small/*=1k", "--gc-interval", "0", "--metrics-addr", "127.0.0.1:0"],
+    );
     let name = |text: &str| format!("{}/{text}", serving.host);
     for text in ["kept:1", "gone:1", "small/one:1"] {
         cli.run(&["tag", "busybox", &name(text)]).ok();
@@ -166,6 +189,10 @@ fn garbage_goes_beside_a_server_and_quotas_are_kept() {
     let did = gc(&["--untagged", "--grace", "0"]);
     assert_eq!(did, would.replace("Would remove", "Removed").replace("Would free", "Freed"));
     cli.run(&["pull", "-q", &name("kept:1")]).ok();
+    let line = serving.line();
+    let figures = command("curl", ["-sSf", line.trim().strip_prefix("Figures at ").unwrap()]);
+    assert!(figures.contains("engine_registry_storage_manifests 1\n"), "{figures}");
+    assert!(figures.contains("operation=\"manifest_delete\",status=\"202\"} 1\n"), "{figures}");
     drop(serving);
     cli.finish();
 }

@@ -1,21 +1,23 @@
 //! [`RegistryServer`]: the parts put together.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::any;
+use axum::routing::{any, get};
 use engine_core::error::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 
 use super::access::{Anyone, Authorizer};
 use super::api::Api;
 use super::connection;
+use super::events::EventListener;
 use super::garbage::{GcPolicy, GcReport};
 use super::gate::Gate;
 use super::limits::Limits;
+use super::metrics;
 use super::policy::Policy;
 use super::quota::Quotas;
 use super::storage::Storage;
@@ -41,6 +43,7 @@ impl RegistryServer {
             tokens: None,
             policy: Policy::default(),
             quotas: Quotas::default(),
+            listeners: Vec::new(),
             limits: Limits::default(),
             gc: None,
             tls: None,
@@ -111,11 +114,33 @@ impl RegistryServer {
             }
         };
         tokio::select! {
-            () = connection::serve(listener, router, &self.limits, self.tls.as_deref(), stop) => Ok(()),
-            () = sweep => Ok(()),
-            () = collect => Ok(()),
-            () = reload => Ok(()),
+            () = connection::serve(listener, router, &self.limits, self.tls.as_deref(), stop) => {}
+            () = sweep => {}
+            () = collect => {}
+            () = reload => {}
         }
+        let endings = self.api.listeners.iter().map(|listener| listener.finish(LAST_EVENTS));
+        futures_util::future::join_all(endings).await;
+        Ok(())
+    }
+
+    /// Returns the registry's figures as a router, which answers `/metrics` in the text format of Prometheus. It asks nobody who
+    /// they are: it is for an address of its own.
+    pub fn metrics_router(&self) -> Router {
+        let answer = async |State(api): State<Arc<Api>>| {
+            let usage = api.storage.usage(None).await;
+            if let Err(error) = &usage {
+                tracing::warn!(error = %error.report(), "the storage does not say what there is");
+            }
+            let text = api.metrics.text(usage.as_ref().ok());
+            ([(axum::http::header::CONTENT_TYPE, metrics::TEXT)], text)
+        };
+        Router::new().route("/metrics", get(answer)).with_state(Arc::clone(&self.api))
+    }
+
+    /// Serves [`metrics_router`](Self::metrics_router) in plain http, until the future is dropped.
+    pub async fn serve_metrics(&self, listener: TcpListener) {
+        connection::serve(listener, self.metrics_router(), &self.limits, None, std::future::pending()).await;
     }
 
     /// Ends uploads that nobody goes on with ([`Limits::upload_age`]). Returns how many.
@@ -131,10 +156,18 @@ impl RegistryServer {
     /// # Errors
     /// What the storage says.
     pub async fn collect(&self, policy: &GcPolicy) -> Result<GcReport> {
-        self.api.storage.collect(policy).await
+        let started = Instant::now();
+        let done = self.api.storage.collect(policy).await;
+        // What would be done is not done.
+        if !policy.dry_run {
+            self.api.metrics.collection(done.as_ref().ok(), started.elapsed());
+        }
+        done
     }
 }
 
+/// How long the end of a server waits for those who hear of events.
+const LAST_EVENTS: Duration = Duration::from_secs(10);
 const MIN_SWEEP: Duration = Duration::from_secs(1);
 
 /// The options of a [`RegistryServer`].
@@ -145,6 +178,7 @@ pub struct RegistryServerBuilder {
     tokens: Option<Tokens>,
     policy: Policy,
     quotas: Quotas,
+    listeners: Vec<Arc<dyn EventListener>>,
     limits: Limits,
     gc: Option<(Duration, GcPolicy)>,
     tls: Option<ServerTls>,
@@ -178,6 +212,13 @@ impl RegistryServerBuilder {
     #[must_use]
     pub fn with_quotas(mut self, quotas: Quotas) -> Self {
         self.quotas = quotas;
+        self
+    }
+
+    /// Tells a listener what clients do: an implementation of one's own, or a [`Webhook`](super::Webhook). There may be several.
+    #[must_use]
+    pub fn with_listener(mut self, listener: impl EventListener) -> Self {
+        self.listeners.push(Arc::new(listener));
         self
     }
 
@@ -226,6 +267,8 @@ impl RegistryServerBuilder {
                 gate,
                 tokens,
                 quotas: self.quotas,
+                listeners: self.listeners,
+                metrics: Arc::default(),
                 idle: self.limits.idle,
             }),
             tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,

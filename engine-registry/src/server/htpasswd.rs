@@ -13,6 +13,7 @@ use super::access::{Access, Authorizer, Decision};
 use super::basic::{CHALLENGE, Credentials};
 use super::names::RepositoryName;
 use super::passwords::{Passwords, Verdict, is_bcrypt};
+use super::record::Caller;
 use super::watched::Watched;
 
 /// Authorizes the users of an htpasswd file. The file is read again when it changes.
@@ -52,7 +53,11 @@ impl Authorizer for Htpasswd {
                 let users = self.users.current();
                 let found = users.0.iter().find(|(user, _)| *user == name).map(|(_, hash)| hash.as_str());
                 let other = users.0.first().map(|(_, hash)| hash.as_str());
-                self.passwords.check(request, &name, found, other, password).await
+                let verdict = self.passwords.check(request, &name, found, other, password).await;
+                if matches!(verdict, Verdict::Right) {
+                    Caller::note(request, &name);
+                }
+                verdict
             }
             _ => Verdict::Wrong,
         };

@@ -8,6 +8,7 @@ mod client;
 mod clients;
 mod discover;
 mod kills;
+mod observe;
 mod pull;
 mod push;
 mod rules;

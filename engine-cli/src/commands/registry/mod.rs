@@ -15,7 +15,7 @@ pub(crate) enum RegistryCommand {
     /// Remove what no tag and no manifest leads to, also while servers run
     Gc(Later<gc::GcArgs>),
     /// Serve a registry until interrupted
-    Serve(Later<serve::ServeArgs>),
+    Serve(Box<Later<serve::ServeArgs>>),
 }
 
 /// Runs a command of `registry`.

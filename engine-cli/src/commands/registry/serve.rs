@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use engine_registry::server::{FileStorage, GcPolicy, Htpasswd, Policy, Quotas, RegistryServer, ServerTls};
+use engine_registry::server::{
+    EventAction, FileStorage, GcPolicy, Htpasswd, Policy, Quotas, RegistryServer, ServerTls, Webhook,
+    WebhookOptions,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -56,6 +59,18 @@ pub(crate) struct ServeArgs {
     /// Bytes that all repositories may have together
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     quota_total: Option<u64>,
+    /// Send events of pushes and deletions to this address, as distribution does
+    #[arg(long, value_name = "URL")]
+    webhook: Vec<String>,
+    /// File of headers for --webhook, one `Name: value` a line
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    webhook_headers: Option<PathBuf>,
+    /// Send events of pulls, too
+    #[arg(long, requires = "webhook")]
+    webhook_pulls: bool,
+    /// Address to serve figures for Prometheus on, at /metrics, to everybody who reaches it
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics_addr: Option<String>,
     /// Serve plain http to other hosts, too
     #[arg(long)]
     insecure: bool,
@@ -63,7 +78,7 @@ pub(crate) struct ServeArgs {
 
 /// Runs `registry serve`.
 pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
-    let address = address(&args.addr).await?;
+    let address = address("--addr", &args.addr).await?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     if scheme == "http" && !address.ip().is_loopback() && !args.insecure {
         return Err(Failure::usage(format!(
@@ -92,13 +107,22 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
     if let Some(file) = &args.htpasswd {
         builder = builder.with_authorizer(Htpasswd::open(file)?);
     }
+    for webhook in webhooks(args)? {
+        builder = builder.with_listener(webhook);
+    }
     let server = builder.build()?;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::usage(format!("cannot listen on {address}: {error}")))?;
-    let address = listener.local_addr().unwrap_or(address);
+    let (listener, address) = listen(address).await?;
+    let figures = match &args.metrics_addr {
+        Some(text) => Some(listen(self::address("--metrics-addr", text).await?).await?),
+        None => None,
+    };
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
     output::line(format!("Serving {scheme}://{address} from {}", data.display()))?;
+    if let Some((listener, address)) = figures {
+        output::line(format!("Figures at http://{address}/metrics"))?;
+        let server = server.clone();
+        tokio::spawn(async move { server.serve_metrics(listener).await });
+    }
 
     let mut signals = async || {
         tokio::select! {
@@ -124,18 +148,49 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
     Ok(0)
 }
 
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::usage(format!("cannot listen on {address}: {error}")))?;
+    let address = listener.local_addr().unwrap_or(address);
+    Ok((listener, address))
+}
+
+fn webhooks(args: &ServeArgs) -> Result<Vec<Webhook>> {
+    let mut headers = Vec::new();
+    if let Some(path) = &args.webhook_headers {
+        let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            // Without the line: it may be a secret.
+            let parts =
+                line.split_once(':').ok_or_else(|| wrong(format!("line {} is no header", number + 1)))?;
+            headers.push((parts.0.trim().to_owned(), parts.1.trim().to_owned()));
+        }
+    }
+    let make = |url: &String| {
+        let mut options = WebhookOptions::new(url);
+        options.headers.clone_from(&headers);
+        if args.webhook_pulls {
+            options.actions.push(EventAction::Pull);
+        }
+        Ok(Webhook::new(options)?)
+    };
+    args.webhook.iter().map(make).collect()
+}
+
 fn quota(text: &str) -> std::result::Result<(String, u64), String> {
     let (pattern, bytes) = text.rsplit_once('=').ok_or("give PATTERN=BYTES, such as team/*=20g")?;
     Ok((pattern.to_owned(), parse_size(bytes)?))
 }
 
 /// Finds the address that a name stands for.
-async fn address(text: &str) -> Result<SocketAddr> {
+async fn address(flag: &str, text: &str) -> Result<SocketAddr> {
     let found = tokio::net::lookup_host(text).await.map(|mut found| found.next());
     match found {
         Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(Failure::usage(format!("invalid --addr {text:?}: the host has no address"))),
-        Err(error) => Err(Failure::usage(format!("invalid --addr {text:?}: {error} (give HOST:PORT)"))),
+        Ok(None) => Err(Failure::usage(format!("invalid {flag} {text:?}: the host has no address"))),
+        Err(error) => Err(Failure::usage(format!("invalid {flag} {text:?}: {error} (give HOST:PORT)"))),
     }
 }
 

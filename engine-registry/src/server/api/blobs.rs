@@ -10,6 +10,7 @@ use axum::response::Response;
 use super::range::{Wanted, wanted};
 use super::{Answer, Call, digest, empty, set, set_digest};
 use crate::server::error::{ApiError, Code};
+use crate::server::events::EventAction;
 use crate::server::names::RepositoryName;
 
 impl Call<'_> {
@@ -38,6 +39,9 @@ impl Call<'_> {
             true => Body::empty(),
             false => Body::from_stream(self.api.storage.read_blob(repository, &digest, range.clone()).await?),
         };
+        if !self.is_head() {
+            self.tell_blob(EventAction::Pull, repository, &digest, None).await;
+        }
         let mut response = Response::new(body);
         *response.status_mut() = status;
         set(&mut response, CONTENT_LENGTH, (range.end - range.start).to_string());
@@ -54,10 +58,12 @@ impl Call<'_> {
     }
 
     pub(super) async fn delete_blob(&self, repository: &RepositoryName, text: &str) -> Answer {
-        match self.api.storage.delete_blob(repository, &digest(text)?).await? {
-            true => Ok(empty(StatusCode::ACCEPTED)),
-            false => Err(unknown()),
+        let digest = digest(text)?;
+        if !self.api.storage.delete_blob(repository, &digest).await? {
+            return Err(unknown());
         }
+        self.tell_blob(EventAction::Delete, repository, &digest, None).await;
+        Ok(empty(StatusCode::ACCEPTED))
     }
 }
 

@@ -3,6 +3,8 @@
 //! Owns the time-out between two pieces (SECURITY E7), and the length that a body has to have.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,11 +28,21 @@ pub(super) struct RequestBody {
     /// How many bytes may come, and whether more did.
     room: u64,
     too_long: bool,
+    /// How many bytes have come.
+    received: Arc<AtomicU64>,
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Body, idle: Duration) -> Self {
-        Self { body: body.into_data_stream(), idle, timer: None, left: None, room: u64::MAX, too_long: false }
+    pub(super) fn new(body: Body, idle: Duration, received: Arc<AtomicU64>) -> Self {
+        Self {
+            body: body.into_data_stream(),
+            idle,
+            timer: None,
+            left: None,
+            room: u64::MAX,
+            too_long: false,
+            received,
+        }
     }
 
     /// Makes more or fewer bytes than `length` an error.
@@ -87,6 +99,7 @@ impl Stream for RequestBody {
         };
         match this.body.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(piece))) => {
+                this.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 if let Some(timer) = &mut this.timer {
                     timer.as_mut().reset(Instant::now() + this.idle);
                 }

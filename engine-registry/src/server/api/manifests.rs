@@ -18,6 +18,7 @@ use super::accept::Accepted;
 use super::body::RequestBody;
 use super::{Answer, Call, OCI_SUBJECT, digest, empty, over_quota, set, set_digest};
 use crate::server::error::{ApiError, Code};
+use crate::server::events::EventAction;
 use crate::server::names::{RepositoryName, Target};
 use crate::server::storage::{NewManifest, PutManifest};
 
@@ -48,6 +49,9 @@ impl Call<'_> {
             let mut response = empty(StatusCode::NOT_MODIFIED);
             set_digest(&mut response, &descriptor.digest);
             return Ok(response);
+        }
+        if !self.is_head() {
+            self.tell_manifest(EventAction::Pull, repository, &target, Some(&descriptor));
         }
         let body = bytes.filter(|_| !self.is_head()).map_or_else(Body::empty, Body::from);
         let mut response = Response::new(body);
@@ -111,6 +115,7 @@ impl Call<'_> {
             let details = missing.iter().map(|digest| json!({ "digest": digest }));
             return Err(details.fold(error, ApiError::with_detail));
         }
+        self.tell_manifest(EventAction::Push, repository, &target, Some(&manifest.descriptor));
         let digest = &manifest.descriptor.digest;
         let mut response = empty(StatusCode::CREATED);
         set(&mut response, LOCATION, format!("/v2/{repository}/manifests/{digest}"));
@@ -123,11 +128,16 @@ impl Call<'_> {
 
     /// A tag goes alone; a digest goes with all tags that point at it.
     pub(super) async fn delete_manifest(&self, repository: &RepositoryName, text: &str) -> Answer {
-        let gone = match target(text, Code::ManifestUnknown)? {
-            Target::Tag(tag) => self.api.storage.delete_tag(repository, &tag).await?,
-            Target::Digest(digest) => self.api.storage.delete_manifest(repository, &digest).await?,
+        let target = target(text, Code::ManifestUnknown)?;
+        let gone = match &target {
+            Target::Tag(tag) => self.api.storage.delete_tag(repository, tag).await?,
+            Target::Digest(digest) => self.api.storage.delete_manifest(repository, digest).await?,
         };
-        if gone { Ok(empty(StatusCode::ACCEPTED)) } else { Err(unknown()) }
+        if !gone {
+            return Err(unknown());
+        }
+        self.tell_manifest(EventAction::Delete, repository, &target, None);
+        Ok(empty(StatusCode::ACCEPTED))
     }
 }
 

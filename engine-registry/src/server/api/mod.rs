@@ -11,6 +11,7 @@ mod manifests;
 mod query;
 mod range;
 mod route;
+mod tell;
 mod token;
 mod uploads;
 
@@ -32,8 +33,11 @@ use self::body::RequestBody;
 use self::query::Query;
 use self::route::Route;
 use super::error::{ApiError, Code};
+use super::events::EventListener;
 use super::gate::{Gate, Operation};
+use super::metrics::Metrics;
 use super::quota::Quotas;
+use super::record::Record;
 use super::storage::Storage;
 use super::tokens::Tokens;
 
@@ -53,6 +57,8 @@ pub(super) struct Api {
     pub(super) quotas: Quotas,
     /// Who gives tokens, if somebody does.
     pub(super) tokens: Option<Arc<Tokens>>,
+    pub(super) listeners: Vec<Arc<dyn EventListener>>,
+    pub(super) metrics: Arc<Metrics>,
     /// How long a body may pause.
     pub(super) idle: Duration,
 }
@@ -67,9 +73,21 @@ struct Call<'a> {
 
 impl Api {
     pub(super) async fn answer(&self, request: Request) -> Response {
-        let (parts, body) = request.into_parts();
-        let mut body = RequestBody::new(body, self.idle);
-        let mut response = match self.dispatch(&parts, &mut body).await {
+        let (mut parts, body) = request.into_parts();
+        let route = Route::parse(parts.uri.path());
+        let (operation, repository) = match &route {
+            Ok(Some(route)) if route.takes(&parts.method) => {
+                (route.operation(&parts.method), route.repository())
+            }
+            _ => ("none", None),
+        };
+        let record = Record::begin(&self.metrics, &mut parts, operation, repository);
+        let mut body = RequestBody::new(body, self.idle, record.received());
+        let answered = match route {
+            Ok(route) => self.dispatch(route, &parts, &mut body).await,
+            Err(error) => Err(error),
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(error) => {
                 // A client that is still sending would not read what it did wrong; one that asked before it sends
@@ -80,16 +98,14 @@ impl Api {
                 error.into_response()
             }
         };
-        let (path, status) = (parts.uri.path(), response.status().as_u16());
-        tracing::debug!(method = %parts.method, path, version = ?parts.version, status, "request");
         let headers = response.headers_mut();
         headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
+        record.answer(response)
     }
 
-    async fn dispatch(&self, parts: &Parts, body: &mut RequestBody) -> Answer {
-        let Some(route) = Route::parse(parts.uri.path())? else {
+    async fn dispatch(&self, route: Option<Route>, parts: &Parts, body: &mut RequestBody) -> Answer {
+        let Some(route) = route else {
             return Err(ApiError::new(Code::NameUnknown, "there is no such end-point"));
         };
         if !route.takes(&parts.method) {

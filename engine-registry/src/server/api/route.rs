@@ -67,6 +67,41 @@ impl Route {
         }
     }
 
+    /// Returns what a request does, as logs and metrics call it.
+    pub(super) fn operation(&self, method: &Method) -> &'static str {
+        match (self, method.as_str()) {
+            (Self::Check, _) => "check",
+            (Self::Catalog, _) => "catalog",
+            (Self::Tags(_), _) => "tags",
+            (Self::Referrers(..), _) => "referrers",
+            (Self::Manifest(..), "PUT") => "manifest_put",
+            (Self::Manifest(..), "DELETE") => "manifest_delete",
+            (Self::Manifest(..), "HEAD") => "manifest_head",
+            (Self::Manifest(..), _) => "manifest_get",
+            (Self::Blob(..), "DELETE") => "blob_delete",
+            (Self::Blob(..), "HEAD") => "blob_head",
+            (Self::Blob(..), _) => "blob_get",
+            (Self::Uploads(_), _) => "upload_begin",
+            (Self::Upload(..), "PATCH") => "upload_append",
+            (Self::Upload(..), "PUT") => "upload_commit",
+            (Self::Upload(..), "DELETE") => "upload_cancel",
+            (Self::Upload(..), _) => "upload_status",
+        }
+    }
+
+    /// Returns the repository that the path names.
+    pub(super) fn repository(&self) -> Option<&str> {
+        match self {
+            Self::Check | Self::Catalog => None,
+            Self::Tags(name)
+            | Self::Referrers(name, _)
+            | Self::Manifest(name, _)
+            | Self::Blob(name, _)
+            | Self::Uploads(name)
+            | Self::Upload(name, _) => Some(name.as_str()),
+        }
+    }
+
     pub(super) fn takes(&self, method: &Method) -> bool {
         self.methods().split(", ").any(|name| name == method.as_str())
     }

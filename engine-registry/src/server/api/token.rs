@@ -2,7 +2,6 @@
 //!
 //! Invariant: no answer with a token is kept by anything in between.
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ALLOW, CACHE_CONTROL};
 use axum::http::request::Parts;
@@ -15,6 +14,7 @@ use super::body::RequestBody;
 use super::query::Query;
 use super::{Answer, Api, json as answer};
 use crate::server::error::{ApiError, Code};
+use crate::server::record::Record;
 use crate::server::tokens::{Issued, Refused, Tokens};
 
 /// A name, a password and some scopes.
@@ -22,18 +22,18 @@ const MAX_FORM: usize = 16 << 10;
 
 impl Api {
     pub(in crate::server) async fn answer_token(&self, request: Request) -> Response {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let record = Record::begin(&self.metrics, &mut parts, "token", None);
+        let body = RequestBody::new(body, self.idle, record.received());
         let mut response = match &self.tokens {
             Some(tokens) => self.token(tokens, &parts, body).await.unwrap_or_else(ApiError::into_response),
             None => ApiError::new(Code::NameUnknown, "there is no such end-point").into_response(),
         };
-        // The query has no secret, but the account's name.
-        tracing::debug!(method = %parts.method, path = parts.uri.path(), status = response.status().as_u16(), "request");
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        record.answer(response)
     }
 
-    async fn token(&self, tokens: &Tokens, parts: &Parts, body: Body) -> Answer {
+    async fn token(&self, tokens: &Tokens, parts: &Parts, mut body: RequestBody) -> Answer {
         let issued = match parts.method {
             Method::GET => {
                 let query = Query::of(&parts.uri);
@@ -41,7 +41,7 @@ impl Api {
                 tokens.issue_to_sender(parts, query.get("service"), &scopes(&query), offline).await
             }
             Method::POST => {
-                let form = RequestBody::new(body, self.idle).read(MAX_FORM).await?;
+                let form = body.read(MAX_FORM).await?;
                 let form = form.ok_or_else(|| {
                     ApiError::new(Code::SizeInvalid, "the form is too long")
                         .with_status(StatusCode::PAYLOAD_TOO_LARGE)

@@ -11,6 +11,7 @@ use super::body::RequestBody;
 use super::range::{chunk, received};
 use super::{Answer, CONTENT_DIGEST, Call, UPLOAD_ID, digest, empty, over_quota, set};
 use crate::server::error::{ApiError, Code};
+use crate::server::events::EventAction;
 use crate::server::gate::Operation;
 use crate::server::names::{RepositoryName, UploadId};
 
@@ -55,7 +56,12 @@ impl Call<'_> {
             return Ok(false);
         }
         let quota = self.api.quotas.of(repository);
-        self.api.storage.mount_blob(repository, wanted, from.as_ref(), &quota).await.map_err(over_quota)
+        let mounted = self.api.storage.mount_blob(repository, wanted, from.as_ref(), &quota).await;
+        let mounted = mounted.map_err(over_quota)?;
+        if mounted {
+            self.tell_blob(EventAction::Mount, repository, wanted, from.as_ref()).await;
+        }
+        Ok(mounted)
     }
 
     /// PATCH: bytes of a blob, in order; with a `Content-Range` those that it says.
@@ -101,7 +107,9 @@ impl Call<'_> {
         stored.map_err(|error| match error.kind() {
             ErrorKind::Conflict => over_quota(error),
             _ => refused(error),
-        })
+        })?;
+        self.tell_blob(EventAction::Push, repository, digest, None).await;
+        Ok(())
     }
 
     /// Ends a body that has more bytes than there is room for. Uploads that come at the same time are not counted: the

@@ -40,6 +40,7 @@ use super::access::{Access, Action, Authorizer, Decision, Scope};
 use super::basic::{CHALLENGE, Credentials};
 use super::names::RepositoryName;
 use super::passwords::{Passwords, Verdict};
+use super::record::Caller;
 use super::watched::Watched;
 
 /// Authorizes by a file of users and rules, which is read again when it changes. Users send their password with each
@@ -211,6 +212,9 @@ impl Authorizer for Rules {
     async fn authorize(&self, request: &Parts, access: &[Access]) -> Result<Decision> {
         let rules = self.current();
         let sender = self.sender(request, &rules).await;
+        if let Sender::User(name) = &sender {
+            Caller::note(request, name);
+        }
         Ok(decide(&rules, &sender, access, || CHALLENGE.to_owned()))
     }
 

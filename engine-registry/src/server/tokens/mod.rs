@@ -26,6 +26,7 @@ use self::scope::{Grant, asked, grants, has, text};
 use super::access::{Access, Authorizer, Decision};
 use super::basic::Credentials;
 use super::names::RepositoryName;
+use super::record::Caller;
 use super::rules::{RuleSet, Rules, Sender, decide};
 
 /// Scopes of one token; a token is a header of each request.
@@ -258,11 +259,17 @@ impl Authorizer for Tokens {
         let rules = self.rules.current();
         let Credentials::Bearer(token) = Credentials::of(&request.headers) else {
             let sender = self.rules.sender(request, &rules).await;
+            if let Sender::User(name) = &sender {
+                Caller::note(request, name);
+            }
             return Ok(decide(&rules, &sender, access, || self.challenge(request, access, None)));
         };
         let refuse = |error| Ok(Decision::Unauthenticated(self.challenge(request, access, Some(error))));
         let Some(claims) = self.claims(&rules, &token, Use::Access) else { return refuse("invalid_token") };
         let user = user_of(&claims);
+        if let Some(name) = user {
+            Caller::note(request, name);
+        }
         if !access.iter().all(|one| rules.allow(user, one)) {
             return match user {
                 Some(_) => Ok(Decision::Denied),
