@@ -18,6 +18,7 @@ use super::garbage::{GcPolicy, GcReport};
 use super::gate::Gate;
 use super::limits::Limits;
 use super::metrics;
+use super::page;
 use super::policy::Policy;
 use super::quota::Quotas;
 use super::storage::Storage;
@@ -31,6 +32,7 @@ pub struct RegistryServer {
     limits: Limits,
     gc: Option<(Duration, GcPolicy)>,
     tls: Option<Arc<LiveTls>>,
+    page: bool,
 }
 
 impl RegistryServer {
@@ -47,11 +49,12 @@ impl RegistryServer {
             limits: Limits::default(),
             gc: None,
             tls: None,
+            page: false,
         }
     }
 
-    /// Returns the registry as a router, which answers below `/v2/`, and at `/token` if it has tokens. Time limits of
-    /// connections, the sweeping of abandoned uploads ([`sweep_uploads`](Self::sweep_uploads)) and the collection of garbage
+    /// Returns the registry as a router, which answers below `/v2/`, and at `/token` if it has tokens; with a
+    /// [page](RegistryServerBuilder::with_page) also at `/`, `/style.css` and below `/repositories/`. Time limits of connections, the sweeping of abandoned uploads ([`sweep_uploads`](Self::sweep_uploads)) and the collection of garbage
     /// ([`collect`](Self::collect)) are then its program's.
     pub fn router(&self) -> Router {
         let answer =
@@ -59,15 +62,22 @@ impl RegistryServer {
         let token = async |State(api): State<Arc<Api>>, request: Request| -> Response {
             api.answer_token(request).await
         };
-        let router = match self.api.tokens.is_some() {
+        let show = async |State(api): State<Arc<Api>>, request: Request| -> Response {
+            page::answer(api, request.into_parts().0).await
+        };
+        let mut router = match self.api.tokens.is_some() {
             true => Router::new().route("/token", any(token)),
             false => Router::new(),
         };
-        router
-            .route("/v2", any(answer))
-            .route("/v2/", any(answer))
-            .route("/v2/{*path}", any(answer))
-            .with_state(Arc::clone(&self.api))
+        router =
+            router.route("/v2", any(answer)).route("/v2/", any(answer)).route("/v2/{*path}", any(answer));
+        if self.page {
+            router = router
+                .route("/", any(show))
+                .route("/repositories/{*reference}", any(show))
+                .route("/style.css", get(async || page::style()));
+        }
+        router.with_state(Arc::clone(&self.api))
     }
 
     /// Serves connections of `listener` until the future is dropped, which cuts them off.
@@ -182,6 +192,7 @@ pub struct RegistryServerBuilder {
     limits: Limits,
     gc: Option<(Duration, GcPolicy)>,
     tls: Option<ServerTls>,
+    page: bool,
 }
 
 impl RegistryServerBuilder {
@@ -244,6 +255,13 @@ impl RegistryServerBuilder {
         self
     }
 
+    /// Serves pages of the repositories for people, which show to each what that one may pull. Without it, there are none.
+    #[must_use]
+    pub fn with_page(mut self, page: bool) -> Self {
+        self.page = page;
+        self
+    }
+
     /// Checks everything and returns the server. Blocks on files.
     ///
     /// # Errors
@@ -274,6 +292,7 @@ impl RegistryServerBuilder {
             tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,
             limits: self.limits,
             gc: self.gc,
+            page: self.page,
         })
     }
 }

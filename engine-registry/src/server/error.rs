@@ -89,6 +89,10 @@ impl ApiError {
             .with_header(RETRY_AFTER, seconds)
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Replaces the status that the code has by itself.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;

@@ -36,6 +36,7 @@ mod limits;
 mod memory;
 mod metrics;
 mod names;
+mod page;
 mod passwords;
 mod policy;
 mod quota;

@@ -9,6 +9,7 @@ mod clients;
 mod discover;
 mod kills;
 mod observe;
+mod page;
 mod pull;
 mod push;
 mod rules;

@@ -71,6 +71,9 @@ pub(crate) struct ServeArgs {
     /// Address to serve figures for Prometheus on, at /metrics, to everybody who reaches it
     #[arg(long, value_name = "HOST:PORT")]
     metrics_addr: Option<String>,
+    /// Serve no pages for people at /
+    #[arg(long)]
+    no_page: bool,
     /// Serve plain http to other hosts, too
     #[arg(long)]
     insecure: bool,
@@ -91,8 +94,10 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
     let mut quotas = Quotas::default();
     quotas.repositories.clone_from(&args.quota);
     quotas.total = args.quota_total;
-    let mut builder =
-        RegistryServer::builder(FileStorage::open(&data)?).with_policy(policy).with_quotas(quotas);
+    let mut builder = RegistryServer::builder(FileStorage::open(&data)?)
+        .with_policy(policy)
+        .with_quotas(quotas)
+        .with_page(!args.no_page);
     if !args.gc_interval.is_zero() {
         let policy = GcPolicy::default().with_grace(args.gc_grace).with_untagged(args.gc_untagged);
         builder = builder.with_gc(args.gc_interval, policy);

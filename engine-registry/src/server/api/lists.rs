@@ -2,33 +2,29 @@
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::response::Response;
 use engine_core::descriptor::media_type;
 use serde_json::json;
 
 use super::query::{MAX_PAGE, next_page};
-use super::{Answer, Call, OCI_FILTERS, digest, json as answer, set};
+use super::{Answer, Api, Call, OCI_FILTERS, digest, json as answer, set};
 use crate::server::error::{ApiError, Code};
 use crate::server::names::{RepositoryName, Tag};
 use crate::server::storage::{Page, PageRequest};
 
-impl Call<'_> {
-    pub(super) async fn catalog(&self) -> Answer {
-        let page = self.query.page()?;
-        let found = self.visible_repositories(&page).await?;
-        let names: Vec<&str> = found.entries.iter().map(RepositoryName::as_str).collect();
-        let mut response = answer(StatusCode::OK, json!({ "repositories": names }).to_string());
-        self.link(&mut response, page.limit, found.more, names.last().copied(), &[]);
-        Ok(response)
-    }
-
+impl Api {
     /// Fills a page with repositories that the client may know of. That there are more is said of those only.
-    async fn visible_repositories(&self, page: &PageRequest) -> Result<Page<RepositoryName>, ApiError> {
+    pub(in crate::server) async fn visible_repositories(
+        &self,
+        parts: &Parts,
+        page: &PageRequest,
+    ) -> Result<Page<RepositoryName>, ApiError> {
         let (mut entries, mut after, mut step) = (Vec::new(), page.after.clone(), page.limit + 1);
         while page.limit > 0 && entries.len() <= page.limit {
-            let found = self.api.storage.repositories(&PageRequest::new(after.as_deref(), step)).await?;
+            let found = self.storage.repositories(&PageRequest::new(after.as_deref(), step)).await?;
             after = found.entries.last().map(|last| last.as_str().to_owned());
-            entries.extend(self.api.gate.visible(self.parts, found.entries).await?);
+            entries.extend(self.gate.visible(parts, found.entries).await?);
             if !found.more || after.is_none() {
                 break;
             }
@@ -38,6 +34,17 @@ impl Call<'_> {
         let more = entries.len() > page.limit && page.limit > 0;
         entries.truncate(page.limit);
         Ok(Page { entries, more })
+    }
+}
+
+impl Call<'_> {
+    pub(super) async fn catalog(&self) -> Answer {
+        let page = self.query.page()?;
+        let found = self.api.visible_repositories(self.parts, &page).await?;
+        let names: Vec<&str> = found.entries.iter().map(RepositoryName::as_str).collect();
+        let mut response = answer(StatusCode::OK, json!({ "repositories": names }).to_string());
+        self.link(&mut response, page.limit, found.more, names.last().copied(), &[]);
+        Ok(response)
     }
 
     pub(super) async fn tags(&self, repository: &RepositoryName) -> Answer {

@@ -30,8 +30,9 @@ use engine_core::digest::Digest;
 use engine_core::error::{Error, ErrorKind};
 
 use self::body::RequestBody;
-use self::query::Query;
+pub(super) use self::query::Query;
 use self::route::Route;
+pub(super) use self::route::decode;
 use super::error::{ApiError, Code};
 use super::events::EventListener;
 use super::gate::{Gate, Operation};

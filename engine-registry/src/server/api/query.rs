@@ -12,10 +12,10 @@ pub(super) const MAX_PAGE: usize = 1000;
 
 /// The decoded parameters.
 #[derive(Debug)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(in crate::server) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(super) fn of(uri: &Uri) -> Self {
+    pub(in crate::server) fn of(uri: &Uri) -> Self {
         uri.query().map_or_else(|| Self(Vec::new()), Self::parse)
     }
 
@@ -26,7 +26,7 @@ impl Query {
         Self(parsed.map_or_else(|_| Vec::new(), |url| url.query_pairs().into_owned().collect()))
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::server) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 

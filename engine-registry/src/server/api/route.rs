@@ -108,7 +108,7 @@ impl Route {
 }
 
 /// Decodes percent escapes of one word of a path: Go's clients escape the colon of a digest.
-fn decode(word: &str) -> Option<String> {
+pub(in crate::server) fn decode(word: &str) -> Option<String> {
     if !word.contains('%') {
         return Some(word.to_owned());
     }
