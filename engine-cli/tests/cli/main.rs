@@ -19,6 +19,8 @@ mod logs;
 mod networks;
 mod observe;
 mod registry;
+mod registry_clients;
+mod registry_private;
 mod registry_server;
 mod run;
 mod secrets;

@@ -1,7 +1,7 @@
 //! `registry serve`: with this command line as its client, and with others.
 
 use std::io::Read;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use engine_testkit::{command, image, require};
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,18 +9,23 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{Cli, Said};
 
 /// A registry that a test started.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    host: String,
-    scheme: String,
+    pub(crate) host: String,
+    pub(crate) scheme: String,
 }
 
 impl Serving {
     /// Starts a registry on a free port of loopback.
-    fn start(cli: &Cli, args: &[&str]) -> Self {
+    pub(crate) fn start(cli: &Cli, args: &[&str]) -> Self {
         let all: Vec<&str> =
             ["registry", "serve", "--addr", "127.0.0.1:0"].iter().chain(args).copied().collect();
-        let mut child = cli.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::run(cli.command(&all))
+    }
+
+    /// Starts a registry by a command that has all it needs.
+    pub(crate) fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let line = read_line(child.stdout.as_mut().unwrap());
         let Some((scheme, rest)) = line.strip_prefix("Serving ").and_then(|rest| rest.split_once("://"))
         else {
@@ -38,7 +43,7 @@ impl Serving {
     }
 
     /// Interrupts it and waits for its end.
-    fn stop(mut self, signal: Signal) -> Said {
+    pub(crate) fn stop(mut self, signal: Signal) -> Said {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let (mut out, mut err) = (String::new(), String::new());
         self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();

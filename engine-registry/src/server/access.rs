@@ -24,6 +24,18 @@ pub enum Action {
     Delete,
 }
 
+impl Action {
+    /// Returns the word that rules and tokens have for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// What a request wants to do it to.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Scope {

@@ -65,7 +65,7 @@ pub use passwords::hash_password;
 pub use policy::Policy;
 pub use quota::{Quota, Quotas, Usage};
 pub use record::Caller;
-pub use rules::Rules;
+pub use rules::{Rules, RulesFile};
 pub use storage::{Incoming, NewManifest, Page, PageRequest, PutManifest, Storage};
 pub use tls::ServerTls;
 pub use tokens::Tokens;

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use clap::Args;
 use engine_registry::server::{
-    EventAction, FileStorage, GcPolicy, Htpasswd, Policy, Quotas, RegistryServer, ServerTls, Webhook,
-    WebhookOptions,
+    EventAction, FileStorage, GcPolicy, Policy, Quotas, RegistryServer, ServerTls, Webhook, WebhookOptions,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::auth::AuthArgs;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::output::human::{parse_duration, parse_size};
 
-/// `registry serve`'s flags.
-#[derive(Args, Debug)]
+/// `registry serve`'s flags. What one needs beside it is checked in `serve`, since it may be in a file or the environment.
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Address to listen on; port 0 is any that is free
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
@@ -27,17 +27,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// File of the certificate (PEM), with those that lead to its authority; loaded anew when it changes
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// File of the certificate's private key (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Serve only clients with a certificate of an authority in this file (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_client_ca: Option<PathBuf>,
-    /// Serve only the users in this file of bcrypt hashes (htpasswd -B); read anew when it changes
     #[arg(long, value_name = "FILE")]
-    htpasswd: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    auth: AuthArgs,
     /// Take nothing: no push, no deletion
     #[arg(long)]
     read_only: bool,
@@ -63,10 +62,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "URL")]
     webhook: Vec<String>,
     /// File of headers for --webhook, one `Name: value` a line
-    #[arg(long, value_name = "FILE", requires = "webhook")]
+    #[arg(long, value_name = "FILE")]
     webhook_headers: Option<PathBuf>,
     /// Send events of pulls, too
-    #[arg(long, requires = "webhook")]
+    #[arg(long)]
     webhook_pulls: bool,
     /// Address to serve figures for Prometheus on, at /metrics, to everybody who reaches it
     #[arg(long, value_name = "HOST:PORT")]
@@ -81,6 +80,11 @@ pub(crate) struct ServeArgs {
 
 /// Runs `registry serve`.
 pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
+    let (cert, key) = (args.tls_cert.is_some(), args.tls_key.is_some());
+    if cert != key || (args.tls_client_ca.is_some() && !cert) {
+        return Err(Failure::usage("--tls-cert, --tls-key and --tls-client-ca: the first two are needed")
+            .or_code(125));
+    }
     let address = address("--addr", &args.addr).await?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     if scheme == "http" && !address.ip().is_loopback() && !args.insecure {
@@ -109,9 +113,7 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
         }
         builder = builder.with_tls(tls);
     }
-    if let Some(file) = &args.htpasswd {
-        builder = builder.with_authorizer(Htpasswd::open(file)?);
-    }
+    builder = args.auth.guard(builder, &data)?;
     for webhook in webhooks(args)? {
         builder = builder.with_listener(webhook);
     }
@@ -162,6 +164,9 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
 }
 
 fn webhooks(args: &ServeArgs) -> Result<Vec<Webhook>> {
+    if args.webhook.is_empty() && (args.webhook_headers.is_some() || args.webhook_pulls) {
+        return Err(Failure::usage("--webhook-headers and --webhook-pulls need --webhook").or_code(125));
+    }
     let mut headers = Vec::new();
     if let Some(path) = &args.webhook_headers {
         let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));

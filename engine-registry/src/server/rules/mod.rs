@@ -22,6 +22,7 @@
 //! Owns the decision. What no rule allows is denied. The answer depends on names only, never on what there is, so it tells
 //! nobody whether a repository exists. Invariant: a file that cannot be understood changes nothing.
 
+mod edit;
 mod parse;
 mod pattern;
 
@@ -35,11 +36,13 @@ use axum::http::request::Parts;
 use engine_core::error::Result;
 use zeroize::Zeroizing;
 
+pub use self::edit::RulesFile;
 use self::pattern::Pattern;
 use super::access::{Access, Action, Authorizer, Decision, Scope};
 use super::basic::{CHALLENGE, Credentials};
 use super::names::RepositoryName;
 use super::passwords::{Passwords, Verdict};
+use super::record::Caller;
 use super::record::Caller;
 use super::watched::Watched;
 
@@ -125,7 +128,10 @@ impl Rules {
     ) -> Sender {
         let (found, other) = (rules.hash_of(&name), rules.users.values().next().map(String::as_str));
         match self.passwords.check(request, &name, found, other, password).await {
-            Verdict::Right => Sender::User(name),
+            Verdict::Right => {
+                Caller::note(request, &name);
+                Sender::User(name)
+            }
             Verdict::Wrong => Sender::Unknown,
             Verdict::TooMany(wait) => Sender::TooMany(wait),
         }

@@ -76,14 +76,7 @@ pub(super) fn text(grants: &[Grant]) -> String {
 
 fn words(access: &Access) -> Option<(&str, &str, &'static str)> {
     match &access.scope {
-        Scope::Repository(name) => {
-            let action = match access.action {
-                Action::Pull => "pull",
-                Action::Push => "push",
-                Action::Delete => "delete",
-            };
-            Some(("repository", name.as_str(), action))
-        }
+        Scope::Repository(name) => Some(("repository", name.as_str(), access.action.as_str())),
         Scope::Catalog => Some(CATALOG),
         // No scope is that wide.
         Scope::Registry => None,
