@@ -43,7 +43,6 @@ use super::basic::{CHALLENGE, Credentials};
 use super::names::RepositoryName;
 use super::passwords::{Passwords, Verdict};
 use super::record::Caller;
-use super::record::Caller;
 use super::watched::Watched;
 
 /// Authorizes by a file of users and rules, which is read again when it changes. Users send their password with each
@@ -128,10 +127,7 @@ impl Rules {
     ) -> Sender {
         let (found, other) = (rules.hash_of(&name), rules.users.values().next().map(String::as_str));
         match self.passwords.check(request, &name, found, other, password).await {
-            Verdict::Right => {
-                Caller::note(request, &name);
-                Sender::User(name)
-            }
+            Verdict::Right => Sender::User(name),
             Verdict::Wrong => Sender::Unknown,
             Verdict::TooMany(wait) => Sender::TooMany(wait),
         }

@@ -27,7 +27,6 @@ use super::access::{Access, Authorizer, Decision};
 use super::basic::Credentials;
 use super::names::RepositoryName;
 use super::record::Caller;
-use super::record::Caller;
 use super::rules::{RuleSet, Rules, Sender, decide};
 
 /// Scopes of one token; a token is a header of each request.
@@ -133,10 +132,6 @@ impl Tokens {
     }
 
     fn challenge(&self, request: &Parts, access: &[Access], error: Option<&str>) -> String {
-        // Whoever looks at the pages for people has a browser, which asks for a password.
-        if !request.uri.path().starts_with("/v2") {
-            return super::basic::CHALLENGE.to_owned();
-        }
         let mut challenge = format!("Bearer realm=\"{}\",service=\"{}\"", self.realm(request), self.service);
         let scope = text(&grants(access));
         for (name, value) in
