@@ -319,6 +319,8 @@ pub(crate) enum ImageCommand {
     Load(Later<archive::LoadArgs>),
     /// Make an image of a tar archive of a root file system
     Import(Later<archive::ImportArgs>),
+    /// Copy images into another engine on this host
+    Copy(Later<archive::CopyArgs>),
     /// Remove images that nothing uses
     Prune(Later<history::PruneArgs>),
 }
@@ -355,6 +357,7 @@ impl Command {
                         | ImageCommand::Push(_)
                         | ImageCommand::Save(_)
                         | ImageCommand::Load(_)
+                        | ImageCommand::Copy(_)
                         | ImageCommand::Import(_)
                 ))
         )

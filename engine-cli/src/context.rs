@@ -31,6 +31,15 @@ impl Context {
         self.global.root.clone().unwrap_or_else(|| DEFAULT_ROOT.into())
     }
 
+    /// Returns what an engine with another directory needs.
+    pub(crate) fn at_root(&self, root: &std::path::Path) -> Self {
+        let mut global = self.global.clone();
+        // The default one has its sockets elsewhere.
+        global.root = Some(root.to_owned()).filter(|root| root != std::path::Path::new(DEFAULT_ROOT));
+        global.run_root = None;
+        Self { global }
+    }
+
     /// Opens the engine.
     pub(crate) async fn engine(&self) -> Result<Engine> {
         let root = absolute(self.root());

@@ -1,4 +1,4 @@
-//! `save`, `load`, `import`: archives in and out.
+//! `save`, `load`, `import`: archives in and out; `image copy`: without one.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
-use engine_core::engine::{ArchiveFormat, ImportOptions, LoadOptions, LoadSource, SaveOptions};
+use engine_core::engine::{
+    ArchiveFormat, CopyImageOptions, ImportOptions, LoadOptions, LoadSource, SaveOptions,
+};
 use engine_core::image_config::ProcessDefaults;
 use engine_core::io::ByteStream;
 use engine_core::{Error, Platform, Reference, image_changes};
@@ -62,6 +64,26 @@ pub(crate) struct LoadArgs {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// `image copy`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct CopyArgs {
+    /// Root directory of the other engine, as its --root
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// The image's name there, if one image is copied
+    #[arg(long, value_name = "NAME")]
+    name: Option<Reference>,
+    /// Platform to copy, as linux/arm64; all there are without it
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+    /// Names or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
 }
 
 /// `import`'s flags.
@@ -167,6 +189,29 @@ pub(crate) async fn load(context: &Context, args: &LoadArgs) -> Result<u8> {
         if image.names.is_empty() {
             output::line(format!("Loaded image ID: {}", image.id.as_ref().unwrap_or(&image.target.digest)))?;
         }
+    }
+    Ok(0)
+}
+
+/// Runs `image copy`.
+pub(crate) async fn copy(context: &Context, args: &CopyArgs) -> Result<u8> {
+    if args.name.is_some() && args.images.len() > 1 {
+        return Err(Failure::usage("--name is for one image"));
+    }
+    let (from, to) = (context.engine().await?, context.at_root(&args.to).engine().await?);
+    let mut options = CopyImageOptions::default();
+    options.platform.clone_from(&args.platform);
+    options.name.clone_from(&args.name);
+    let terminal = io::stdout().is_terminal();
+    let target = if args.quiet || !terminal { Target::Nowhere } else { Target::Stdout };
+    for image in &args.images {
+        let mut progress = Progress::new(target, terminal);
+        let mut operation = from.copy_image(image, &to, options.clone());
+        while let Some(event) = operation.next().await {
+            progress.loaded(&event)?;
+        }
+        progress.clear();
+        output::line(format!("{image}: {}", operation.await?.target.digest))?;
     }
     Ok(0)
 }

@@ -98,6 +98,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Load(args) | Command::Image(Later(ImageCommand::Load(args))) => {
             archive::load(context, &args).await
         }
+        Command::Image(Later(ImageCommand::Copy(args))) => archive::copy(context, &args).await,
         Command::Import(args) | Command::Image(Later(ImageCommand::Import(args))) => {
             archive::import(context, &args).await
         }

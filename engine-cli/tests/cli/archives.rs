@@ -229,3 +229,21 @@ fn artifacts_go_to_a_registry_and_come_back() {
         .fails(1, &["team/none"]);
     cli.finish_clean();
 }
+
+#[test]
+fn images_are_copied_into_another_engine() {
+    require!(root, overlayfs, "busybox");
+    let (mut from, mut to) = (Cli::new(), Cli::empty());
+    let root = to.root().display().to_string();
+    let id = |cli: &Cli, name: &str| cli.run(&["image", "inspect", "--format", "{{.Id}}", name]).ok();
+    let said = from.run(&["image", "copy", "--to", &root, "busybox"]).ok();
+    assert!(said.starts_with("busybox: sha256:"), "{said}");
+    from.run(&["image", "copy", "-q", "--to", &root, "--name", "mine:2", "busybox"]).ok();
+    assert_eq!(id(&to, "mine:2"), id(&from, "busybox"));
+    assert_eq!(to.run(&["run", "--rm", "busybox", "echo", "here"]).ok(), "here\n");
+    from.run(&["image", "copy", "--to", &root, "nosuch"]).fails(1, &["nosuch"]);
+    from.run(&["image", "copy", "busybox"]).fails(125, &["--to"]);
+    from.run(&["image", "copy", "--to", &root, "--name", "x", "busybox", "busybox"]).fails(1, &["--name"]);
+    from.finish_clean();
+    to.finish_clean();
+}

@@ -147,19 +147,25 @@ impl Engine {
         }
         // Names come last: an archive that is bad anywhere changes nothing.
         for image in &loaded {
-            let id = self.id_of(&image.target).await;
-            for name in &image.names {
-                let event = of_image(Action::Load, &id, name.familiar());
-                self.name_image(event, name, &image.target).await?;
-            }
-            if image.names.is_empty() {
-                self.keep_dangling(&image.target).await?;
-                self.emit(of_image(Action::Load, &id, &id)).await;
-            }
+            self.name_loaded(image).await?;
             progress.report(LoadEvent::Loaded(image.clone()));
         }
         incoming.arrived();
         Ok(loaded)
+    }
+
+    /// Gives an image that came in its names, or keeps it without.
+    pub(super) async fn name_loaded(&self, image: &LoadedImage) -> Result<()> {
+        let id = self.id_of(&image.target).await;
+        for name in &image.names {
+            let event = of_image(Action::Load, &id, name.familiar());
+            self.name_image(event, name, &image.target).await?;
+        }
+        if image.names.is_empty() {
+            self.keep_dangling(&image.target).await?;
+            self.emit(of_image(Action::Load, &id, &id)).await;
+        }
+        Ok(())
     }
 
     async fn load_planned(

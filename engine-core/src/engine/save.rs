@@ -72,10 +72,10 @@ pub enum SaveEvent {
 }
 
 /// An image on its way out.
-struct Outgoing {
-    target: Descriptor,
-    name: Option<Reference>,
-    closure: Closure,
+pub(super) struct Outgoing {
+    pub(super) target: Descriptor,
+    pub(super) name: Option<Reference>,
+    pub(super) closure: Closure,
 }
 
 impl Engine {
@@ -134,7 +134,7 @@ impl Engine {
         let _lease = self.inner.images.lease().await?;
         let mut outgoing = Vec::with_capacity(images.len());
         for image in &images {
-            outgoing.push(self.outgoing(image, options).await?);
+            outgoing.push(self.outgoing(image, options.platform.as_ref()).await?);
         }
         let index = to_json(&serde_json::json!({
             "schemaVersion": 2,
@@ -185,7 +185,7 @@ impl Engine {
     }
 
     /// Finds an image and checks that all of it is here.
-    async fn outgoing(&self, image: &str, options: &SaveOptions) -> Result<Outgoing> {
+    pub(super) async fn outgoing(&self, image: &str, platform: Option<&Platform>) -> Result<Outgoing> {
         let mut target = self.find_image(image).await?;
         let name = match image.parse::<Reference>() {
             Ok(name) if name.tag().is_some() && name.digest().is_none() => {
@@ -193,7 +193,7 @@ impl Engine {
             }
             _ => None,
         };
-        if let Some(platform) = &options.platform {
+        if let Some(platform) = platform {
             let chosen = self.load_image(&target, platform, &[]).await?;
             if chosen.manifest.digest == target.digest && platform.rank(&chosen.platform()).is_none() {
                 return Err(Error::new(ErrorKind::NotFound, "select platform")

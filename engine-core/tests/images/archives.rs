@@ -1,12 +1,13 @@
 //! Archives in and out: everything keeps its digest, whoever wrote the archive; another tool's second opinion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use engine_core::engine::{
-    ArchiveFormat, ArtifactFile, ArtifactOptions, LoadOptions, LoadSource, LoadedImage, PullOptions,
-    PushEvent, PushOptions, SaveOptions,
+    ArchiveFormat, ArtifactFile, ArtifactOptions, CopyImageOptions, LayerProgress, LoadEvent, LoadOptions,
+    LoadSource, LoadedImage, PullOptions, PushEvent, PushOptions, SaveOptions,
 };
+use engine_core::linux::image_store::LocalImageStoreOptions;
 use engine_core::registry_client::PushOutcome;
 use engine_core::testing::content::{SampleImage, SampleLayer, tar};
 use engine_core::{ContainerSpec, Engine, ErrorKind, Platform, RegistryClient as _, Result};
@@ -372,4 +373,70 @@ async fn artifacts_are_made_attached_pulled_and_listed() {
     world.engine.pull(&subject, PullOptions::default()).await.unwrap();
     let error = world.engine.artifact_files(&subject.to_string()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_image_is_copied_to_another_engine_and_what_that_has_stays_at_home() {
+    require!(root, "busybox");
+    let (from, to) = (World::new().await, World::new().await);
+    let copy = async |image: &str, options| from.engine.copy_image(image, &to.engine, options).await;
+    let (small, large) = (image::busybox_layers(3), image::busybox_layers(5));
+    for (name, image) in [("small", &small), ("large", &large)] {
+        image.write_layout(&from.path(name), &format!("registry.example/{name}:1"));
+        load(&from.engine, &from.path(name)).await.unwrap();
+    }
+    let copied = copy("registry.example/small:1", CopyImageOptions::default()).await.unwrap();
+    assert_eq!(copied.target.digest.to_string(), small.digest());
+    assert_eq!(copied.names, [reference("registry.example/small:1")]);
+
+    // Layers that both have do not travel.
+    let mut operation =
+        from.engine.copy_image("registry.example/large:1", &to.engine, CopyImageOptions::default());
+    let mut travelled = BTreeSet::new();
+    while let Some(event) = operation.next().await {
+        if let LoadEvent::Layer { layer, progress: LayerProgress::Transferring { .. } } = event {
+            travelled.insert(layer.digest);
+        }
+    }
+    operation.await.unwrap();
+    let of = |image: &image::Image| -> BTreeSet<String> {
+        image.layers.iter().map(|layer| layer.digest.to_string()).collect()
+    };
+    let mut wanted: BTreeSet<String> = of(&large).difference(&of(&small)).cloned().collect();
+    assert!(wanted.len() < large.layers.len());
+    wanted.insert(large.config.as_ref().unwrap().digest.to_string());
+    assert_eq!(travelled.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), wanted);
+    assert_eq!(blobs(&from), blobs(&to));
+    // It can be used there: its layers are unpacked.
+    to.engine.create("registry.example/large:1", ContainerSpec::default()).await.unwrap();
+
+    let wish: Platform = "linux/riscv64".parse().unwrap();
+    for (name, options) in [
+        ("nosuch", CopyImageOptions::default()),
+        ("registry.example/small:1", CopyImageOptions::default().with_platform(wish)),
+    ] {
+        let error = copy(name, options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    }
+    // By its id, without a name or with a new one.
+    let id = from.engine.image("registry.example/small:1").await.unwrap().id().to_string();
+    assert!(copy(&id, CopyImageOptions::default()).await.unwrap().names.is_empty());
+    let name = reference("other.example/renamed:2");
+    copy(&id, CopyImageOptions::default().with_name(name.clone())).await.unwrap();
+    assert_eq!(to.engine.image("other.example/renamed:2").await.unwrap().id().to_string(), id);
+}
+
+#[tokio::test]
+async fn the_other_engines_hook_decides_about_copies() {
+    let from = World::new().await;
+    from.import("registry.example/one:1", "one").await;
+    let to = World::built(LocalImageStoreOptions::default(), |builder| {
+        builder.admit_image(|image| Err(format!("no {}", image.name).into()))
+    });
+    let to = to.await;
+    let options = CopyImageOptions::default();
+    let error = from.engine.copy_image("registry.example/one:1", &to.engine, options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    assert!(error.report().contains("no registry.example/one:1"), "{}", error.report());
+    assert!(to.content().is_empty(), "{:?}", to.content());
 }

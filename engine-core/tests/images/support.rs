@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use engine_core::database::Database;
-use engine_core::engine::ImportOptions;
+use engine_core::engine::{EngineBuilder, ImportOptions};
 use engine_core::linux::image_store::{LocalImageStore, LocalImageStoreOptions};
 use engine_core::memory::{MemoryNetwork, MemoryRegistry, MemoryRuntime, MemoryVolumes};
 use engine_core::testing::content::{SampleImage, SampleLayer, tar};
@@ -23,12 +23,19 @@ impl World {
     }
 
     pub async fn with(options: LocalImageStoreOptions) -> Self {
+        Self::built(options, |builder| builder).await
+    }
+
+    pub async fn built(
+        options: LocalImageStoreOptions,
+        build: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Self {
         let dir = tempfile::Builder::new().prefix("engine-images-").tempdir().unwrap();
         let root = dir.path().join("root");
         std::fs::create_dir(&root).unwrap();
         let database = Database::open(&root.join("store.db")).unwrap();
         let registry = MemoryRegistry::new();
-        let engine = Engine::builder(&root)
+        let engine = build(Engine::builder(&root))
             .image_store(LocalImageStore::open(&root, database, options).unwrap())
             .runtime(MemoryRuntime::new())
             .registry(registry.clone())
