@@ -70,7 +70,8 @@ pub enum Decision {
 }
 
 /// Whom a connection is from. [`RegistryServer::serve`](super::RegistryServer::serve) adds it to the extensions of each
-/// request; a program that serves the router itself does so where wrong passwords are to be counted for each client.
+/// request; a program that serves the router itself does so where wrong passwords are to be counted for each client. Behind a
+/// proxy, it is the proxy's address, and all its clients are counted together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer(pub SocketAddr);
 
