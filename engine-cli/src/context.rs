@@ -86,9 +86,14 @@ impl Context {
 
     /// Returns the client of registries.
     pub(crate) fn registry(&self) -> Result<OciRegistry> {
+        self.registry_with(docker_config())
+    }
+
+    /// Returns a client of registries that has its credentials from `config`.
+    pub(crate) fn registry_with(&self, config: Option<impl Into<DockerConfig>>) -> Result<OciRegistry> {
         let mut builder =
             OciRegistry::builder().with_user_agent(concat!("engine-cli/", env!("CARGO_PKG_VERSION")));
-        if let Some(config) = docker_config() {
+        if let Some(config) = config {
             builder = builder.with_docker_config(config);
         }
         for mirror in &self.global.registry_mirror {

@@ -64,6 +64,18 @@ impl OciRegistry {
         Self { session: Arc::new(session), mirrors: Arc::new(mirrors) }
     }
 
+    /// Returns the size of a blob, if the registry has it.
+    #[cfg(feature = "server")]
+    pub(crate) async fn blob_size(&self, reference: &Reference, digest: &Digest) -> Result<Option<u64>> {
+        let work = async {
+            let endpoint = Endpoint::registry(reference.registry())?;
+            let scopes = pull_scope(reference).to_vec();
+            let repository = reference.repository();
+            Push { session: &self.session, endpoint: &endpoint, repository, scopes }.blob_size(digest).await
+        };
+        work.await.map_err(|fault| about("look for blob", reference, fault).with("blob", digest))
+    }
+
     /// Returns the places to pull from, in order: the last one is the registry itself.
     fn places(&self, reference: &Reference) -> Result<Vec<Endpoint>, Fault> {
         let registry = Endpoint::registry(reference.registry())?;

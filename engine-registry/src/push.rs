@@ -60,6 +60,21 @@ impl Push<'_> {
         self.session.expect(self.endpoint, answer, &[StatusCode::OK]).await.map(|_| true)
     }
 
+    /// Returns the size of a blob, if the repository has it and the registry says how long it is.
+    #[cfg(feature = "server")]
+    pub(crate) async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Fault> {
+        let path = format!("/v2/{}/blobs/{digest}", self.repository);
+        let ask = Ask::new(Method::HEAD, Target::Path(&path), &self.scopes);
+        let answer = self.session.send(self.endpoint, &ask, self.session.retry.attempts).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = self.session.expect(self.endpoint, answer, &[StatusCode::OK]).await?;
+        // Of a HEAD, the body has no length.
+        let length = answer.headers().get(reqwest::header::CONTENT_LENGTH);
+        Ok(length.and_then(|length| length.to_str().ok()?.parse().ok()))
+    }
+
     /// Pushes a blob, by whatever way is shortest.
     pub(crate) async fn blob(
         &self,

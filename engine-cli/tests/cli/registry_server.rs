@@ -144,6 +144,8 @@ fn what_would_be_unsafe_or_wrong_is_refused() {
     assert!(!refused.err.contains("hush"), "{refused:?}");
     refused.fails(1, &["headers", "line 1"]);
     serve(&["--addr", "127.0.0.1:0", "--metrics-addr", "nonsense"]).fails(1, &["--metrics-addr"]);
+    serve(&["--upstream", "UP=docker.io"]).fails(1, &["prefix", "UP"]);
+    serve(&["--upstream", "up=a/b/c d"]).fails(1, &["registry"]);
     serve(&["--quota", "all"]).fails(125, &["--quota", "PATTERN=BYTES"]);
     serve(&["--quota", "all=much"]).fails(125, &["much", "no size"]);
     serve(&["--gc-grace", "soon"]).fails(125, &["soon", "no duration"]);
@@ -158,6 +160,36 @@ fn what_would_be_unsafe_or_wrong_is_refused() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     serve(&["--addr", &address]).fails(1, &[&address, "in use"]);
+    cli.finish();
+}
+
+#[test]
+fn a_registry_caches_another() {
+    require!(root, overlayfs, "busybox");
+    let cli = Cli::new();
+    let (origin, cached) =
+        (cli.path("origin").display().to_string(), cli.path("cached").display().to_string());
+    let source = Serving::start(&cli, &["--data", &origin]);
+    let name = format!("{}/team/busybox:1", source.host);
+    cli.run(&["tag", "busybox", &name]).ok();
+    cli.run(&["push", "-q", &name]).ok();
+    cli.run(&["rmi", &name]).ok();
+    let upstream = format!("up={}", source.host);
+    let serving = Serving::start(&cli, &["--data", &cached, "--upstream", &upstream]);
+    let through = format!("{}/up/team/busybox:1", serving.host);
+    cli.run(&["pull", "-q", &through]).ok();
+    assert_eq!(cli.run(&["run", "--rm", &through, "echo", "cached"]).ok(), "cached\n");
+    cli.run(&["push", &through]).fails(1, &["copy from"]);
+    // As a mirror, it serves what the registry itself does not any more.
+    let host = source.host.clone();
+    assert_eq!(source.stop(Signal::TERM).code, 0);
+    let mirror = format!("{host}=http://{}", serving.host);
+    let pull = |args: &[&str]| {
+        let all: Vec<&str> = args.iter().copied().chain(["pull", "-q", &name]).collect();
+        cli.run(&all)
+    };
+    pull(&["--registry-mirror", &mirror]).ok();
+    drop(serving);
     cli.finish();
 }
 

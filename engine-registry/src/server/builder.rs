@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::access::{Anyone, Authorizer};
 use super::api::Api;
+use super::cache::{Cache, PullThrough, Upstream};
 use super::connection;
 use super::events::EventListener;
 use super::garbage::{GcPolicy, GcReport};
@@ -46,6 +47,7 @@ impl RegistryServer {
             policy: Policy::default(),
             quotas: Quotas::default(),
             listeners: Vec::new(),
+            pull_through: None,
             limits: Limits::default(),
             gc: None,
             tls: None,
@@ -189,6 +191,7 @@ pub struct RegistryServerBuilder {
     policy: Policy,
     quotas: Quotas,
     listeners: Vec<Arc<dyn EventListener>>,
+    pull_through: Option<PullThrough>,
     limits: Limits,
     gc: Option<(Duration, GcPolicy)>,
     tls: Option<ServerTls>,
@@ -230,6 +233,14 @@ impl RegistryServerBuilder {
     #[must_use]
     pub fn with_listener(mut self, listener: impl EventListener) -> Self {
         self.listeners.push(Arc::new(listener));
+        self
+    }
+
+    /// Makes the server a cache of other registries, too. What it has of them cannot be pushed to, and goes when nobody asks for it
+    /// for long, if the server collects garbage.
+    #[must_use]
+    pub fn with_pull_through(mut self, pull_through: PullThrough) -> Self {
+        self.pull_through = Some(pull_through);
         self
     }
 
@@ -278,11 +289,22 @@ impl RegistryServerBuilder {
             Some(tokens) => Arc::clone(tokens) as _,
             None => self.authorizer,
         };
-        let gate = Gate { policy: self.policy, authorizer };
+        let mut gc = self.gc;
+        let cache = match self.pull_through {
+            None => None,
+            Some(options) => {
+                if let Some((_, policy)) = &mut gc {
+                    policy.evictions.extend(options.upstreams.iter().filter_map(Upstream::eviction));
+                }
+                Some(Arc::new(Cache::new(options, Arc::clone(&self.storage), self.quotas.clone())?))
+            }
+        };
+        let gate = Gate { policy: self.policy, authorizer, cache: cache.clone() };
         Ok(RegistryServer {
             api: Arc::new(Api {
                 storage: self.storage,
                 gate,
+                cache,
                 tokens,
                 quotas: self.quotas,
                 listeners: self.listeners,
@@ -291,7 +313,7 @@ impl RegistryServerBuilder {
             }),
             tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,
             limits: self.limits,
-            gc: self.gc,
+            gc,
             page: self.page,
         })
     }

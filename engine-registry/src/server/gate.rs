@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::http::request::Parts;
 
 use super::access::{Access, Action, Authorizer, Decision, Scope};
+use super::cache::Cache;
 use super::error::{ApiError, Code};
 use super::names::RepositoryName;
 use super::policy::Policy;
@@ -47,6 +48,7 @@ impl Operation<'_> {
 pub(super) struct Gate {
     pub(super) policy: Policy,
     pub(super) authorizer: Arc<dyn Authorizer>,
+    pub(super) cache: Option<Arc<Cache>>,
 }
 
 impl Gate {
@@ -61,6 +63,14 @@ impl Gate {
         let changes = matches!(operation, Operation::Push(_) | Operation::Delete(_));
         if self.policy.read_only && changes {
             return Err(ApiError::new(Code::Unsupported, "the registry is read-only"));
+        }
+        if let Operation::Push(name) = operation
+            && let Some(upstream) = self.cache.as_ref().and_then(|cache| cache.upstream_of(name))
+        {
+            return Err(ApiError::new(
+                Code::Unsupported,
+                format!("the repository is a copy from {upstream}"),
+            ));
         }
         if self.policy.keep && matches!(operation, Operation::Delete(_)) {
             return Err(ApiError::new(Code::Unsupported, "the registry does not delete"));

@@ -17,6 +17,7 @@
 //! - An [`Authorizer`] decides who may do what, a [`Policy`] what nobody may. Both are asked in one place. [`Rules`] are users
 //!   and rules for each repository in one readable file, with [`Tokens`] as Docker's clients like them; [`Htpasswd`] has users
 //!   who may do everything.
+//! - With [`PullThrough`], a server is a cache of other registries: what it does not have, it fetches and keeps.
 //! - [`RegistryServer::router`] is the registry as an `axum` router, for a program that serves more than a registry.
 //!   [`RegistryServer::serve`] adds what an open port needs: TLS, time limits, an end that finishes what is under way.
 
@@ -25,6 +26,7 @@ mod api;
 mod attempts;
 mod basic;
 mod builder;
+mod cache;
 mod connection;
 mod error;
 mod events;
@@ -54,6 +56,7 @@ pub mod testing;
 
 pub use access::{Access, Action, Anyone, Authorizer, Decision, Peer, Scope};
 pub use builder::{RegistryServer, RegistryServerBuilder};
+pub use cache::{PullThrough, Upstream};
 pub use events::{EventAction, EventListener, EventRequest, RegistryEvent};
 pub use file::FileStorage;
 pub use garbage::{Eviction, GcPolicy, GcReport};

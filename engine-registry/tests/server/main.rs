@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 
 mod abuse;
+mod cache;
 mod client;
 mod clients;
 mod discover;

@@ -20,7 +20,14 @@ use crate::client::{Image, Server, limits};
 
 /// A listener in the same program.
 #[derive(Clone, Debug, Default)]
-struct Heard(Arc<Mutex<Vec<RegistryEvent>>>);
+pub(crate) struct Heard(Arc<Mutex<Vec<RegistryEvent>>>);
+
+impl Heard {
+    /// Returns how often something was read.
+    pub(crate) fn pulls(&self) -> usize {
+        self.0.lock().unwrap().iter().filter(|event| event.action == EventAction::Pull).count()
+    }
+}
 
 #[async_trait]
 impl EventListener for Heard {

@@ -1,12 +1,13 @@
 //! `registry serve`: a registry of one's own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use engine_registry::server::{
-    EventAction, FileStorage, GcPolicy, Policy, Quotas, RegistryServer, ServerTls, Webhook, WebhookOptions,
+    EventAction, FileStorage, GcPolicy, Policy, PullThrough, Quotas, RegistryServer, ServerTls, Upstream,
+    Webhook, WebhookOptions,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -73,6 +74,18 @@ pub(crate) struct ServeArgs {
     /// Serve no pages for people at /
     #[arg(long)]
     no_page: bool,
+    /// Serve what is below PREFIX from another registry, fetched once and kept (`docker.io`, `hub=docker.io`)
+    #[arg(long, value_name = "[PREFIX=]REGISTRY")]
+    upstream: Vec<String>,
+    /// How long a tag of an upstream is served before the upstream is asked again
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    upstream_ttl: Duration,
+    /// How long content of an upstream stays that nobody asks for; 0 is for ever
+    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = parse_duration)]
+    upstream_unused: Duration,
+    /// Docker's config.json with the credentials for upstreams
+    #[arg(long, value_name = "FILE")]
+    upstream_config: Option<PathBuf>,
     /// Serve plain http to other hosts, too
     #[arg(long)]
     insecure: bool,
@@ -114,6 +127,9 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
         builder = builder.with_tls(tls);
     }
     builder = args.auth.guard(builder, &data)?;
+    if let Some(through) = pull_through(context, args, &data)? {
+        builder = builder.with_pull_through(through);
+    }
     for webhook in webhooks(args)? {
         builder = builder.with_listener(webhook);
     }
@@ -161,6 +177,26 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
         .map_err(|error| Failure::usage(format!("cannot listen on {address}: {error}")))?;
     let address = listener.local_addr().unwrap_or(address);
     Ok((listener, address))
+}
+
+/// What comes from other registries. The credentials of whoever starts the server are not for whoever asks it: upstreams have
+/// a file of their own.
+fn pull_through(context: &Context, args: &ServeArgs, data: &Path) -> Result<Option<PullThrough>> {
+    if args.upstream.is_empty() {
+        return match args.upstream_config {
+            Some(_) => Err(Failure::usage("--upstream-config needs --upstream").or_code(125)),
+            None => Ok(None),
+        };
+    }
+    let client = context.registry_with(args.upstream_config.as_deref())?;
+    let unused = Some(args.upstream_unused).filter(|unused| !unused.is_zero());
+    let mut through = PullThrough::new(data.join("spool"));
+    for text in &args.upstream {
+        let (prefix, registry) = text.split_once('=').unwrap_or((text, text));
+        let upstream = Upstream::new(prefix, client.clone()).with_registry(registry);
+        through = through.with_upstream(upstream.with_ttl(args.upstream_ttl).with_unused(unused));
+    }
+    Ok(Some(through))
 }
 
 fn webhooks(args: &ServeArgs) -> Result<Vec<Webhook>> {

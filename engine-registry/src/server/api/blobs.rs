@@ -16,8 +16,12 @@ use crate::server::names::RepositoryName;
 impl Call<'_> {
     pub(super) async fn blob(&self, repository: &RepositoryName, text: &str) -> Answer {
         let digest = digest(text)?;
-        let Some(size) = self.api.storage.blob_size(repository, &digest).await? else {
-            return Err(unknown());
+        let (size, coming) = match self.api.storage.blob_size(repository, &digest).await? {
+            Some(size) => (size, None),
+            None => match &self.api.cache {
+                Some(cache) => cache.blob(repository, &digest, !self.is_head()).await?.ok_or_else(unknown)?,
+                None => return Err(unknown()),
+            },
         };
         if self.has(&digest) {
             let mut response = empty(StatusCode::NOT_MODIFIED);
@@ -35,9 +39,10 @@ impl Call<'_> {
                 return Ok(response);
             }
         };
-        let body = match self.is_head() || range.is_empty() {
-            true => Body::empty(),
-            false => Body::from_stream(self.api.storage.read_blob(repository, &digest, range.clone()).await?),
+        let body = match coming {
+            _ if self.is_head() || range.is_empty() => Body::empty(),
+            Some(flight) => Body::from_stream(flight.stream(range.clone())),
+            None => Body::from_stream(self.api.storage.read_blob(repository, &digest, range.clone()).await?),
         };
         if !self.is_head() {
             self.tell_blob(EventAction::Pull, repository, &digest, None).await;

@@ -49,7 +49,15 @@ impl Call<'_> {
 
     pub(super) async fn tags(&self, repository: &RepositoryName) -> Answer {
         let page = self.query.page()?;
-        let Some(found) = self.api.storage.tags(repository, &page).await? else {
+        let elsewhere = match &self.api.cache {
+            Some(cache) => cache.tags(repository).await,
+            None => None,
+        };
+        let found = match elsewhere {
+            Some(tags) => Some(part(tags, |tag| tag.as_str().to_owned(), &page)),
+            None => self.api.storage.tags(repository, &page).await?,
+        };
+        let Some(found) = found else {
             return Err(ApiError::new(Code::NameUnknown, "there is no such repository"));
         };
         let names: Vec<&str> = found.entries.iter().map(Tag::as_str).collect();
@@ -64,7 +72,14 @@ impl Call<'_> {
         let subject = digest(text)?;
         let page = self.query.page()?;
         let kind = self.query.get("artifactType").filter(|kind| !kind.is_empty());
-        let found = self.api.storage.referrers(repository, &subject, kind, &page).await?;
+        let elsewhere = match &self.api.cache {
+            Some(cache) => cache.referrers(repository, &subject, kind).await,
+            None => None,
+        };
+        let found = match elsewhere {
+            Some(found) => part(found, |entry| entry.digest.to_string(), &page),
+            None => self.api.storage.referrers(repository, &subject, kind, &page).await?,
+        };
         let index = json!({
             "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": found.entries,
         });
@@ -93,4 +108,13 @@ impl Call<'_> {
             response.headers_mut().insert(name, value);
         }
     }
+}
+
+/// Takes a page out of what is all there, in order.
+fn part<T>(entries: Vec<T>, name: impl Fn(&T) -> String, page: &PageRequest) -> Page<T> {
+    let later = |entry: &T| page.after.as_ref().is_none_or(|last| name(entry) > *last);
+    let mut entries: Vec<T> = entries.into_iter().filter(later).take(page.limit + 1).collect();
+    let more = entries.len() > page.limit && page.limit > 0;
+    entries.truncate(page.limit);
+    Page { entries, more }
 }

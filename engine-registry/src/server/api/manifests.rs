@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use engine_core::descriptor::{Descriptor, media_type};
 use engine_core::digest::Digest;
+use engine_core::error::Result;
 use engine_core::manifest::{MAX_MANIFEST_SIZE, Manifest};
 use engine_core::platform::Platform;
 use serde_json::json;
@@ -25,6 +26,7 @@ use crate::server::storage::{NewManifest, PutManifest};
 impl Call<'_> {
     pub(super) async fn manifest(&self, repository: &RepositoryName, text: &str) -> Answer {
         let target = target(text, Code::ManifestUnknown)?;
+        self.refresh(repository, &target).await?;
         let accepted = Accepted::of(&self.parts.headers);
         let storage = &self.api.storage;
         let found = match self.is_head() {
@@ -74,7 +76,9 @@ impl Call<'_> {
             return Err(unknown());
         };
         let one = index.select(&Platform::new("linux", "amd64", None)).ok_or_else(unknown)?;
-        storage.manifest(repository, &Target::Digest(one.digest.clone())).await?.ok_or_else(unknown)
+        let one = Target::Digest(one.digest.clone());
+        self.refresh(repository, &one).await?;
+        storage.manifest(repository, &one).await?.ok_or_else(unknown)
     }
 
     pub(super) async fn put_manifest(
@@ -102,7 +106,8 @@ impl Call<'_> {
         {
             return Err(ApiError::new(Code::DigestInvalid, format!("the manifest has the digest {digest}")));
         }
-        let manifest = checked(kind, digest, bytes)?;
+        let manifest = checked(kind, digest, bytes)
+            .map_err(|error| ApiError::new(Code::ManifestInvalid, error.report()))?;
         let tag = match &target {
             Target::Tag(tag) => Some(tag),
             Target::Digest(_) => None,
@@ -154,9 +159,8 @@ fn target(text: &str, code: Code) -> Result<Target, ApiError> {
 }
 
 /// Reads a manifest as strictly as our own client does, and finds what it names.
-fn checked(kind: &str, digest: Digest, bytes: Bytes) -> Result<NewManifest, ApiError> {
-    let parsed = Manifest::parse(&bytes, kind)
-        .map_err(|error| ApiError::new(Code::ManifestInvalid, error.report()))?;
+pub(in crate::server) fn checked(kind: &str, digest: Digest, bytes: Bytes) -> Result<NewManifest> {
+    let parsed = Manifest::parse(&bytes, kind)?;
     let descriptor = Descriptor::new(kind, digest, bytes.len() as u64);
     let referrer = parsed.subject().map(|subject| (subject.digest.clone(), parsed.as_referrer(&descriptor)));
     let mut manifest = NewManifest::new(descriptor, bytes);

@@ -33,10 +33,12 @@ use self::body::RequestBody;
 pub(super) use self::query::Query;
 use self::route::Route;
 pub(super) use self::route::decode;
+use super::cache::Cache;
 use super::error::{ApiError, Code};
 use super::events::EventListener;
 use super::gate::{Gate, Operation};
 use super::metrics::Metrics;
+use super::names::{RepositoryName, Target};
 use super::quota::Quotas;
 use super::record::Record;
 use super::storage::Storage;
@@ -48,6 +50,8 @@ const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
+pub(super) use self::manifests::checked;
+
 type Answer = Result<Response, ApiError>;
 
 /// What answers requests.
@@ -55,6 +59,8 @@ type Answer = Result<Response, ApiError>;
 pub(super) struct Api {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) gate: Gate,
+    /// Where content comes from that the storage does not have.
+    pub(super) cache: Option<Arc<Cache>>,
     pub(super) quotas: Quotas,
     /// Who gives tokens, if somebody does.
     pub(super) tokens: Option<Arc<Tokens>>,
@@ -75,7 +81,7 @@ struct Call<'a> {
 impl Api {
     pub(super) async fn answer(&self, request: Request) -> Response {
         let (mut parts, body) = request.into_parts();
-        let route = Route::parse(parts.uri.path());
+        let route = Route::parse(parts.uri.path()).map(|route| route.map(|route| self.named(route, &parts)));
         let (operation, repository) = match &route {
             Ok(Some(route)) if route.takes(&parts.method) => {
                 (route.operation(&parts.method), route.repository())
@@ -103,6 +109,19 @@ impl Api {
         headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         record.answer(response)
+    }
+
+    /// A client may name the registry that it takes this one for: then its repositories are those below that name.
+    fn named(&self, mut route: Route, parts: &Parts) -> Route {
+        if let Some(cache) =
+            self.cache.as_ref().filter(|_| matches!(parts.method, Method::GET | Method::HEAD))
+            && let Some(registry) = Query::of(&parts.uri).get("ns")
+            && let Some(name) = route.repository_mut()
+            && let Some(found) = cache.named(registry, name)
+        {
+            *name = found;
+        }
+        route
     }
 
     async fn dispatch(&self, route: Option<Route>, parts: &Parts, body: &mut RequestBody) -> Answer {
@@ -151,6 +170,14 @@ impl Api {
 }
 
 impl Call<'_> {
+    /// Brings a manifest up to date that comes from elsewhere.
+    async fn refresh(&self, repository: &RepositoryName, target: &Target) -> Result<(), ApiError> {
+        match &self.api.cache {
+            Some(cache) => cache.refresh(repository, target).await,
+            None => Ok(()),
+        }
+    }
+
     /// Returns the text of a header that is there once.
     fn header(&self, name: HeaderName) -> Option<&str> {
         let mut values = self.parts.headers.get_all(name).iter();

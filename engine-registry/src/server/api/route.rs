@@ -102,6 +102,18 @@ impl Route {
         }
     }
 
+    pub(super) fn repository_mut(&mut self) -> Option<&mut RepositoryName> {
+        match self {
+            Self::Check | Self::Catalog => None,
+            Self::Tags(name)
+            | Self::Referrers(name, _)
+            | Self::Manifest(name, _)
+            | Self::Blob(name, _)
+            | Self::Uploads(name)
+            | Self::Upload(name, _) => Some(name),
+        }
+    }
+
     pub(super) fn takes(&self, method: &Method) -> bool {
         self.methods().split(", ").any(|name| name == method.as_str())
     }

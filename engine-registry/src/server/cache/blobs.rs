@@ -1,0 +1,202 @@
+//! Blobs on their way from an upstream: one fetches, all read.
+//!
+//! A blob goes into the storage and into a file without a name at the same time; readers follow the file. Its last byte is
+//! kept back until the storage has found that the digest is right, so nobody takes wrong bytes for whole. A fetch that has begun
+//! goes on when its readers are gone.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine_core::descriptor::Descriptor;
+use engine_core::digest::Digest;
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::io::ByteStream;
+use engine_core::reference::Reference;
+use engine_core::registry_client::RegistryClient as _;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::{Mutex, watch};
+use tokio::task::spawn_blocking;
+
+use super::{Cache, silent};
+use crate::OciRegistry;
+use crate::server::error::ApiError;
+use crate::server::names::RepositoryName;
+use crate::server::quota::Quota;
+use crate::server::storage::Storage;
+
+/// Bytes that a reader gets at once.
+const PIECE: u64 = 256 << 10;
+
+#[derive(Debug)]
+pub(super) struct Flights {
+    spool: PathBuf,
+    under_way: Mutex<HashMap<(RepositoryName, Digest), Arc<Flight>>>,
+}
+
+/// A blob that is being fetched.
+#[derive(Debug)]
+pub(in crate::server) struct Flight {
+    file: File,
+    size: u64,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// So many bytes have come.
+    Bytes(u64),
+    /// All have, and they are right.
+    Done,
+    Failed,
+}
+
+impl Flights {
+    pub(super) fn open(spool: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&spool)
+            .map_err(|error| Error::from_io("make directory", error).with("path", spool.display()))?;
+        Ok(Self { spool, under_way: Mutex::default() })
+    }
+}
+
+impl Cache {
+    /// Finds a blob that the storage does not have: its size, and with `wanted` where its bytes come from, unless the storage
+    /// has got it meanwhile.
+    pub(in crate::server) async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        wanted: bool,
+    ) -> Result<Option<(u64, Option<Arc<Flight>>)>, ApiError> {
+        let Some((upstream, reference)) = self.source(repository) else { return Ok(None) };
+        let key = (repository.clone(), digest.clone());
+        if let Some(flight) = self.flights.under_way.lock().await.get(&key) {
+            return Ok(Some((flight.size, Some(Arc::clone(flight)))));
+        }
+        let failed = |error: Error| {
+            tracing::warn!(upstream = upstream.registry, error = %error.report(), "the upstream does not answer");
+            silent()
+        };
+        let Some(size) = upstream.client.blob_size(&reference, digest).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        if !wanted {
+            return Ok(Some((size, None)));
+        }
+        let mut under_way = self.flights.under_way.lock().await;
+        if let Some(flight) = under_way.get(&key) {
+            return Ok(Some((flight.size, Some(Arc::clone(flight)))));
+        }
+        if let Some(size) = self.storage.blob_size(repository, digest).await? {
+            return Ok(Some((size, None)));
+        }
+        let spool = self.flights.spool.clone();
+        let file = spawn_blocking(move || tempfile::tempfile_in(spool)).await.map_err(io::Error::other);
+        let file = file.and_then(|file| file).map_err(|error| Error::from_io("fetch blob", error))?;
+        let flight = Arc::new(Flight { file, size, progress: watch::Sender::new(Progress::Bytes(0)) });
+        under_way.insert(key.clone(), Arc::clone(&flight));
+        let fetch = Fetch {
+            client: upstream.client.clone(),
+            reference,
+            storage: Arc::clone(&self.storage),
+            quota: self.quotas.of(repository),
+            flight: Arc::clone(&flight),
+        };
+        let flights = Arc::clone(&self.flights);
+        tokio::spawn(async move {
+            let done = fetch.run(&key.0, &key.1).await;
+            if let Err(error) = &done {
+                tracing::warn!(error = %error.report(), "blob not fetched");
+            }
+            // Whoever asks from now on finds it in the storage, or begins anew.
+            flights.under_way.lock().await.remove(&key);
+            fetch.flight.progress.send_replace(if done.is_ok() { Progress::Done } else { Progress::Failed });
+        });
+        Ok(Some((size, Some(flight))))
+    }
+}
+
+struct Fetch {
+    client: OciRegistry,
+    reference: Reference,
+    storage: Arc<dyn Storage>,
+    quota: Quota,
+    flight: Arc<Flight>,
+}
+
+impl Fetch {
+    async fn run(&self, repository: &RepositoryName, digest: &Digest) -> Result<()> {
+        let blob = Descriptor::new("application/octet-stream", digest.clone(), self.flight.size);
+        let bytes = self.client.fetch_blob(&self.reference, &blob, 0).await?;
+        let upload = self.storage.begin_upload(repository).await?;
+        let flight = Arc::clone(&self.flight);
+        let spooled = stream::try_unfold((bytes, 0_u64, flight), async |(mut bytes, at, flight)| {
+            let Some(piece) = bytes.next().await.transpose()? else { return Ok(None) };
+            let next = at + piece.len() as u64;
+            flight.write(at, piece.clone()).await?;
+            flight.progress.send_replace(Progress::Bytes(next));
+            Ok(Some((piece, (bytes, next, flight))))
+        });
+        let stored = async {
+            self.storage.append(repository, &upload, Some(0), &mut Box::pin(spooled)).await?;
+            self.storage.commit_upload(repository, &upload, digest, &self.quota).await
+        };
+        let stored = stored.await;
+        if stored.is_err() {
+            let _ = self.storage.cancel_upload(repository, &upload).await;
+        }
+        stored
+    }
+}
+
+impl Flight {
+    async fn write(self: &Arc<Self>, at: u64, piece: Bytes) -> Result<()> {
+        let flight = Arc::clone(self);
+        let written = spawn_blocking(move || flight.file.write_all_at(&piece, at)).await;
+        written.map_err(io::Error::other).and_then(|done| done).map_err(|e| Error::from_io("fetch blob", e))
+    }
+
+    async fn read(self: &Arc<Self>, range: Range<u64>) -> Result<Bytes> {
+        let flight = Arc::clone(self);
+        let read = spawn_blocking(move || {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+            flight.file.read_exact_at(&mut bytes, range.start).map(|()| Bytes::from(bytes))
+        });
+        read.await.map_err(io::Error::other).and_then(|done| done).map_err(|e| Error::from_io("read blob", e))
+    }
+
+    /// Streams a part of the blob, as it comes.
+    pub(in crate::server) fn stream(self: Arc<Self>, range: Range<u64>) -> ByteStream {
+        let progress = self.progress.subscribe();
+        let state = (self, progress, range);
+        Box::pin(stream::try_unfold(state, async |(flight, mut progress, range)| {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let broken = || {
+                Error::new(ErrorKind::Unavailable, "read blob")
+                    .with_message("the upstream did not send all of it")
+            };
+            let ready = loop {
+                let now = *progress.borrow_and_update();
+                match now {
+                    Progress::Done => break flight.size,
+                    Progress::Failed => return Err(broken()),
+                    Progress::Bytes(bytes) if bytes.min(flight.size - 1) > range.start => {
+                        break bytes.min(flight.size - 1);
+                    }
+                    Progress::Bytes(_) => {}
+                }
+                progress.changed().await.map_err(|_| broken())?;
+            };
+            let end = ready.min(range.end).min(range.start + PIECE);
+            let piece = flight.read(range.start..end).await?;
+            Ok(Some((piece, (flight, progress, end..range.end))))
+        }))
+    }
+}
