@@ -12,7 +12,7 @@ use engine_core::error::{Error, ErrorKind, Result};
 use super::access::{Access, Authorizer, Decision};
 use super::basic::{CHALLENGE, Credentials};
 use super::names::RepositoryName;
-use super::passwords::{Passwords, Verdict, is_bcrypt};
+use super::passwords::{Passwords, Verdict, is_bcrypt, usual};
 use super::record::Caller;
 use super::watched::Watched;
 
@@ -52,7 +52,7 @@ impl Authorizer for Htpasswd {
             Credentials::Basic(name, password) => {
                 let users = self.users.current();
                 let found = users.0.iter().find(|(user, _)| *user == name).map(|(_, hash)| hash.as_str());
-                let other = users.0.first().map(|(_, hash)| hash.as_str());
+                let other = usual(users.0.iter().map(|(_, hash)| hash.as_str()));
                 let verdict = self.passwords.check(request, &name, found, other, password).await;
                 if matches!(verdict, Verdict::Right) {
                     Caller::note(request, &name);

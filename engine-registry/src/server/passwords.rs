@@ -4,7 +4,7 @@
 //! remembered, as a keyed hash together with the bcrypt hash it was right for: a changed one forgets it. A user who does not
 //! exist takes as long as one who does. Invariant: no password is kept, logged or shown.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -117,6 +117,16 @@ pub(super) fn is_bcrypt(text: &str) -> bool {
     text.len() == 60 && ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix))
 }
 
+/// Returns the hash that somebody who does not exist is compared with: one that takes as long as most.
+pub(super) fn usual<'a>(hashes: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut of_cost: BTreeMap<Option<&str>, (usize, &str)> = BTreeMap::new();
+    for hash in hashes {
+        of_cost.entry(hash.get(4..6)).or_insert((0, hash)).0 += 1;
+    }
+    // Of two that are as many, the one that takes longer.
+    of_cost.into_values().max_by_key(|(count, _)| *count).map(|(_, hash)| hash)
+}
+
 /// Returns the bcrypt hash of a password, as an htpasswd or a rules file has it. Takes tens of milliseconds of a CPU.
 ///
 /// # Errors
@@ -130,4 +140,30 @@ pub fn hash_password(password: &str) -> Result<String> {
         return Err(wrong("a password has 72 bytes at most, and no NUL"));
     }
     bcrypt::hash(password, COST).map_err(|error| wrong("it cannot be hashed").with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d5_nobody_takes_as_long_as_most() {
+        let of = |costs: &[&str]| {
+            let hashes: Vec<String> = costs.iter().map(|cost| format!("$2y${cost}$x")).collect();
+            usual(hashes.iter().map(String::as_str)).map(str::to_owned)
+        };
+        assert_eq!(of(&["05", "10", "10"]).unwrap(), "$2y$10$x");
+        assert_eq!(of(&["05", "05", "10"]).unwrap(), "$2y$05$x");
+        assert_eq!(of(&["10", "05"]).unwrap(), "$2y$10$x");
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn a_hash_is_of_a_whole_password() {
+        let hash = hash_password("hush").unwrap();
+        assert!(is_bcrypt(&hash) && bcrypt::verify("hush", &hash).unwrap());
+        for bad in ["", &"x".repeat(73), "a\0b"] {
+            assert_eq!(hash_password(bad).unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad:?}");
+        }
+    }
 }

@@ -41,7 +41,7 @@ use self::pattern::Pattern;
 use super::access::{Access, Action, Authorizer, Decision, Scope};
 use super::basic::{CHALLENGE, Credentials};
 use super::names::RepositoryName;
-use super::passwords::{Passwords, Verdict};
+use super::passwords::{Passwords, Verdict, usual};
 use super::record::Caller;
 use super::watched::Watched;
 
@@ -125,7 +125,7 @@ impl Rules {
         name: String,
         password: Zeroizing<Vec<u8>>,
     ) -> Sender {
-        let (found, other) = (rules.hash_of(&name), rules.users.values().next().map(String::as_str));
+        let (found, other) = (rules.hash_of(&name), usual(rules.users.values().map(String::as_str)));
         match self.passwords.check(request, &name, found, other, password).await {
             Verdict::Right => Sender::User(name),
             Verdict::Wrong => Sender::Unknown,
