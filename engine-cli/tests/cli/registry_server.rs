@@ -121,6 +121,9 @@ fn users_log_in_and_others_stay_out() {
     // Whatever a registry logs, it is not this (SECURITY D6): nor as the header had it.
     let said = serving.stop(Signal::INT);
     assert!(said.err.contains("/v2/mine/manifests/1"), "there is a log: {said:?}");
+    for field in ["user=\"me\"", "operation=\"manifest_put\"", "repository=\"mine\"", "status=201"] {
+        assert!(said.err.contains(field), "{field} is not in the log: {said:?}");
+    }
     for secret in ["hush", "bWU6aHVzaCBodXNo", "$2y$"] {
         assert!(!said.err.contains(secret) && !said.out.contains(secret), "{secret} is in the log");
     }
@@ -219,6 +222,9 @@ fn garbage_goes_beside_a_server_and_quotas_are_kept() {
         let all: Vec<&str> = ["registry", "gc", "--data", &data].iter().chain(args).copied().collect();
         cli.run(&all).ok()
     };
+    let nowhere = cli.path("nowhere").display().to_string();
+    cli.run(&["registry", "gc", "--data", &nowhere]).fails(1, &["no registry", "nowhere"]);
+    assert!(!cli.path("nowhere").exists());
     let young = gc(&["--untagged"]);
     assert!(young.contains("Removed 0 manifests, 0 blobs") && young.contains("Freed 0B"), "{young}");
     let would = gc(&["--untagged", "--grace", "0", "--dry-run"]);

@@ -7,7 +7,7 @@ use clap::Args;
 use engine_registry::server::{FileStorage, GcPolicy, Limits, Storage as _};
 
 use crate::context::Context;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output;
 use crate::output::human::{parse_duration, size};
 
@@ -31,6 +31,10 @@ pub(crate) struct GcArgs {
 /// Runs `registry gc`.
 pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<u8> {
     let data = args.data.clone().unwrap_or_else(|| context.root().join("registry"));
+    // Opening it would make one.
+    if !data.join("registry.db").exists() {
+        return Err(Failure::usage(format!("there is no registry in {}", data.display())));
+    }
     let storage = FileStorage::open(&data)?;
     let policy =
         GcPolicy::default().with_grace(args.grace).with_untagged(args.untagged).with_dry_run(args.dry_run);
