@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
-use engine_testkit::{command, image, require};
+use engine_testkit::{S3, command, image, require};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Cli, Said};
@@ -261,5 +261,47 @@ fn two_servers_share_a_directory() {
         command("skopeo", ["list-tags", "--tls-verify=false", &format!("docker://{}/shared", one.host)]);
     assert!(!listed.contains("v1"), "{listed}");
     drop((one, two));
+    cli.finish();
+}
+
+#[test]
+fn two_servers_share_a_bucket() {
+    require!(root, "busybox", "skopeo", "moto_server");
+    let (cli, s3) = (Cli::new(), S3::start());
+    let (place, variables) = (format!("s3://{}/images", S3::BUCKET), s3.variables());
+    let serve = || {
+        let mut command = cli.command(&["registry", "serve", "--addr", "127.0.0.1:0", "--storage", &place]);
+        command.envs(variables);
+        Serving::run(command)
+    };
+    let (one, two) = (serve(), serve());
+    let layout = cli.path("layout");
+    image::busybox().write_layout(&layout, "v1");
+    let source = format!("oci:{}:v1", layout.display());
+    let name = |of: &Serving| format!("docker://{}/shared:v1", of.host);
+    command("skopeo", ["copy", "--dest-tls-verify=false", &source, &name(&one)]);
+    drop(one);
+    let back = format!("dir:{}", cli.path("back").display());
+    command("skopeo", ["copy", "--src-tls-verify=false", &name(&two), &back]);
+    command("skopeo", ["delete", "--tls-verify=false", &name(&two)]);
+
+    let gc = |args: &[&str]| {
+        let all = [&["registry", "gc", "--grace", "0"], args].concat();
+        let done = cli.command(&all).envs(variables).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, out, err) = gc(&["--storage", &place]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("2 blobs from repositories") && out.contains("in 2 files"), "{out}");
+    for (wrong, code, expected) in [
+        (["--storage", "s3://nobodys"], 1, "NoSuchBucket"),
+        (["--storage", "elsewhere"], 1, "is no URL"),
+        (["--storage", "https://example.com"], 1, "s3://BUCKET/PREFIX"),
+    ] {
+        let (was, _, err) = gc(&wrong);
+        assert!(was == Some(code) && err.contains(expected), "{wrong:?}: {was:?} {err}");
+        assert!(!err.contains(S3::SECRET), "{err}");
+    }
+    drop(two);
     cli.finish();
 }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! # Core concepts
-//! - A [`Storage`] keeps content: [`FileStorage`] in a directory, [`MemoryStorage`] for tests, or one of your own.
+//! - A [`Storage`] keeps content: [`FileStorage`] in a directory, [`MemoryStorage`] for tests, `ObjectStorage` in a bucket (with
+//!   the feature `object-store`), or one of your own.
 //! - Content belongs to a repository: what one has, another does not show.
 //! - An [`Authorizer`] decides who may do what, a [`Policy`] what nobody may. Both are asked in one place. [`Rules`] are users
 //!   and rules for each repository in one readable file, with [`Tokens`] as Docker's clients like them; [`Htpasswd`] has users
@@ -38,6 +39,8 @@ mod limits;
 mod memory;
 mod metrics;
 mod names;
+#[cfg(feature = "object-store")]
+mod object;
 mod page;
 mod passwords;
 mod policy;
@@ -64,6 +67,8 @@ pub use htpasswd::Htpasswd;
 pub use limits::Limits;
 pub use memory::MemoryStorage;
 pub use names::{RepositoryName, Tag, Target, UploadId};
+#[cfg(feature = "object-store")]
+pub use object::ObjectStorage;
 pub use passwords::hash_password;
 pub use policy::Policy;
 pub use quota::{Quota, Quotas, Usage};

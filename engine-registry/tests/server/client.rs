@@ -99,6 +99,12 @@ impl Server {
         Self::start(RegistryServer::builder(storage).with_limits(limits()), Some(dir)).await
     }
 
+    #[cfg(feature = "object-store")]
+    pub(crate) async fn objects() -> Self {
+        let storage = engine_registry::server::ObjectStorage::over(object_store::memory::InMemory::new(), "");
+        Self::start(RegistryServer::builder(storage.await.unwrap()).with_limits(limits()), None).await
+    }
+
     pub(crate) async fn with_policy(policy: Policy) -> Self {
         Self::start(RegistryServer::builder(MemoryStorage::new()).with_policy(policy), None).await
     }
@@ -245,8 +251,8 @@ impl Image {
     }
 }
 
-/// Runs each test against both storages.
-macro_rules! on_both_storages {
+/// Runs each test against each storage.
+macro_rules! on_each_storage {
     ($($name:ident)*) => {
         mod memory {
             $(#[tokio::test]
@@ -260,6 +266,13 @@ macro_rules! on_both_storages {
                 super::$name(crate::client::Server::files().await).await;
             })*
         }
+        #[cfg(feature = "object-store")]
+        mod objects {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::client::Server::objects().await).await;
+            })*
+        }
     };
 }
-pub(crate) use on_both_storages;
+pub(crate) use on_each_storage;

@@ -5,9 +5,9 @@ use engine_core::digest::Digest;
 use engine_registry::server::Policy;
 use serde_json::{Value, json};
 
-use crate::client::{Image, Server, on_both_storages};
+use crate::client::{Image, Server, on_each_storage};
 
-on_both_storages! {
+on_each_storage! {
     end_8a_tags_are_listed_in_order
     end_8a_an_unknown_repository_has_no_tags
     end_8b_tags_are_listed_page_by_page

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail as the test does")]
 
 mod abuse;
+#[cfg(feature = "object-store")]
+mod buckets;
 mod cache;
 mod client;
 mod clients;

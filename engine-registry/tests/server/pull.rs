@@ -4,9 +4,9 @@ use engine_core::descriptor::{Descriptor, media_type};
 use engine_core::digest::Digest;
 use serde_json::json;
 
-use crate::client::{Server, on_both_storages};
+use crate::client::{Server, on_each_storage};
 
-on_both_storages! {
+on_each_storage! {
     end_1_says_that_there_is_a_registry
     end_1_other_methods_are_not_allowed
     end_1_other_paths_are_not_found

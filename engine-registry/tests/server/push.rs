@@ -5,9 +5,9 @@ use engine_core::digest::{Digest, DigestAlgorithm, DigestHasher};
 use engine_core::manifest::MAX_MANIFEST_SIZE;
 use serde_json::json;
 
-use crate::client::{Image, Server, on_both_storages};
+use crate::client::{Image, Server, on_each_storage};
 
-on_both_storages! {
+on_each_storage! {
     end_4a_an_upload_begins_with_a_location
     end_4b_a_blob_is_pushed_in_one_request
     end_4b_wrong_bytes_are_refused

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use engine_registry::server::{FileStorage, GcPolicy, Limits, Storage as _};
+use engine_registry::server::{FileStorage, GcPolicy, Limits, Storage};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -17,6 +17,9 @@ pub(crate) struct GcArgs {
     /// Directory of the registry's content [default: ROOT/registry]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Bucket of the registry's content, as `registry serve` has it
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    storage: Option<String>,
     /// Tell what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -31,11 +34,14 @@ pub(crate) struct GcArgs {
 /// Runs `registry gc`.
 pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<u8> {
     let data = args.data.clone().unwrap_or_else(|| context.root().join("registry"));
-    // Opening it would make one.
-    if !data.join("registry.db").exists() {
-        return Err(Failure::usage(format!("there is no registry in {}", data.display())));
-    }
-    let storage = FileStorage::open(&data)?;
+    let storage: Box<dyn Storage> = match &args.storage {
+        Some(url) => Box::new(super::bucket(url).await?),
+        // Opening it would make one.
+        None if !data.join("registry.db").exists() => {
+            return Err(Failure::usage(format!("there is no registry in {}", data.display())));
+        }
+        None => Box::new(FileStorage::open(&data)?),
+    };
     let policy =
         GcPolicy::default().with_grace(args.grace).with_untagged(args.untagged).with_dry_run(args.dry_run);
     let uploads = match args.dry_run {

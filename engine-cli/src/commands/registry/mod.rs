@@ -6,9 +6,11 @@ mod gc;
 mod serve;
 mod users;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use engine_registry::server::ObjectStorage;
 
 use crate::context::Context;
 use crate::failure::Result;
@@ -41,4 +43,11 @@ pub(crate) async fn run(context: &Context, command: RegistryCommand) -> Result<u
 /// Returns the file of users and rules of a registry, where no other was given.
 fn rules_in(data: &Path) -> PathBuf {
     data.join("rules.toml")
+}
+
+/// Opens a bucket, with the credentials that the environment has for its service.
+async fn bucket(url: &str) -> Result<ObjectStorage> {
+    let text =
+        |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+    Ok(ObjectStorage::open(url, std::env::vars_os().filter_map(text)).await?)
 }

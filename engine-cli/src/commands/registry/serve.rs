@@ -27,6 +27,10 @@ pub(crate) struct ServeArgs {
     /// Directory of the registry's content [default: ROOT/registry]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Bucket of the registry's content, which servers may share: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX,
+    /// with the service's usual environment variables
+    #[arg(long, value_name = "URL")]
+    storage: Option<String>,
     /// File of the certificate (PEM), with those that lead to its authority; loaded anew when it changes
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
@@ -111,10 +115,15 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
     let mut quotas = Quotas::default();
     quotas.repositories.clone_from(&args.quota);
     quotas.total = args.quota_total;
-    let mut builder = RegistryServer::builder(FileStorage::open(&data)?)
-        .with_policy(policy)
-        .with_quotas(quotas)
-        .with_page(!args.no_page);
+    let (builder, place) = match &args.storage {
+        Some(url) => {
+            let storage = super::bucket(url).await?;
+            let place = storage.location().to_owned();
+            (RegistryServer::builder(storage), place)
+        }
+        None => (RegistryServer::builder(FileStorage::open(&data)?), data.display().to_string()),
+    };
+    let mut builder = builder.with_policy(policy).with_quotas(quotas).with_page(!args.no_page);
     if !args.gc_interval.is_zero() {
         let policy = GcPolicy::default().with_grace(args.gc_grace).with_untagged(args.gc_untagged);
         builder = builder.with_gc(args.gc_interval, policy);
@@ -140,7 +149,7 @@ pub(crate) async fn serve(context: &Context, args: &ServeArgs) -> Result<u8> {
         None => None,
     };
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
-    output::line(format!("Serving {scheme}://{address} from {}", data.display()))?;
+    output::line(format!("Serving {scheme}://{address} from {place}"))?;
     if let Some((listener, address)) = figures {
         output::line(format!("Figures at http://{address}/metrics"))?;
         let server = server.clone();
