@@ -3,13 +3,15 @@
 //! Owns the order of steps: the bytes are one object before its entry is made, and the upload goes after that. So a program that
 //! dies in between leaves an object without an entry, which nobody sees, or an upload whose commit can be repeated.
 
+use std::pin::pin;
+
 use bytes::BytesMut;
 use engine_core::digest::{Digest, DigestAlgorithm, DigestHasher};
 use engine_core::error::{Error, ErrorKind, Result};
 use futures_util::TryStreamExt as _;
 
 use super::Parts;
-use super::uploads::{For, Held, blob_key};
+use super::uploads::{For, RENEW, Upload, blob_key};
 use crate::server::names::{RepositoryName, UploadId};
 use crate::server::quota::Quota;
 
@@ -35,9 +37,9 @@ impl Parts {
             held.end().await?;
             return Err(error);
         }
-        let size = held.upload.size;
+        let (size, upload) = (held.upload.size, held.upload.clone());
         let made = async {
-            let key = self.assemble(&held).await?;
+            let key = self.assemble(id, &upload).await?;
             let actual = match known {
                 Some(known) => known,
                 None => self.hash(&key, size, digest.algorithm()).await?,
@@ -51,7 +53,17 @@ impl Parts {
                 linked => Ok((key, Ok(linked?))),
             }
         };
-        let (key, linked) = match made.await {
+        let (mut made, mut renew) = (pin!(made), tokio::time::interval(RENEW));
+        renew.tick().await;
+        let made = loop {
+            tokio::select! {
+                made = &mut made => break made,
+                // Large blobs take their time. Nobody else is to commit this one meanwhile: one of two may find the quota full, and
+                // would remove what the other has made a blob.
+                _ = renew.tick() => held.store(true).await?,
+            }
+        };
+        let (key, linked) = match made {
             Ok(made) => made,
             Err(error) => {
                 // What happened is not known; the commit may be repeated.
@@ -70,8 +82,8 @@ impl Parts {
     }
 
     /// Makes one object of an upload's bytes and returns its key.
-    async fn assemble(&self, held: &Held) -> Result<String> {
-        let (upload, key) = (&held.upload, blob_key(&held.id));
+    async fn assemble(&self, id: &UploadId, upload: &Upload) -> Result<String> {
+        let key = blob_key(id);
         let Some(multipart) = upload.multipart.as_ref().filter(|_| !upload.parts.is_empty()) else {
             if let Some(tail) = &upload.tail {
                 return Ok(tail.key.clone());
@@ -92,7 +104,7 @@ impl Parts {
         let ended = self.bucket.end_parts(OPERATION, &key, multipart, &parts).await?;
         if !ended && !self.bucket.exists(OPERATION, &key).await? {
             return Err(Error::new(ErrorKind::NotFound, OPERATION)
-                .with("upload", &held.id)
+                .with("upload", id)
                 .with_message("the service has lost its parts"));
         }
         Ok(key)
