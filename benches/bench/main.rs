@@ -11,6 +11,7 @@ mod ours;
 mod output;
 mod peers;
 mod pull;
+mod registry;
 mod restart;
 mod table;
 
@@ -31,7 +32,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, restart, exec, parallel, many, network, pull, archives, files, output.
+    /// Only these parts: start, restart, exec, parallel, many, network, registry, pull, archives, files, output.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -53,6 +54,9 @@ enum Inner {
     /// Measures the networks of this engine or of a peer, in a network namespace of its own: prints figures.
     #[command(hide = true)]
     Network { name: String, rounds: usize, dir: PathBuf },
+    /// Serves a registry, to be measured from outside: prints its address.
+    #[command(hide = true)]
+    RegistryServer { dir: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -74,6 +78,7 @@ fn dispatch() -> Result<()> {
             ours::measure(&what, rounds, &dir, argument.as_deref())
         }
         Some(Inner::Network { name, rounds, dir }) => network::measure(&name, rounds, &dir),
+        Some(Inner::RegistryServer { dir }) => registry::serve(&dir),
         None => all(&options),
     }
 }
@@ -99,6 +104,9 @@ fn all(options: &Options) -> Result<()> {
     }
     if wanted("network") {
         network::run(&host, options.rounds)?;
+    }
+    if wanted("registry") {
+        registry::run(&host)?;
     }
     if wanted("pull") {
         pull::run(&host)?;
