@@ -81,7 +81,7 @@ impl Subject {
     fn theirs() -> Result<Self> {
         let registry = Registry::start(RegistryMode::Plain);
         let address = registry.host();
-        let pid = child_called("docker-registry")?;
+        let pid = run_by_child("docker-registry")?;
         Ok(Self { name: "distribution", address, pid, _server: Server::Theirs { _registry: registry } })
     }
 
@@ -97,18 +97,24 @@ impl Subject {
     }
 }
 
-/// Finds a child of this process by its name.
-fn child_called(name: &str) -> Result<u32> {
-    let parent = std::process::id().to_string();
+/// Finds a program by its name that a child of this process, a shell, runs.
+fn run_by_child(name: &str) -> Result<u32> {
+    let parent_of = |pid: &str| -> Option<(String, String)> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (head, rest) = stat.rsplit_once(") ")?;
+        Some((head.split_once('(')?.1.to_owned(), rest.split(' ').nth(1)?.to_owned()))
+    };
+    let own = std::process::id().to_string();
     for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        let Some((head, rest)) = stat.rsplit_once(") ") else { continue };
-        // The kernel keeps 15 bytes of a name.
-        if head.ends_with(&name[..name.len().min(15)]) && rest.split(' ').nth(1) == Some(&parent) {
-            return Ok(entry.file_name().to_string_lossy().parse()?);
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if let Some((found, parent)) = parent_of(&pid)
+            && found == name
+            && parent_of(&parent).is_some_and(|(_, grandparent)| grandparent == own)
+        {
+            return Ok(pid.parse()?);
         }
     }
-    anyhow::bail!("no child is called {name}")
+    anyhow::bail!("no child runs {name}")
 }
 
 /// What was measured of one server.
