@@ -25,6 +25,7 @@ use super::basic;
 use super::error::{ApiError, Code};
 use super::gate::Operation;
 use super::names::{RepositoryName, Target};
+use super::record::Record;
 use super::storage::PageRequest;
 
 const STYLE: &str = include_str!("style.css");
@@ -42,7 +43,8 @@ enum Place {
 }
 
 /// Answers a request for a page.
-pub(super) async fn answer(api: Arc<Api>, parts: Parts) -> Response {
+pub(super) async fn answer(api: Arc<Api>, mut parts: Parts) -> Response {
+    let record = Record::begin(&api.metrics, &mut parts, "page", None);
     let mut response = match page(&api, &parts).await {
         Ok(markup) => html(StatusCode::OK, markup),
         Err(error) => failed(error),
@@ -56,7 +58,7 @@ pub(super) async fn answer(api: Arc<Api>, parts: Parts) -> Response {
     // What one viewer may see, another may not.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(VARY, HeaderValue::from_static("authorization"));
-    response
+    record.answer(response)
 }
 
 /// The style of all pages, which tells nothing about the registry.
