@@ -1,21 +1,24 @@
 //! The Docker Engine API over any engine.
 //!
-//! Today this crate holds the API's *documents*: what `docker inspect` shows of a container, an image, a network and a volume, in
-//! the types that `bollard-stubs` generates from Docker's own specification. The server and the client come
-//! on top of them.
+//! [`documents`] are what the API shows of things, as `docker inspect` does. With the feature `server`, [`server`] is the
+//! whole API: a stock Docker client cannot tell it from Docker's daemon.
+//!
+//! ```no_run
+//! # #[cfg(feature = "server")]
+//! # async fn example(engine: engine_core::Engine) -> engine_core::Result<()> {
+//! use engine_api::server::{ApiServer, Listener};
+//!
+//! let listener = Listener::unix("/run/my-tool/docker.sock", 0o660, None)?;
+//! ApiServer::new(engine).serve(listener).await?;
+//! # Ok(())
+//! # }
+//! ```
 
-mod container;
-mod health;
-mod image;
-mod network;
-mod secret;
-mod volume;
+mod detach;
+pub mod documents;
+#[cfg(feature = "server")]
+pub mod server;
 
 pub use bollard_stubs::models;
-pub use container::container_inspect;
-pub use image::image_inspect;
-pub use network::{
-    endpoint_settings, exposed_ports, network_inspect, network_settings, port_map, port_summaries,
-};
-pub use secret::{container_secrets, secret_inspect};
-pub use volume::volume_inspect;
+pub use detach::DetachKeys;
+pub use documents::*;

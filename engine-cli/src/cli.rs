@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    archive, artifact, attach, branch, df, events, exec, files, history, image, inspect, lifecycle, login,
-    logs, network, port, prune, ps, registry, rename, run, secret, stats, system, top, transfer, update,
-    volume,
+    archive, artifact, attach, branch, daemon, df, events, exec, files, history, image, inspect, lifecycle,
+    login, logs, network, port, prune, ps, registry, rename, run, secret, stats, system, top, transfer,
+    update, volume,
 };
 use crate::options::Later;
 
@@ -187,6 +187,8 @@ pub(crate) enum Command {
     /// Commands of secrets
     #[command(subcommand)]
     Secret(Later<secret::SecretCommand>),
+    /// Serve Docker's API
+    Daemon(Later<daemon::DaemonArgs>),
     /// Commands of a registry of one's own
     #[command(subcommand)]
     Registry(Later<registry::RegistryCommand>),
@@ -351,6 +353,7 @@ impl Command {
                 | Self::Load(_)
                 | Self::Import(_)
                 | Self::Artifact(_)
+                | Self::Daemon(_)
                 | Self::Registry(_)
                 | Self::Image(Later(
                     ImageCommand::Pull(_)

@@ -5,9 +5,9 @@ use engine_core::io::TerminalSize;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::session::detach::{self, DetachKeys};
 use crate::session::signals::Signals;
 use crate::session::{self, Wanted, terminal};
+use engine_api::DetachKeys;
 
 use super::run::ContainerControl;
 
@@ -22,7 +22,7 @@ pub(crate) struct AttachArgs {
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
     /// Keys that leave a terminal, and the container running
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    #[arg(long, value_name = "KEYS", default_value = DetachKeys::DEFAULT)]
     detach_keys: String,
     /// Name or id
     container: String,

@@ -10,9 +10,9 @@ use engine_core::{Container, ExecId, ExecSpec, ExitStatus, Name};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::options::env;
-use crate::session::detach::{self, DetachKeys};
 use crate::session::signals::Signals;
 use crate::session::{self, Control, Wanted, terminal};
+use engine_api::DetachKeys;
 
 /// `exec`'s flags.
 #[derive(Args, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct ExecArgs {
     #[arg(short, long)]
     detach: bool,
     /// Keys that leave a terminal, and the command running
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    #[arg(long, value_name = "KEYS", default_value = DetachKeys::DEFAULT)]
     detach_keys: String,
     /// Environment variable; without a value, this shell's
     #[arg(short, long, value_name = "NAME[=VALUE]")]

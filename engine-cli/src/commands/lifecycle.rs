@@ -10,9 +10,9 @@ use futures_util::future;
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
 use crate::output;
-use crate::session::detach::{self, DetachKeys};
 use crate::session::signals::Signals;
 use crate::session::{self, Wanted};
+use engine_api::DetachKeys;
 
 use super::run::ContainerControl;
 
@@ -34,7 +34,7 @@ pub(crate) struct StartArgs {
     #[arg(short, long)]
     interactive: bool,
     /// Keys that leave a terminal, and the container running
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    #[arg(long, value_name = "KEYS", default_value = DetachKeys::DEFAULT)]
     detach_keys: String,
     #[command(flatten)]
     containers: Names,

@@ -12,9 +12,9 @@ use crate::failure::{Failure, Result};
 use crate::hello;
 use crate::options::container::{ContainerArgs, Pull};
 use crate::output;
-use crate::session::detach::{self, DetachKeys};
 use crate::session::signals::Signals;
 use crate::session::{self, Control, Wanted};
+use engine_api::DetachKeys;
 
 use super::transfer;
 
@@ -25,7 +25,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     detach: bool,
     /// Keys that leave a terminal, and the container running
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
+    #[arg(long, value_name = "KEYS", default_value = DetachKeys::DEFAULT)]
     detach_keys: String,
     /// Forward signals to the container's process
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,

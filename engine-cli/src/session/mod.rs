@@ -3,7 +3,6 @@
 //! Owns raw mode, resizing, detach keys, signal forwarding and the copying of bytes. Invariant: the terminal is as
 //! it was on every way out but SIGKILL.
 
-pub(crate) mod detach;
 pub(crate) mod signals;
 pub(crate) mod terminal;
 
@@ -16,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::failure::{Failure, Result};
-use detach::DetachKeys;
+use engine_api::DetachKeys;
 use signals::Signals;
 
 /// How a session ended.

@@ -157,6 +157,17 @@ impl Container {
     /// # Errors
     /// As [`start`](Self::start); [`ErrorKind::Conflict`] if it runs.
     pub async fn start_attached(&self, options: AttachOptions) -> Result<Streams> {
+        let mut attached = self.start_attached_each(vec![options]).await?;
+        // As many as there were options.
+        Ok(attached.pop().unwrap_or_default())
+    }
+
+    /// Starts the container with several clients attached, none of whom misses any output. Their streams come in the order of
+    /// their options.
+    ///
+    /// # Errors
+    /// As [`start_attached`](Self::start_attached).
+    pub async fn start_attached_each(&self, clients: Vec<AttachOptions>) -> Result<Vec<Streams>> {
         let record = self.record().await?;
         if self.engine.state_of(&record).await?.status.is_running() {
             return Err(self.conflict("start container", "it is running already", "attach to it instead"));
@@ -166,12 +177,15 @@ impl Container {
             engine.launch(&record, None).await?;
             let runtime = &engine.inner.runtime;
             let started = async {
-                let streams = runtime.attach(&record.id, options).await?;
-                engine.emit(of_container(Action::Attach, &record)).await;
-                runtime.start(&record.id).await.map(|()| streams)
+                let mut attached = Vec::with_capacity(clients.len());
+                for options in clients {
+                    attached.push(runtime.attach(&record.id, options).await?);
+                    engine.emit(of_container(Action::Attach, &record)).await;
+                }
+                runtime.start(&record.id).await.map(|()| attached)
             };
             match started.await {
-                Ok(streams) => Ok(streams),
+                Ok(attached) => Ok(attached),
                 Err(error) => Err(engine.abandon(&record, error).await),
             }
         })

@@ -17,7 +17,7 @@ use engine_core::resources::DeviceLimit;
 use engine_core::time::rfc3339;
 use engine_core::{ContainerInfo, ContainerSpec, ContainerStatus, Mount};
 
-use crate::{health, network};
+use super::{health, network};
 
 /// The time Docker shows for what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";

@@ -1,25 +1,34 @@
 //! Detach keys: the sequence that leaves a container running and gives the user's shell back.
+//!
+//! A local command line looks for them itself; of a remote client, the daemon does.
 
-use crate::failure::{Failure, Result};
+use engine_core::{Error, ErrorKind, Result};
 
-/// Docker's default: ctrl-p ctrl-q.
-pub(crate) const DEFAULT: &str = "ctrl-p,ctrl-q";
-
-/// Watches the input for the sequence.
+/// Watches the input of a terminal for the sequence.
 #[derive(Clone, Debug)]
-pub(crate) struct DetachKeys {
+pub struct DetachKeys {
     sequence: Vec<u8>,
     matched: usize,
 }
 
 impl DetachKeys {
+    /// Docker's default: ctrl-p ctrl-q.
+    pub const DEFAULT: &str = "ctrl-p,ctrl-q";
+
     /// Parses keys: single characters, `ctrl-` and one of `a`-`z`, `@`, `[`, `\`, `]`, `^`, `_`. Empty is none.
-    pub(crate) fn parse(text: &str) -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for anything else.
+    pub fn parse(text: &str) -> Result<Option<Self>> {
         if text.is_empty() {
             return Ok(None);
         }
-        let wrong =
-            || Failure::usage(format!("invalid detach keys {text:?}: give keys such as ctrl-p,ctrl-q or a"));
+        let wrong = || {
+            Error::new(ErrorKind::InvalidArgument, "parse detach keys")
+                .with("keys", text)
+                .with_message("invalid detach keys")
+                .with_hint("give keys such as ctrl-p,ctrl-q or a")
+        };
         let mut sequence = Vec::new();
         for key in text.split(',') {
             sequence.push(match (key.strip_prefix("ctrl-"), key.as_bytes()) {
@@ -37,7 +46,7 @@ impl DetachKeys {
 
     /// Returns what of `input` belongs to the process, and whether the sequence is complete. The beginning of a
     /// possible sequence is held back until the next key tells.
-    pub(crate) fn filter(&mut self, input: &[u8]) -> (Vec<u8>, bool) {
+    pub fn filter(&mut self, input: &[u8]) -> (Vec<u8>, bool) {
         let mut out = Vec::with_capacity(input.len());
         for &byte in input {
             if byte == self.sequence[self.matched] {
@@ -66,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_sequence_is_found_across_reads_and_its_beginning_is_not_lost() {
-        let mut keys = DetachKeys::parse(DEFAULT).unwrap().unwrap();
+        let mut keys = DetachKeys::parse(DetachKeys::DEFAULT).unwrap().unwrap();
         assert_eq!(keys.filter(b"ab\x10"), (b"ab".to_vec(), false));
         assert_eq!(keys.filter(b"c"), (b"\x10c".to_vec(), false));
         assert_eq!(keys.filter(b"\x10\x10"), (b"\x10".to_vec(), false));

@@ -1,0 +1,19 @@
+//! The API's documents: what `docker inspect` shows of containers, images, networks and volumes, in the types that
+//! `bollard-stubs` generates from Docker's own specification.
+
+mod container;
+mod health;
+mod image;
+mod network;
+mod secret;
+mod stats;
+mod volume;
+
+pub use container::container_inspect;
+pub use image::image_inspect;
+pub use network::{
+    endpoint_settings, exposed_ports, network_inspect, network_settings, port_map, port_summaries,
+};
+pub use secret::{container_secrets, secret_inspect};
+pub use stats::{StatsSample, container_stats};
+pub use volume::volume_inspect;

@@ -1,0 +1,108 @@
+//! [`ApiServer`]: an engine, and what its clients share.
+
+use std::sync::Arc;
+
+use axum::Router;
+use engine_core::{Engine, Result};
+use tokio::sync::watch;
+
+use super::connection;
+use super::execs::Execs;
+use super::keeper;
+use super::limits::Limits;
+use super::listen::Listener;
+use super::pending::Pending;
+use super::routes;
+use super::server_info::ServerInfo;
+use super::temp::TempServer;
+
+/// A server of the Docker Engine API. Clones share their engine and their clients' state. Configure it before it serves.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    api: Arc<Api>,
+}
+
+/// What every request sees.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) engine: Engine,
+    pub(super) info: ServerInfo,
+    pub(super) limits: Limits,
+    pub(super) execs: Execs,
+    pub(super) pending: Pending,
+    /// Becomes true when the server is to stop: then what would follow for ever ends.
+    pub(super) stopping: watch::Sender<bool>,
+}
+
+impl ApiServer {
+    /// Serves `engine`, with the default [`Limits`].
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self::with(engine, ServerInfo::default(), Limits::default())
+    }
+
+    fn with(engine: Engine, info: ServerInfo, limits: Limits) -> Self {
+        let (execs, pending) = (Execs::default(), Pending::default());
+        let stopping = watch::Sender::new(false);
+        Self { api: Arc::new(Api { engine, info, limits, execs, pending, stopping }) }
+    }
+
+    /// Sets what the server tells of itself.
+    #[must_use]
+    pub fn with_info(self, info: ServerInfo) -> Self {
+        Self::with(self.api.engine.clone(), info, self.api.limits.clone())
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self::with(self.api.engine.clone(), self.api.info.clone(), limits)
+    }
+
+    /// Returns the API as a router, for paths without a version. What a listener needs is then its program's: versions,
+    /// limits, upgrades of connections.
+    pub fn router(&self) -> Router {
+        routes::all().with_state(Arc::clone(&self.api))
+    }
+
+    /// Serves connections of `listener` until the future is dropped, which cuts them off.
+    ///
+    /// # Errors
+    /// None today: what goes wrong with one connection is logged and ends that one.
+    pub async fn serve(&self, listener: Listener) -> Result<()> {
+        self.serve_until(listener, std::future::pending()).await
+    }
+
+    /// Serves connections of `listener` until `stop` is ready. Then it takes no more, ends what follows something, lets
+    /// requests under way come to their end ([`Limits::drain`]), and returns. Containers do not notice.
+    ///
+    /// Meanwhile containers that are to be removed after their end are, also those that others started.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_until(&self, listener: Listener, stop: impl Future<Output = ()>) -> Result<()> {
+        let serving = connection::serve(listener, &self.api, self.router(), stop);
+        tokio::select! {
+            () = serving => {}
+            () = keeper::keep(Arc::clone(&self.api)) => {}
+        }
+        Ok(())
+    }
+
+    /// Serves the engine in this process at a private socket, for as long as the returned value lives.
+    ///
+    /// # Errors
+    /// If the socket cannot be made.
+    pub async fn serve_temp(&self) -> Result<TempServer> {
+        TempServer::start(self.clone())
+    }
+}
+
+impl Api {
+    /// Returns once the server is to stop.
+    pub(super) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender is a part of this.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}

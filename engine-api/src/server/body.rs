@@ -1,0 +1,121 @@
+//! Documents and archives that clients send.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use engine_core::io::ByteStream;
+use engine_core::{Error, ErrorKind};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::api::Api;
+use super::error::{ApiError, Result};
+
+/// A document in JSON. Fields that are null count as left out, as they do for Docker.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+/// A document in JSON; without one, what [`Default`] says.
+#[derive(Debug)]
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self> {
+        match document(request, api).await? {
+            Some(value) => parsed(value).map(Self),
+            None => Err(ApiError::bad_request("invalid JSON: got EOF while reading request body")),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self> {
+        document(request, api).await?.map_or_else(|| Ok(T::default()), parsed).map(Self)
+    }
+}
+
+/// Reads a document in JSON whole, if there is one.
+pub(super) async fn document(request: Request, api: &Api) -> Result<Option<Value>> {
+    let (head, body) = request.into_parts();
+    let bytes = whole(body, api).await?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    require_json(&head.headers)?;
+    let mut value = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))?;
+    forget_nulls(&mut value);
+    Ok(Some(value))
+}
+
+/// Makes a document of what was read.
+pub(super) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))
+}
+
+async fn whole(body: Body, api: &Api) -> Result<Bytes> {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    let read = async {
+        while let Some(piece) = pieces.next().await {
+            let piece =
+                piece.map_err(|error| ApiError::bad_request(format!("cannot read the body: {error}")))?;
+            if bytes.len() + piece.len() > api.limits.document {
+                return Err(ApiError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("the body is larger than {} bytes", api.limits.document),
+                ));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(api.limits.body, read).await {
+        Ok(read) => read?,
+        Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+    }
+    Ok(bytes.freeze())
+}
+
+/// A page of the web can send a form or plain text without being asked, but not this (SECURITY E6).
+fn require_json(headers: &HeaderMap) -> Result<()> {
+    let given = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "unsupported Content-Type header ({}): must be 'application/json'",
+        given.unwrap_or("none")
+    )))
+}
+
+/// Clients send `null` for what they leave out, where the types want a map or a number.
+fn forget_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(forget_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(forget_nulls),
+        _ => {}
+    }
+}
+
+/// The body as it comes: an archive.
+pub(super) fn stream(body: Body) -> ByteStream {
+    Box::pin(body.into_data_stream().map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "read request")
+            .with_message("the client's body broke off")
+            .with_source(error)
+    }))
+}

@@ -1,0 +1,167 @@
+//! From a listener to requests.
+//!
+//! Owns the life of connections: how many there are, how long they may be silent, how they end. Dropping the future of
+//! [`serve`] drops them all, except those that a request has taken over ([`hijack`](super::hijack)), which end with the
+//! server's stop.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, ORIGIN, SERVER};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, sleep, timeout};
+
+use super::api::Api;
+use super::error::ApiError;
+use super::listen::{Accepted, Listener};
+use super::unasked::Unasked;
+use super::version::{self, ApiVersion};
+
+/// What is buffered of a connection's requests.
+const BUFFER: usize = 64 << 10;
+
+pub(super) async fn serve(
+    listener: Listener,
+    api: &Arc<Api>,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
+    let limits = &api.limits;
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        while connections.try_join_next().is_some() {}
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            () = &mut stop => break,
+            next = next => next,
+        };
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or the client went before it was served: the others are not to suffer.
+                tracing::warn!(%error, "connection not accepted");
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let service = Served { router: TowerToHyperService::new(router.clone()) };
+        let api = Arc::clone(api);
+        connections.spawn(async move {
+            connection(accepted, service, &api).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    api.stopping.send_replace(true);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if timeout(limits.drain, drained).await.is_err() {
+        tracing::warn!("requests were cut off");
+    }
+}
+
+async fn connection(accepted: Accepted, service: Served, api: &Api) {
+    match accepted {
+        Accepted::Unix(stream) => http1(stream, service, api).await,
+        Accepted::Tcp(stream, acceptor) => {
+            // A failure here is the client's to see.
+            let _ = stream.set_nodelay(true);
+            match timeout(api.limits.head, acceptor.0.accept(stream)).await {
+                Ok(Ok(stream)) => http1(stream, service, api).await,
+                Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+                Err(_) => tracing::debug!("no TLS handshake in time"),
+            }
+        }
+    }
+}
+
+async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: Served, api: &Api) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(api.limits.head)
+        .max_buf_size(BUFFER)
+        .half_close(true);
+    let stream = TokioIo::new(Unasked::new(stream));
+    let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = api.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// The router, behind what every request passes: who asks, and in which version.
+#[derive(Clone)]
+struct Served {
+    router: TowerToHyperService<Router>,
+}
+
+type Answer = axum::response::Response;
+
+impl Service<Request<Incoming>> for Served {
+    type Response = Answer;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Self::Error>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let checked = admitted(&request).and_then(|()| version::split(request.uri()));
+        let answer = match checked {
+            Ok((version, uri)) => {
+                *request.uri_mut() = uri;
+                request.extensions_mut().insert(version);
+                Ok(self.router.call(request))
+            }
+            Err(error) => Err(error.into_response()),
+        };
+        Box::pin(async move {
+            let answer = match answer {
+                Ok(answer) => answer.await?,
+                Err(refusal) => refusal,
+            };
+            Ok(with_headers(answer))
+        })
+    }
+}
+
+/// Docker's clients never say where a page came from; whoever does is a browser, led here by a page (SECURITY E6).
+fn admitted<B>(request: &Request<B>) -> Result<(), ApiError> {
+    if request.headers().contains_key(ORIGIN) {
+        return Err(ApiError::new(hyper::StatusCode::FORBIDDEN, "requests of web pages are not served"));
+    }
+    Ok(())
+}
+
+/// What clients look at on each answer, to know whom they speak to.
+fn with_headers(mut answer: Answer) -> Answer {
+    static SERVER_NAME: HeaderValue =
+        HeaderValue::from_static(concat!("engine-api/", env!("CARGO_PKG_VERSION"), " (linux)"));
+    let newest = HeaderValue::from_str(&ApiVersion::NEWEST.to_string());
+    let headers = answer.headers_mut();
+    if let Ok(newest) = newest {
+        headers.insert("api-version", newest);
+    }
+    headers.insert("docker-experimental", HeaderValue::from_static("false"));
+    headers.insert("ostype", HeaderValue::from_static("linux"));
+    headers.insert(SERVER, SERVER_NAME.clone());
+    answer
+}

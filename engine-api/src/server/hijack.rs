@@ -1,0 +1,89 @@
+//! Requests that take their connection over: raw bytes in both directions, and the end of each direction for itself.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+
+use super::error::{ApiError, Result};
+use super::reply;
+use super::unasked::UNASKED;
+use super::version::ApiVersion;
+
+/// The other side of a connection that was taken over.
+pub(super) type Raw = TokioIo<Upgraded>;
+
+/// How output is written to a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// As it is: that of a terminal.
+    Raw,
+    /// In frames that tell the two streams apart.
+    Multiplexed,
+}
+
+impl Framing {
+    pub(super) fn of_terminal(terminal: bool) -> Self {
+        if terminal { Self::Raw } else { Self::Multiplexed }
+    }
+
+    /// The type of a stream, which clients are told from 1.42 on.
+    pub(super) fn content_type(self, version: ApiVersion) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Multiplexed if version >= ApiVersion::v1(42) => "application/vnd.docker.multiplexed-stream",
+            _ => "application/vnd.docker.raw-stream",
+        })
+    }
+}
+
+/// A request whose connection can be taken over.
+#[derive(Debug)]
+pub(super) struct Hijack {
+    upgrade: OnUpgrade,
+    asked: bool,
+}
+
+impl Hijack {
+    /// Takes what is needed out of a request.
+    pub(super) fn of(request: &mut Request) -> Result<Self> {
+        let asked = request.headers().get(UPGRADE).is_some_and(|value| value != UNASKED);
+        let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+        let upgrade = upgrade.filter(|_| request.headers().contains_key(UPGRADE)).ok_or_else(|| {
+            ApiError::bad_request("this connection cannot be taken over: it takes HTTP/1.1 and the head of the request in one piece")
+        })?;
+        Ok(Self { upgrade, asked })
+    }
+
+    /// Answers, and hands the connection to `work` as soon as the answer is on its way.
+    pub(super) fn answer<F>(
+        self,
+        content_type: HeaderValue,
+        work: impl FnOnce(Raw) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = ()> + Send,
+    {
+        tokio::spawn(async move {
+            match self.upgrade.await {
+                Ok(upgraded) => work(TokioIo::new(upgraded)).await,
+                Err(error) => tracing::debug!(%error, "connection not taken over"),
+            }
+        });
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        if self.asked {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("tcp"));
+        }
+        reply::with_header(response, CONTENT_TYPE, content_type)
+    }
+}
+
+/// Returns the eight bytes before a frame of output: the stream's number, and the length (Docker's "stdcopy").
+pub(super) fn frame_head(stream: u8, length: usize) -> [u8; 8] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [stream, 0, 0, 0, a, b, c, d]
+}

@@ -1,0 +1,40 @@
+//! The Docker Engine API, served from an [`Engine`](engine_core::Engine).
+//!
+//! # Core concepts
+//! - An [`ApiServer`] is an engine and what clients share: the processes they began by `exec`, and the end of the server.
+//! - A [`Listener`] is where clients come from: a unix socket, TCP with certificates on both sides, or a socket that was
+//!   opened by somebody else. One server may serve several.
+//! - Every path is there with and without a version (`/v1.47/containers/json`); what a version shows differently is decided where it is
+//!   shown, by [`ApiVersion`].
+//!
+//! A client has the host in its hand: who may open the socket may do what root may.
+
+mod api;
+mod body;
+mod connection;
+mod error;
+mod execs;
+mod filters;
+mod hijack;
+mod host;
+mod keeper;
+mod limits;
+mod listen;
+mod params;
+mod pending;
+mod pump;
+mod reply;
+mod routes;
+mod server_info;
+mod temp;
+mod tls;
+mod unasked;
+mod version;
+
+pub use api::ApiServer;
+pub use limits::Limits;
+pub use listen::Listener;
+pub use server_info::ServerInfo;
+pub use temp::TempServer;
+pub use tls::MutualTls;
+pub use version::ApiVersion;

@@ -1,0 +1,23 @@
+//! The paths of the API, one file for each group. Handlers turn a request into calls of the engine and its answer into
+//! documents; they decide nothing.
+
+mod absent;
+mod containers;
+mod exec;
+mod system;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::api::Api;
+
+pub(super) fn all() -> Router<Arc<Api>> {
+    Router::new()
+        .merge(system::routes())
+        .merge(containers::routes())
+        .merge(exec::routes())
+        .merge(absent::routes())
+        .fallback(absent::no_such_page)
+        .method_not_allowed_fallback(absent::no_such_page)
+}

@@ -1,0 +1,9 @@
+//! The API of an engine in this process: as the real `docker` command line uses it, and as bytes on a socket.
+//!
+//! Each test ends with the leak check.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod requests;
+mod streams;
+mod support;

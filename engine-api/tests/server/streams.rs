@@ -1,0 +1,1 @@
+//! Attach, exec, logs, stats and archives, by the real command line.
