@@ -7,10 +7,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
-use hyper::Request;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -22,6 +23,7 @@ use tokio::time::{Duration, sleep, timeout};
 
 use super::access::Peer;
 use super::limits::Limits;
+use super::sendfile::{AnswerBody, Line, SendsFiles, Socket};
 use super::tls::LiveTls;
 use super::unhurried::Unhurried;
 
@@ -63,7 +65,8 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let service = Served { router: TowerToHyperService::new(router.clone()), peer: Peer(peer) };
+        let service =
+            Served { router: TowerToHyperService::new(router.clone()), peer: Peer(peer), line: None };
         let (limits, watcher) = (limits.clone(), graceful.watcher());
         let acceptor = tls.map(LiveTls::acceptor);
         connections.spawn(async move {
@@ -77,37 +80,44 @@ pub(super) async fn serve(
     }
 }
 
-/// The router, which is told who asks.
+/// The router, which is told who asks, and whether the connection sends files.
 #[derive(Clone)]
 struct Served {
     router: TowerToHyperService<Router>,
     peer: Peer,
+    line: Option<Arc<Line>>,
 }
 
 impl Service<Request<Incoming>> for Served {
-    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Response = Response<AnswerBody>;
     type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        self.router.call(request)
+        if self.line.is_some() {
+            request.extensions_mut().insert(SendsFiles);
+        }
+        let (answer, line) = (self.router.call(request), self.line.clone());
+        Box::pin(async move { Ok(AnswerBody::of(answer.await?, line.as_ref())) })
     }
 }
 
 async fn connection(
     stream: TcpStream,
-    service: Served,
+    mut service: Served,
     limits: &Limits,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     watcher: Watcher,
 ) {
     // A failure here is the client's to see.
     let _ = stream.set_nodelay(true);
-    let stream = Unhurried::new(stream, limits.idle);
     let Some(acceptor) = acceptor else {
-        return http1(stream, service, limits, watcher).await;
+        let line = service.line.insert(Arc::default());
+        let socket = Socket::new(stream, Arc::clone(line));
+        return http1(Unhurried::new(socket, limits.idle), service, limits, watcher).await;
     };
+    let stream = Unhurried::new(stream, limits.idle);
     match timeout(limits.head, acceptor.accept(stream)).await {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             http2(stream, service, limits, watcher).await;

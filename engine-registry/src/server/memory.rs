@@ -1,6 +1,7 @@
 //! A registry's content in memory, for tests and for what needs to last no longer than the program.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -227,6 +228,10 @@ fn after<T: ?Sized>(last: Option<&T>) -> (Bound<&T>, Bound<&T>) {
     (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
+fn no_blob(repository: &RepositoryName, digest: &Digest) -> Error {
+    Error::new(ErrorKind::NotFound, "read blob").with("blob", digest).with("repository", repository)
+}
+
 #[async_trait]
 impl Storage for MemoryStorage {
     async fn blob_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
@@ -240,12 +245,14 @@ impl Storage for MemoryStorage {
         range: Range<u64>,
     ) -> Result<ByteStream> {
         let mut state = self.state();
-        let bytes = state.blob(repository, digest).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "read blob").with("blob", digest).with("repository", repository)
-        })?;
+        let bytes = state.blob(repository, digest).ok_or_else(|| no_blob(repository, digest))?;
         let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         let part = bytes.slice(place(range.start)..place(range.end));
         Ok(Box::pin(stream::iter([Ok(part)])))
+    }
+
+    async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<File>> {
+        self.state().blob(repository, digest).map(|_| None).ok_or_else(|| no_blob(repository, digest))
     }
 
     async fn mount_blob(

@@ -15,6 +15,7 @@ use axum::response::Response;
 
 use super::access::Peer;
 use super::metrics::Metrics;
+use super::sendfile::FilePart;
 
 /// Who sends a request: an [`Authorizer`](super::Authorizer) that finds out notes it, so that logs and events know the name.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +51,9 @@ pub(super) struct Record {
     /// Of an answer; while there is none, the client went away.
     status: u16,
     received: Arc<AtomicU64>,
-    sent: u64,
+    sent: Arc<AtomicU64>,
+    /// How many bytes there are to send, if the kernel sends them from a file.
+    file: Option<u64>,
     is_upload: bool,
     is_whole: bool,
 }
@@ -83,7 +86,8 @@ impl Record {
             caller,
             status: NO_ANSWER,
             received: Arc::default(),
-            sent: 0,
+            sent: Arc::default(),
+            file: None,
             is_upload,
             is_whole: false,
         }
@@ -95,8 +99,12 @@ impl Record {
     }
 
     /// Goes on with the answer, until its last byte is sent.
-    pub(super) fn answer(mut self, response: Response) -> Response {
+    pub(super) fn answer(mut self, mut response: Response) -> Response {
         self.status = response.status().as_u16();
+        if let Some(part) = response.extensions_mut().get_mut::<FilePart>() {
+            part.count(&self.sent);
+            self.file = Some(part.size());
+        }
         self.is_whole = response.body().is_end_stream();
         response.map(|body| Body::new(Recorded { body, record: self }))
     }
@@ -106,10 +114,12 @@ impl Drop for Record {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let received = self.received.load(Ordering::Relaxed);
+        let sent = self.sent.load(Ordering::Relaxed);
+        let is_whole = self.is_whole || self.file == Some(sent);
         self.metrics.requests_under_way.fetch_sub(1, Ordering::Relaxed);
         self.metrics.uploads_under_way.fetch_sub(u64::from(self.is_upload), Ordering::Relaxed);
         self.metrics.received.fetch_add(received, Ordering::Relaxed);
-        self.metrics.sent.fetch_add(self.sent, Ordering::Relaxed);
+        self.metrics.sent.fetch_add(sent, Ordering::Relaxed);
         self.metrics.request(self.operation, self.status, took);
         tracing::info!(
             client = self.client.map(|peer| peer.0.to_string()),
@@ -121,9 +131,9 @@ impl Drop for Record {
             version = ?self.version,
             status = self.status,
             received,
-            sent = self.sent,
+            sent,
             milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            cut = !self.is_whole,
+            cut = !is_whole,
             "request"
         );
     }
@@ -148,7 +158,8 @@ impl HttpBody for Recorded {
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                this.record.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let sent = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.record.sent.fetch_add(sent, Ordering::Relaxed);
                 this.record.is_whole = this.body.is_end_stream();
             }
             Poll::Ready(None) => this.record.is_whole = true,

@@ -4,6 +4,7 @@
 //! is acceptable, is decided before a storage is asked.
 
 use std::fmt;
+use std::fs::File;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -59,6 +60,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         digest: &Digest,
         range: Range<u64>,
     ) -> Result<ByteStream>;
+
+    /// Opens the file that has a blob's bytes and nothing else, if the storage keeps blobs in such files: the kernel can send it
+    /// without anybody reading it. Nobody writes to it, and who has it open has it to its end, also when the blob is deleted.
+    ///
+    /// # Errors
+    /// [`NotFound`](engine_core::ErrorKind::NotFound) if the repository does not have the blob.
+    async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<File>>;
 
     /// Gives `repository` a blob that `from` has, or without `from` any repository. Returns whether it has it now.
     async fn mount_blob(

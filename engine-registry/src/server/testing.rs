@@ -2,6 +2,7 @@
 //!
 //! A promise that is broken panics; [`all`] goes on after it and names every broken one in the end.
 
+use std::io::Read as _;
 use std::panic::AssertUnwindSafe;
 use std::task::Poll;
 use std::time::Duration;
@@ -64,6 +65,7 @@ where
         a_blob_is_mounted_from_where_it_is
         a_blob_that_was_deleted_stays_so
         a_blob_that_is_deleted_is_read_to_its_end
+        a_blob_s_file_has_its_bytes
         chunks_are_appended_in_order
         what_arrived_before_a_failure_stays
         an_upload_goes_on_in_another_program
@@ -290,6 +292,21 @@ pub async fn a_blob_that_is_deleted_is_read_to_its_end(subject: Two<'_>) {
         got.extend_from_slice(&piece.expect("the rest"));
     }
     assert!(got == bytes);
+}
+
+/// Promise: a file of a blob, if there is one, has the blob's bytes and nothing else, and keeps them when the blob is deleted.
+pub async fn a_blob_s_file_has_its_bytes(subject: Two<'_>) {
+    let (storage, repository, bytes) = (&*subject.first, name("a"), large());
+    let digest = upload(storage, &repository, &bytes).await;
+    fails(storage.open_blob(&name("b"), &digest).await, ErrorKind::NotFound, "opened elsewhere");
+    let file = storage.open_blob(&repository, &digest).await.expect("open");
+    assert!(storage.delete_blob(&repository, &digest).await.expect("delete"));
+    fails(storage.open_blob(&repository, &digest).await, ErrorKind::NotFound, "opened after deletion");
+    if let Some(mut file) = file {
+        let mut got = Vec::new();
+        file.read_to_end(&mut got).expect("read");
+        assert!(got == bytes, "{} bytes", got.len());
+    }
 }
 
 /// Promise: a chunk is appended where it belongs, or not at all.

@@ -11,6 +11,7 @@ mod client;
 mod clients;
 mod discover;
 mod kills;
+mod large;
 mod observe;
 mod page;
 mod pull;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine_core::digest::Digest;
 use engine_registry::OciRegistry;
-use engine_registry::server::{Htpasswd, MemoryStorage, RegistryServer, ServerTls};
+use engine_registry::server::{FileStorage, Htpasswd, MemoryStorage, RegistryServer, ServerTls};
 use engine_testkit::{command, image, require};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use reqwest::Client;
@@ -48,11 +48,10 @@ fn client(config: rustls::ClientConfig) -> Client {
 }
 
 async fn tls_server(tls: ServerTls) -> Server {
-    let mut server = Server::start(
-        RegistryServer::builder(MemoryStorage::new()).with_tls(tls).with_limits(limits()),
-        None,
-    )
-    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let storage = FileStorage::open(dir.path()).unwrap();
+    let builder = RegistryServer::builder(storage).with_tls(tls).with_limits(limits());
+    let mut server = Server::start(builder, Some(dir)).await;
     server.base = format!("https://{}", server.addr);
     server
 }
@@ -65,6 +64,10 @@ async fn tls_serves_images_and_takes_a_new_certificate_over() {
     server.client = client(client_tls(roots(&old)));
     let image = server.push_image("a", "v1").await;
     assert_eq!(server.get("/v2/a/manifests/v1").await.is(200).body, image.text);
+    // A blob of a file that the kernel would send without TLS.
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8 + 1).collect();
+    let digest = server.push_blob("a", &bytes).await;
+    assert!(server.get(&format!("/v2/a/blobs/{digest}")).await.is(200).body == bytes);
     // Plain http gets nothing.
     let plain =
         Client::builder().tls_backend_preconfigured(client_tls(RootCertStore::empty())).build().unwrap();

@@ -1,6 +1,7 @@
 //! The files of blobs.
 //!
-//! Invariant: what has a blob's name is whole and synced.
+//! Invariant: what has a blob's name is whole and synced, and is never written to again: whoever has it open reads the blob's bytes,
+//! also when its name is gone.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -9,16 +10,11 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use engine_core::digest::{Digest, DigestAlgorithm};
 use engine_core::error::{Error, Result};
 use engine_core::io::ByteStream;
-use futures_util::stream;
-use rustix::buffer::spare_capacity;
-use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Bytes of a piece that is read at once.
-const PIECE: u64 = 256 << 10;
+use crate::server::pieces;
 
 const ALGORITHMS: [DigestAlgorithm; 2] = [DigestAlgorithm::Sha256, DigestAlgorithm::Sha512];
 
@@ -91,60 +87,13 @@ impl Blobs {
     }
 
     pub(super) fn read(&self, digest: &Digest, range: Range<u64>) -> Result<ByteStream> {
-        let failed = |error| Error::from_io("read blob", error).with("blob", digest);
-        let file = Arc::new(File::open(self.path(digest)).map_err(failed)?);
         // The first piece comes with the opening: for most blobs that is all.
-        let first = piece(&file, &range)?;
-        let at = range.start + first.len() as u64;
-        let state = Reading { file, range: at..range.end, first: Some(first), next: None };
-        Ok(Box::pin(stream::try_unfold(state, |mut state| async {
-            let piece = match (state.first.take(), state.next.take()) {
-                (Some(first), _) => first,
-                (None, Some(next)) => {
-                    next.await.map_err(|e| Error::from_io("read blob", io::Error::other(e)))??
-                }
-                (None, None) => return Ok(None),
-            };
-            state.read_ahead();
-            Ok((!piece.is_empty()).then_some((piece, state)))
-        })))
+        pieces::begun(Arc::new(self.file(digest)?), range)
     }
-}
 
-/// A blob on its way out: while one piece is sent, the next is read.
-struct Reading {
-    file: Arc<File>,
-    range: Range<u64>,
-    first: Option<Bytes>,
-    next: Option<JoinHandle<Result<Bytes>>>,
-}
-
-impl Reading {
-    fn read_ahead(&mut self) {
-        if self.range.is_empty() {
-            return;
-        }
-        let (file, range) = (Arc::clone(&self.file), self.range.clone());
-        self.range.start = (self.range.start + PIECE).min(self.range.end);
-        self.next = Some(spawn_blocking(move || piece(&file, &range)));
+    pub(super) fn file(&self, digest: &Digest) -> Result<File> {
+        File::open(self.path(digest)).map_err(|error| Error::from_io("read blob", error).with("blob", digest))
     }
-}
-
-/// Reads the first piece of a range, which the file has.
-fn piece(file: &File, range: &Range<u64>) -> Result<Bytes> {
-    let size = usize::try_from(PIECE.min(range.end.saturating_sub(range.start))).unwrap_or(0);
-    let mut buffer = Vec::with_capacity(size);
-    while buffer.len() < size {
-        let at = range.start + buffer.len() as u64;
-        match rustix::io::pread(file, spare_capacity(&mut buffer), at) {
-            Ok(0) => return Err(Error::from_io("read blob", io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Error::from_io("read blob", error.into())),
-        }
-    }
-    // The capacity, and the file, may be more than was asked for.
-    buffer.truncate(size);
-    Ok(buffer.into())
 }
 
 /// Makes a directory that only its owner may enter.

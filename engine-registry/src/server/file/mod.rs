@@ -27,6 +27,7 @@ mod index;
 mod manifests;
 mod uploads;
 
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,16 @@ struct Parts {
     index: Index,
     blobs: Blobs,
     uploads: Uploads,
+}
+
+impl Parts {
+    /// Checks that a repository has a blob.
+    fn belongs(&self, repository: &RepositoryName, digest: &Digest) -> Result<()> {
+        let missing = || {
+            Error::new(ErrorKind::NotFound, "read blob").with("blob", digest).with("repository", repository)
+        };
+        self.index.blob_size(repository, digest)?.map(|_| ()).ok_or_else(missing)
+    }
 }
 
 impl FileStorage {
@@ -108,13 +119,17 @@ impl Storage for FileStorage {
     ) -> Result<ByteStream> {
         let (repository, digest) = (repository.clone(), digest.clone());
         self.on(move |parts| {
-            let missing = || {
-                Error::new(ErrorKind::NotFound, "read blob")
-                    .with("blob", &digest)
-                    .with("repository", &repository)
-            };
-            parts.index.blob_size(&repository, &digest)?.ok_or_else(missing)?;
+            parts.belongs(&repository, &digest)?;
             parts.blobs.read(&digest, range)
+        })
+        .await
+    }
+
+    async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<File>> {
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.on(move |parts| {
+            parts.belongs(&repository, &digest)?;
+            parts.blobs.file(&digest).map(Some)
         })
         .await
     }

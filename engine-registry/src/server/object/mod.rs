@@ -37,6 +37,7 @@ mod totals;
 mod uploads;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::ops::{Bound, Range};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -334,6 +335,10 @@ impl Parts {
     }
 }
 
+fn no_blob(repository: &RepositoryName, digest: &Digest) -> Error {
+    Error::new(ErrorKind::NotFound, "read blob").with("blob", digest).with("repository", repository)
+}
+
 #[async_trait]
 impl Storage for ObjectStorage {
     async fn blob_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
@@ -357,10 +362,13 @@ impl Storage for ObjectStorage {
         range: Range<u64>,
     ) -> Result<ByteStream> {
         let state = self.0.state(repository).await?;
-        let blob = state.blobs.get(digest).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "read blob").with("blob", digest).with("repository", repository)
-        })?;
+        let blob = state.blobs.get(digest).ok_or_else(|| no_blob(repository, digest))?;
         self.0.bucket.stream("read blob", &blob.key, range.start..range.end.min(blob.size)).await
+    }
+
+    async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<File>> {
+        let state = self.0.state(repository).await?;
+        state.blobs.get(digest).map(|_| None).ok_or_else(|| no_blob(repository, digest))
     }
 
     async fn mount_blob(
