@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use engine_api::server::{ApiServer, TempServer};
-use engine_core::Engine;
+use engine_core::{Container, ContainerSpec, Engine};
 use engine_core::engine::LoadOptions;
 use engine_testkit::{LeakCheck, image};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,8 +55,10 @@ impl Host {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("engine-api-test").tempdir().unwrap();
         let root = dir.path().join("root");
-        let engine = Engine::builder(&root).open().await.unwrap();
+        // What an empty engine consists of is no leak.
+        drop(Engine::builder(&root).open().await.unwrap());
         let leaks = LeakCheck::begin(&root, &root.join("run"));
+        let engine = Engine::builder(&root).open().await.unwrap();
         let archive = dir.path().join("busybox.tar");
         image::busybox().write_docker_archive(&archive, &["busybox:latest"]);
 
@@ -69,6 +71,19 @@ impl Host {
     /// Returns a path beside the root.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Creates a container without a client.
+    pub(crate) async fn create(&self, name: &str, mut spec: ContainerSpec) -> Container {
+        spec.name = Some(name.parse().unwrap());
+        self.engine.create("busybox", spec).await.unwrap()
+    }
+
+    /// Creates and starts a container without a client.
+    pub(crate) async fn start(&self, name: &str, spec: ContainerSpec) -> Container {
+        let container = self.create(name, spec).await;
+        container.start().await.unwrap();
+        container
     }
 
     /// The real command line of Docker.
@@ -143,8 +158,14 @@ impl Host {
             let options = engine_core::engine::RemoveOptions::default().with_force(true).with_volumes(true);
             container.remove(options).await.unwrap();
         }
+        for image in self.engine.images().await.unwrap() {
+            self.engine.remove_image(&image.reference.to_string(), true).await.unwrap();
+        }
         let leaks = self.leaks.take().unwrap();
+        let Self { engine, server, dir, .. } = self;
+        drop((engine, server));
         leaks.finish_async().await;
+        drop(dir);
     }
 }
 
