@@ -343,6 +343,11 @@ pub(crate) enum SystemCommand {
 }
 
 impl Command {
+    /// Returns whether the command serves others until it is told to end.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self, Self::Daemon(_))
+    }
+
     /// Returns whether the command moves so many bytes that more threads pay.
     pub(crate) fn transfers(&self) -> bool {
         matches!(

@@ -9,7 +9,7 @@ use engine_core::Engine;
 use engine_core::cgroups::{CgroupDriver, CgroupOptions, SystemdInstance};
 use engine_core::container_spec::IdMappings;
 use engine_core::engine::IdPool;
-use engine_net::LocalNetworks;
+use engine_net::{AddressPool, LocalNetworks};
 use engine_registry::{DockerConfig, OciRegistry};
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -23,9 +23,15 @@ const DEFAULT_RUN_ROOT: &str = "/run/engine-cli";
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) global: GlobalArgs,
+    /// Where networks get their subnets from; Docker's pools without any.
+    pub(crate) address_pools: Vec<AddressPool>,
 }
 
 impl Context {
+    pub(crate) fn new(global: GlobalArgs) -> Self {
+        Self { global, address_pools: Vec::new() }
+    }
+
     /// Returns the engine's directory.
     pub(crate) fn root(&self) -> PathBuf {
         self.global.root.clone().unwrap_or_else(|| DEFAULT_ROOT.into())
@@ -37,7 +43,7 @@ impl Context {
         // The default one has its sockets elsewhere.
         global.root = Some(root.to_owned()).filter(|root| root != std::path::Path::new(DEFAULT_ROOT));
         global.run_root = None;
-        Self { global }
+        Self { global, address_pools: self.address_pools.clone() }
     }
 
     /// Opens the engine.
@@ -48,7 +54,10 @@ impl Context {
             (None, Some(_)) => root.join("run"),
             (None, None) => DEFAULT_RUN_ROOT.into(),
         };
-        let network = LocalNetworks::new(&root, &run_root);
+        let mut network = LocalNetworks::new(&root, &run_root);
+        if !self.address_pools.is_empty() {
+            network = network.with_address_pools(self.address_pools.iter().copied());
+        }
         let mut builder = Engine::builder(root)
             .run_root(run_root)
             .network(network)
@@ -187,13 +196,16 @@ pub(crate) fn docker_config() -> Option<DockerConfig> {
     Some(DockerConfig::new(dir.join("config.json")))
 }
 
-/// Turns messages of the libraries on, on standard error.
-pub(crate) fn trace(global: &GlobalArgs) {
-    let filter = match (&global.log_level, global.debug) {
-        (Some(level), _) => level.as_str(),
-        (None, true) => "engine_cli=debug,engine_core=debug,engine_net=debug,engine_registry=debug",
+/// Turns messages of the libraries on, on standard error: those that the flags ask for, or else those of level `default`.
+pub(crate) fn trace(global: &GlobalArgs, default: Option<&str>) {
+    let filter = match (&global.log_level, global.debug, default) {
+        (Some(level), ..) => level.as_str(),
+        (None, true, _) => {
+            "engine_api=debug,engine_cli=debug,engine_core=debug,engine_net=debug,engine_registry=debug"
+        }
+        (None, false, Some(level)) => level,
         // Warnings are for embedders' logs; what concerns the user comes back as an error.
-        (None, false) => return,
+        (None, false, None) => return,
     };
     let filter = tracing_subscriber::EnvFilter::new(filter);
     // The end of each phase with its times, besides what the libraries say.

@@ -37,7 +37,10 @@ fn run() -> u8 {
             return 125;
         }
     };
-    context::trace(&cli.global);
+    // A daemon's messages may be asked for in its file of options.
+    if !cli.command.is_daemon() {
+        context::trace(&cli.global, None);
+    }
     let failed = |failure: &failure::Failure| {
         if let Some(report) = failure.report() {
             eprintln!("engine-cli: {report}");

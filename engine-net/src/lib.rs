@@ -9,5 +9,5 @@ mod local;
 mod nft;
 mod ports;
 
-pub use local::{DEFAULT_NETWORK, LocalNetworks};
+pub use local::{AddressPool, DEFAULT_NETWORK, LocalNetworks};
 pub use ports::parse_port;

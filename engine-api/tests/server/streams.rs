@@ -20,7 +20,8 @@ async fn exec_has_its_streams_its_code_and_its_reasons() {
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (7, "out\n", "err\n"));
     let echoed = host.docker_with(&["exec", "-i", "box", "cat"], b"one\ntwo\n").await;
     assert_eq!(echoed.ok(), "one\ntwo\n");
-    let environment = ["exec", "-e", "A=b", "-w", "/tmp", "-u", "5:6", "box", "sh", "-c", "echo $A $PWD $(id -u):$(id -g)"];
+    let environment =
+        ["exec", "-e", "A=b", "-w", "/tmp", "-u", "5:6", "box", "sh", "-c", "echo $A $PWD $(id -u):$(id -g)"];
     assert_eq!(host.docker(&environment).await.ok(), "b /tmp 5:6\n");
     let missing = host.docker(&["exec", "box", "no-such-command"]).await;
     assert_eq!(missing.code, 127, "{missing:?}");
@@ -58,7 +59,9 @@ async fn much_input_and_output_pass_at_once() {
 async fn a_client_attached_before_the_start_misses_nothing() {
     require!(root, overlayfs, "docker");
     let host = Host::new().await;
-    let container = host.create("early", ContainerSpec::command(["sh", "-c", "echo first; echo second >&2; exit 3"])).await;
+    let container = host
+        .create("early", ContainerSpec::command(["sh", "-c", "echo first; echo second >&2; exit 3"]))
+        .await;
     // Nothing tells when a client waits, but that its connection was taken over.
     let mut clients = Vec::new();
     for _ in 0..2 {
@@ -82,7 +85,11 @@ async fn a_client_attached_before_the_start_misses_nothing() {
         tokio::time::timeout(PATIENCE, client.read_to_end(&mut bytes)).await.expect("it ends").unwrap();
         let frames = frames(&bytes);
         let of = |wanted| -> Vec<u8> {
-            frames.iter().filter(|(stream, _)| *stream == wanted).flat_map(|(_, bytes)| bytes.clone()).collect()
+            frames
+                .iter()
+                .filter(|(stream, _)| *stream == wanted)
+                .flat_map(|(_, bytes)| bytes.clone())
+                .collect()
         };
         assert_eq!((of(1), of(2)), (b"first\n".to_vec(), b"second\n".to_vec()));
     }
@@ -211,7 +218,10 @@ async fn waits_end_for_what_they_wait() {
     spec.auto_remove = true;
     host.start("brief", spec).await;
     // The server removes it, since nobody else does.
-    assert_eq!(host.ask("POST", "/containers/brief/wait?condition=removed").await.1.trim(), r#"{"StatusCode":4}"#);
+    assert_eq!(
+        host.ask("POST", "/containers/brief/wait?condition=removed").await.1.trim(),
+        r#"{"StatusCode":4}"#
+    );
     assert_eq!(host.ask("POST", "/containers/brief/wait").await.0, 404);
     let never = host.create("never", ContainerSpec::command(SLEEP)).await;
     assert_eq!(host.ask("POST", "/containers/never/wait").await.1.trim(), r#"{"StatusCode":0}"#);

@@ -5,8 +5,8 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use engine_api::server::{ApiServer, TempServer};
-use engine_core::{Container, ContainerSpec, Engine};
 use engine_core::engine::LoadOptions;
+use engine_core::{Container, ContainerSpec, Engine};
 use engine_testkit::{LeakCheck, image};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;

@@ -37,7 +37,7 @@ use crate::options::Later;
 
 /// Runs a command and returns its exit code.
 pub(crate) async fn run(cli: Cli) -> Result<u8> {
-    let context = Context { global: cli.global };
+    let context = Context::new(cli.global);
     let context = &context;
     let command = match cli.command {
         Command::Container(Later(ContainerCommand::Prune(args))) => {

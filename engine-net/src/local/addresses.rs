@@ -10,9 +10,46 @@ use engine_core::linux::netlink::packet::route::{RouteAddress, RouteAttribute, R
 use engine_core::network::{EndpointOptions, NetworkInfo, NetworkOptions, Subnet, SubnetOptions};
 use engine_core::{Error, ErrorKind, Name, Result};
 
-/// Pools that subnets are taken of, with the length of their prefixes: as Docker's, but for the first, which is that of
-/// Docker's own default network.
+/// As Docker's, but for the first, which is that of Docker's own default network.
 const POOLS: [(&str, u8); 3] = [("172.16.0.0/12", 16), ("10.192.0.0/11", 16), ("192.168.0.0/16", 20)];
+
+/// Addresses of IPv4 that subnets of new networks are taken of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AddressPool {
+    base: Subnet,
+    prefix: u8,
+}
+
+impl AddressPool {
+    /// Takes subnets with prefixes of this length of `base`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if `base` is of IPv6, or has no such subnets.
+    pub fn new(base: Subnet, prefix: u8) -> Result<Self> {
+        let wrong = |why: String| {
+            Error::new(ErrorKind::InvalidArgument, "set address pool").with("pool", base).with_message(why)
+        };
+        if base.is_ipv6() {
+            return Err(wrong("pools are of IPv4; subnets of IPv6 are made at random".to_owned()));
+        }
+        if prefix < base.prefix() || prefix > 30 {
+            return Err(wrong(format!("it has no subnets of size {prefix}: give {} to 30", base.prefix())));
+        }
+        Ok(Self { base, prefix })
+    }
+
+    /// The pools of who asks for none in particular.
+    pub(super) fn defaults() -> Vec<Self> {
+        let pool = |(base, prefix): (&str, u8)| Some(Self { base: base.parse().ok()?, prefix });
+        POOLS.into_iter().filter_map(pool).collect()
+    }
+
+    fn subnets(self) -> impl Iterator<Item = Subnet> {
+        let step = 1_u128 << (32 - self.prefix);
+        let bases = (0..self.base.size() / step).filter_map(move |index| self.base.nth(index * step));
+        bases.filter_map(move |base| Subnet::around(base, self.prefix))
+    }
+}
 
 fn fail(kind: ErrorKind, name: &Name) -> Error {
     Error::new(kind, "create network").with("network", name)
@@ -45,6 +82,7 @@ pub(super) fn complete(
     options: &mut NetworkOptions,
     taken: &[Subnet],
     routes: &[Subnet],
+    pools: &[AddressPool],
     has_router: bool,
 ) -> Result<()> {
     let mut all = taken.to_vec();
@@ -71,7 +109,7 @@ pub(super) fn complete(
     for (is_wanted, v6) in [(options.ipv4, false), (options.ipv6, true)] {
         if is_wanted && !options.subnets.iter().any(|one| one.subnet.is_ipv6() == v6) {
             let free = |subnet: &Subnet| !all.iter().chain(routes).any(|other| overlaps(subnet, other));
-            let subnet = candidates(v6).find(free).ok_or_else(|| {
+            let subnet = candidates(v6, pools).find(free).ok_or_else(|| {
                 fail(ErrorKind::ResourceExhausted, name)
                     .with_message("every subnet of the pools overlaps another network or a route of the host")
                     .with_hint("give a subnet, or remove networks that nothing needs (network prune)")
@@ -94,18 +132,11 @@ fn overlaps(subnet: &Subnet, other: &Subnet) -> bool {
 }
 
 /// The subnets to choose from, in their order.
-fn candidates(v6: bool) -> Box<dyn Iterator<Item = Subnet>> {
+fn candidates(v6: bool, pools: &[AddressPool]) -> Box<dyn Iterator<Item = Subnet> + '_> {
     if v6 {
         return Box::new(std::iter::repeat_with(local_subnet).take(16).flatten());
     }
-    Box::new(POOLS.into_iter().flat_map(|(pool, prefix)| {
-        let pool: Option<Subnet> = pool.parse().ok();
-        let step = 1_u128 << (32 - prefix);
-        pool.into_iter().flat_map(move |pool| {
-            let bases = (0..pool.size() / step).filter_map(move |index| pool.nth(index * step));
-            bases.filter_map(move |base| Subnet::around(base, prefix))
-        })
-    }))
+    Box::new(pools.iter().flat_map(|pool| pool.subnets()))
 }
 
 /// A unique local subnet (RFC 4193): 40 random bits.
@@ -197,10 +228,27 @@ fn reserved(subnet: &SubnetOptions) -> impl Iterator<Item = IpAddr> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn pools_are_cut_into_subnets() {
+        let pool = |base: &str, prefix| AddressPool::new(base.parse().unwrap(), prefix);
+        let subnets: Vec<_> = pool("10.1.0.0/22", 24).unwrap().subnets().map(|one| one.to_string()).collect();
+        assert_eq!(subnets, ["10.1.0.0/24", "10.1.1.0/24", "10.1.2.0/24", "10.1.3.0/24"]);
+        for (base, prefix) in [("10.1.0.0/24", 16), ("10.1.0.0/24", 31), ("fd00::/48", 64)] {
+            assert_eq!(pool(base, prefix).unwrap_err().kind(), ErrorKind::InvalidArgument, "{base} {prefix}");
+        }
+    }
+
     fn completed(options: NetworkOptions, taken: &[&str], routes: &[&str]) -> Result<NetworkOptions> {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<Subnet>>();
         let mut options = options;
-        complete(&"net".parse().unwrap(), &mut options, &parse(taken), &parse(routes), true)?;
+        complete(
+            &"net".parse().unwrap(),
+            &mut options,
+            &parse(taken),
+            &parse(routes),
+            &AddressPool::defaults(),
+            true,
+        )?;
         Ok(options)
     }
 

@@ -35,6 +35,7 @@ use engine_core::runtime::Sandbox;
 use engine_core::{ContainerId, Error, ErrorKind, Name, Result};
 use tokio::sync::oneshot;
 
+pub use addresses::AddressPool;
 use networks::Networks;
 
 /// Name of the network that containers are on who ask for none.
@@ -63,6 +64,7 @@ pub struct LocalNetworks {
 struct Lazy {
     root: PathBuf,
     run_root: PathBuf,
+    pools: Vec<AddressPool>,
     networks: OnceLock<Arc<Networks>>,
 }
 
@@ -71,7 +73,7 @@ impl Lazy {
         if let Some(networks) = self.networks.get() {
             return Ok(Arc::clone(networks));
         }
-        let networks = Arc::new(Networks::open(&self.root, &self.run_root)?);
+        let networks = Arc::new(Networks::open(&self.root, &self.run_root, self.pools.clone())?);
         // One that another thread opened meanwhile is as good.
         Ok(Arc::clone(self.networks.get_or_init(|| networks)))
     }
@@ -82,8 +84,17 @@ impl LocalNetworks {
     /// have no network pays nothing for having some.
     #[must_use]
     pub fn new(root: impl AsRef<Path>, run_root: impl AsRef<Path>) -> Self {
-        let (root, run_root) = (root.as_ref().to_owned(), run_root.as_ref().to_owned());
-        Self { lazy: Arc::new(Lazy { root, run_root, networks: OnceLock::new() }) }
+        Self::of(root.as_ref().to_owned(), run_root.as_ref().to_owned(), AddressPool::defaults())
+    }
+
+    /// Takes subnets of new networks of these pools, in their order, instead of Docker's. Networks that are there keep theirs.
+    #[must_use]
+    pub fn with_address_pools(self, pools: impl IntoIterator<Item = AddressPool>) -> Self {
+        Self::of(self.lazy.root.clone(), self.lazy.run_root.clone(), pools.into_iter().collect())
+    }
+
+    fn of(root: PathBuf, run_root: PathBuf, pools: Vec<AddressPool>) -> Self {
+        Self { lazy: Arc::new(Lazy { root, run_root, pools, networks: OnceLock::new() }) }
     }
 
     /// Looks whether rules of others on this host keep containers and other hosts from reaching each other: one more finding

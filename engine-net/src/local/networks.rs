@@ -16,7 +16,7 @@ use super::bridge::rules::Rules;
 use super::driver::Driver;
 use super::records::Records;
 use super::watch::Watch;
-use super::{DEFAULT_NETWORK, addresses, links};
+use super::{AddressPool, DEFAULT_NETWORK, addresses, links};
 
 /// The networks over one root, one blocking function for each operation.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub(super) struct Networks {
     lock: PathBuf,
     /// Where the files with names are.
     zones: PathBuf,
+    pools: Vec<AddressPool>,
     pub(super) watch: OnceLock<Option<Watch>>,
     /// There were no records before.
     pub(super) fresh: bool,
@@ -50,7 +51,7 @@ fn lock(path: &Path, how: FlockOperation) -> Result<File> {
 }
 
 impl Networks {
-    pub(super) fn open(root: &Path, run_root: &Path) -> Result<Self> {
+    pub(super) fn open(root: &Path, run_root: &Path, pools: Vec<AddressPool>) -> Result<Self> {
         let zones = run_root.join("networks");
         for dir in [root, run_root, &zones] {
             std::fs::create_dir_all(dir)
@@ -62,6 +63,7 @@ impl Networks {
             rules: Rules::new(&owner),
             lock: run_root.join(LOCK),
             zones,
+            pools,
             watch: OnceLock::new(),
             fresh: false,
             owner,
@@ -98,7 +100,7 @@ impl Networks {
             let taken: Vec<_> =
                 others.iter().flat_map(|other| &other.options.subnets).map(|one| one.subnet).collect();
             let has_router = Driver::of(&info)?.has_router(&info);
-            addresses::complete(name, &mut info.options, &taken, &routes, has_router)?;
+            addresses::complete(name, &mut info.options, &taken, &routes, &self.pools, has_router)?;
             // Once more, since subnets mean more than was said before.
             let driver = Driver::of(&info)?;
             for other in others {
