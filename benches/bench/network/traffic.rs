@@ -46,25 +46,27 @@ pub(super) fn measure(subject: &dyn Subject) -> Result<()> {
         ("bridge", &own, server.gateway),
     ] {
         for _ in 0..TIMES {
-            let bytes = in_namespace(from.as_fd(), || throughput((address, SINK).into()))?;
-            print(&format!("bytes {way}"), bytes / 1e6);
-            let rate = in_namespace(from.as_fd(), || connections((address, ECHO).into()))?;
-            print(&format!("connections {way}"), rate);
+            let bytes = in_namespace(from.as_fd(), || throughput((address, SINK).into()));
+            figure(&format!("bytes {way}"), bytes.map(|bytes| bytes / 1e6));
+            figure(&format!("connections {way}"), in_namespace(from.as_fd(), || connections((address, ECHO).into())));
         }
     }
     let resolver = subject.resolver(&client);
     for _ in 0..TIMES {
         for (key, window) in [("names one", 1), ("names many", 16)] {
-            let rate = in_namespace(client.namespace.as_fd(), || names(resolver, window, server.address));
-            // An engine whose names do not work is measured in all else.
-            match rate {
-                Ok(rate) => print(key, rate),
-                Err(error) => print(key, format!("none ({})", error.kind())),
-            }
+            figure(key, in_namespace(client.namespace.as_fd(), || names(resolver, window, server.address)));
         }
     }
     subject.remove("client")?;
     subject.remove("server")
+}
+
+/// Prints a figure. An engine with which one way does not work is measured in all else.
+fn figure(key: &str, figure: std::io::Result<f64>) {
+    match figure {
+        Ok(figure) => print(key, figure),
+        Err(error) => print(key, format!("none ({})", error.kind())),
+    }
 }
 
 /// Serves both services for as long as this process lives.
