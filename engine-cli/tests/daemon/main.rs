@@ -1,0 +1,12 @@
+//! The daemon as a process of its own, with clients of Docker's API that nobody changed: the `docker` command line, docker-py,
+//! Compose.
+//!
+//! Each daemon is in a network namespace of its own, which is a host without a network but its own bridges.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod compose;
+mod docker;
+mod process;
+mod python;
+mod support;
