@@ -48,7 +48,10 @@ pub(super) fn measure(subject: &dyn Subject) -> Result<()> {
         for _ in 0..TIMES {
             let bytes = in_namespace(from.as_fd(), || throughput((address, SINK).into()));
             figure(&format!("bytes {way}"), bytes.map(|bytes| bytes / 1e6));
-            figure(&format!("connections {way}"), in_namespace(from.as_fd(), || connections((address, ECHO).into())));
+            figure(
+                &format!("connections {way}"),
+                in_namespace(from.as_fd(), || connections((address, ECHO).into())),
+            );
         }
     }
     let resolver = subject.resolver(&client);

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod abuse;
 mod requests;
 mod streams;
 mod support;

@@ -140,15 +140,22 @@ impl Host {
 
     /// Sends bytes as they are; returns the status and what comes after the head, without the sizes of chunks.
     pub(crate) async fn send(&self, request: &str) -> (u16, String) {
-        let mut stream = self.connect().await;
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it answers").unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (status, answer) = self.send_whole(request).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
         (status, if chunked { unchunked(body) } else { body.to_owned() })
+    }
+
+    /// Sends bytes as they are; returns the status and the whole answer.
+    pub(crate) async fn send_whole(&self, request: &str) -> (u16, String) {
+        let mut stream = self.connect().await;
+        // One that is refused before it has sent everything may find the other side closed.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it answers");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        (status, answer)
     }
 
     /// Ends the test: everything is removed, and nothing of it is left.

@@ -16,7 +16,15 @@ fn compose(daemon: &Daemon, args: &[&str]) -> Said {
 
 #[test]
 fn services_come_up_in_order_and_go_down() {
-    require!(root, overlayfs, "unshare", "nsenter", "ip", "docker", "/opt/engine-tests/clients/bin/docker-compose");
+    require!(
+        root,
+        overlayfs,
+        "unshare",
+        "nsenter",
+        "ip",
+        "docker",
+        "/opt/engine-tests/clients/bin/docker-compose"
+    );
     let daemon = Daemon::start();
     std::fs::write(daemon.path("compose.yaml"), FILE).unwrap();
     std::fs::write(daemon.path(".env"), "GREETING=hello\n").unwrap();

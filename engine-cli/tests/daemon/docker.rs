@@ -20,20 +20,73 @@ fn containers_are_run_as_docker_runs_them() {
     assert_eq!(docker(&["ps", "-aq"]).ok(), "", "what failed left something");
 
     let many = [
-        "run", "--rm", "--name", "all", "--hostname", "h", "--env", "A=b", "--workdir", "/tmp", "--user", "3:4", "--label", "l=v",
-        "--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", "--read-only", "--tmpfs", "/scratch", "--cap-drop", "ALL",
-        "--init", "--ulimit", "nofile=100:200", "--dns", "192.0.2.1", "--add-host", "other:192.0.2.2", "busybox", "sh", "-c",
+        "run",
+        "--rm",
+        "--name",
+        "all",
+        "--hostname",
+        "h",
+        "--env",
+        "A=b",
+        "--workdir",
+        "/tmp",
+        "--user",
+        "3:4",
+        "--label",
+        "l=v",
+        "--memory",
+        "64m",
+        "--cpus",
+        "0.5",
+        "--pids-limit",
+        "50",
+        "--read-only",
+        "--tmpfs",
+        "/scratch",
+        "--cap-drop",
+        "ALL",
+        "--init",
+        "--ulimit",
+        "nofile=100:200",
+        "--dns",
+        "192.0.2.1",
+        "--add-host",
+        "other:192.0.2.2",
+        "busybox",
+        "sh",
+        "-c",
         "hostname; echo $A $PWD $(id -u):$(id -g); ulimit -n; grep other /etc/hosts; touch /x || touch /scratch/x && echo written",
     ];
     let out = docker(&many).ok();
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[..3], ["h", "b /tmp 3:4", "100"], "{out}");
-    assert!(lines[3].starts_with("192.0.2.2") && lines[3].ends_with("other") && lines[4] == "written", "{out}");
+    assert!(
+        lines[3].starts_with("192.0.2.2") && lines[3].ends_with("other") && lines[4] == "written",
+        "{out}"
+    );
 
-    let id = docker(&["run", "-d", "--name", "web", "-p", "127.0.0.1:8080:80", "busybox", "httpd", "-f", "-h", "/"]).ok();
+    let id = docker(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-p",
+        "127.0.0.1:8080:80",
+        "busybox",
+        "httpd",
+        "-f",
+        "-h",
+        "/",
+    ])
+    .ok();
     assert_eq!(id.trim().len(), 64);
     assert_eq!(docker(&["port", "web"]).ok(), "80/tcp -> 127.0.0.1:8080\n");
-    let fetch = || daemon.on_host("busybox").args(["wget", "-q", "-O", "-", "http://127.0.0.1:8080/etc/hostname"]).output();
+    let fetch = || {
+        daemon
+            .on_host("busybox")
+            .args(["wget", "-q", "-O", "-", "http://127.0.0.1:8080/etc/hostname"])
+            .output()
+    };
     until("the port answers", || fetch().unwrap().stdout == format!("{}\n", &id[..12]).as_bytes());
     let row = docker(&["ps", "--format", "{{.Names}}|{{.Image}}|{{.State}}|{{.Ports}}|{{.Command}}"]).ok();
     assert_eq!(row, "web|busybox|running|127.0.0.1:8080->80/tcp|\"httpd -f -h /\"\n");
@@ -76,20 +129,34 @@ fn health_restarts_and_events_are_told() {
     let daemon = Daemon::start();
     let docker = |args: &[&str]| daemon.docker(args);
     docker(&[
-        "run", "-d", "--name", "sick", "--health-cmd", "test -f /well", "--health-interval", "100ms", "--health-retries", "1",
-        "busybox", "sleep", "1000",
+        "run",
+        "-d",
+        "--name",
+        "sick",
+        "--health-cmd",
+        "test -f /well",
+        "--health-interval",
+        "100ms",
+        "--health-retries",
+        "1",
+        "busybox",
+        "sleep",
+        "1000",
     ])
     .ok();
     let health = || docker(&["inspect", "-f", "{{.State.Health.Status}}", "sick"]).ok();
     until("it is unhealthy", || health() == "unhealthy\n");
     docker(&["exec", "sick", "touch", "/well"]).ok();
     until("it is healthy", || health() == "healthy\n");
-    assert!(docker(&["ps", "--filter", "health=healthy", "--format", "{{.Status}}"]).ok().contains("(healthy)"));
+    assert!(
+        docker(&["ps", "--filter", "health=healthy", "--format", "{{.Status}}"]).ok().contains("(healthy)")
+    );
     docker(&["run", "-d", "--name", "stubborn", "--restart", "on-failure:2", "busybox", "false"]).ok();
     until("it gave up", || {
         docker(&["inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "stubborn"]).ok() == "2 exited\n"
     });
-    let since = ["events", "--since", "1h", "--until", "0s", "--filter", "container=sick", "--format", "{{.Action}}"];
+    let since =
+        ["events", "--since", "1h", "--until", "0s", "--filter", "container=sick", "--format", "{{.Action}}"];
     let events = docker(&since).ok();
     for action in ["create", "start", "health_status: unhealthy", "health_status: healthy"] {
         assert!(events.lines().any(|line| line == action), "{action}: {events}");
@@ -115,10 +182,15 @@ fn images_volumes_networks_and_the_system_are_shown() {
     assert!(docker(&["rmi", "other:2"]).ok().contains("Untagged: other:2"));
     assert!(docker(&["rmi", "-f", "busybox"]).ok().contains("Deleted: sha256:"));
     let loaded = docker(&["load", "-i", &archive]).ok();
-    assert!(loaded.contains("Loaded image: busybox:latest") && loaded.contains("Loaded image: other:2"), "{loaded}");
+    assert!(
+        loaded.contains("Loaded image: busybox:latest") && loaded.contains("Loaded image: other:2"),
+        "{loaded}"
+    );
     assert!(docker(&["history", "busybox"]).ok().lines().count() >= 2);
     docker(&["run", "--name", "changed", "busybox", "touch", "/made"]).ok();
-    assert!(docker(&["commit", "-m", "note", "-c", "ENV K=v", "changed", "kept:1"]).ok().starts_with("sha256:"));
+    assert!(
+        docker(&["commit", "-m", "note", "-c", "ENV K=v", "changed", "kept:1"]).ok().starts_with("sha256:")
+    );
     assert_eq!(docker(&["run", "--rm", "kept:1", "sh", "-c", "ls /made; echo $K"]).ok(), "/made\nv\n");
     docker(&["export", "-o", &archive, "changed"]).ok();
     docker(&["import", &archive, "flat:1"]).ok();
@@ -138,7 +210,20 @@ fn images_volumes_networks_and_the_system_are_shown() {
     docker(&["volume", "rm", "data"]).ok();
 
     docker(&["network", "create", "--subnet", "10.98.0.0/24", "inner"]).ok();
-    docker(&["run", "-d", "--name", "server", "--network", "inner", "--ip", "10.98.0.9", "busybox", "httpd", "-f"]).ok();
+    docker(&[
+        "run",
+        "-d",
+        "--name",
+        "server",
+        "--network",
+        "inner",
+        "--ip",
+        "10.98.0.9",
+        "busybox",
+        "httpd",
+        "-f",
+    ])
+    .ok();
     let named = docker(&["run", "--rm", "--network", "inner", "busybox", "nslookup", "server"]).out;
     assert!(named.contains("10.98.0.9"), "{named}");
     docker(&["run", "-d", "--name", "late", "busybox", "sleep", "100"]).ok();

@@ -4,9 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use engine_testkit::require;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
 use crate::support::{Daemon, until};
 
@@ -24,7 +22,10 @@ fn a_stop_and_a_start_leave_containers_alone() {
     events.wait().unwrap();
     assert_eq!(daemon.docker(&["ps"]).code, 1);
     daemon.serve();
-    assert_eq!(daemon.docker(&["inspect", "-f", "{{.State.StartedAt}} {{.State.Pid}}", "stays"]).ok(), started);
+    assert_eq!(
+        daemon.docker(&["inspect", "-f", "{{.State.StartedAt}} {{.State.Pid}}", "stays"]).ok(),
+        started
+    );
     assert_eq!(daemon.docker(&["ps", "-q", "--no-trunc"]).ok(), id);
     daemon.finish();
 }
@@ -37,12 +38,29 @@ fn sudden_death_loses_no_container_no_line_and_no_code() {
     let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); sleep 0.02; done; exit $0";
     for number in 0..CONTAINERS {
         let (name, code) = (format!("c{number}"), (number % 7).to_string());
-        daemon.docker(&["run", "-d", "--network", "none", "--name", &name, "busybox", "sh", "-c", script, &code]).ok();
+        daemon
+            .docker(&[
+                "run",
+                "-d",
+                "--network",
+                "none",
+                "--name",
+                &name,
+                "busybox",
+                "sh",
+                "-c",
+                script,
+                &code,
+            ])
+            .ok();
     }
     let mut clients: Vec<_> = (0..3)
         .map(|number| {
             let mut command = daemon.on_host("docker");
-            command.args(["attach", "--no-stdin", &format!("c{number}")]).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+                .args(["attach", "--no-stdin", &format!("c{number}")])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             command.spawn().unwrap()
         })
         .collect();
@@ -101,7 +119,8 @@ fn options_of_a_file_are_those_of_dockerd() {
     daemon.serve();
     assert_eq!(std::fs::read_to_string(daemon.path("daemon.pid")).unwrap(), daemon.pid().to_string());
     daemon.docker(&["network", "create", "pooled"]).ok();
-    let subnet = daemon.docker(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "pooled"]).ok();
+    let subnet =
+        daemon.docker(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "pooled"]).ok();
     assert!(subnet.starts_with("10.77."), "{subnet}");
     let second = daemon.command().output().unwrap();
     assert!(String::from_utf8_lossy(&second.stderr).contains("is running"), "{second:?}");
@@ -128,11 +147,18 @@ fn systemd_opens_its_socket() {
         .unwrap();
     until("the socket is there", || socket.exists());
     let host = format!("unix://{}", socket.display());
-    let version = daemon.on_host("docker").args(["-H", &host, "version", "-f", "{{.Server.Version}}"]).output().unwrap();
+    let version = daemon
+        .on_host("docker")
+        .args(["-H", &host, "version", "-f", "{{.Server.Version}}"])
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&version.stdout).trim(), env!("CARGO_PKG_VERSION"), "{version:?}");
     engine_testkit::command("kill", [child.id().to_string()]);
     assert!(child.wait().unwrap().success());
-    let alone = daemon.on_host(env!("CARGO_BIN_EXE_engine-cli")).args(["--root", "r", "daemon", "-H", "fd://"]).output();
+    let alone = daemon
+        .on_host(env!("CARGO_BIN_EXE_engine-cli"))
+        .args(["--root", "r", "daemon", "-H", "fd://"])
+        .output();
     assert!(String::from_utf8_lossy(&alone.unwrap().stderr).contains("systemd"), "it needs sockets");
 }
 
@@ -174,9 +200,12 @@ fn certificates(dir: &std::path::Path) {
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let certificate = params.signed_by(&key, &authority).unwrap();
-    for (name, text) in [("ca.pem", authority.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())] {
+    for (name, text) in
+        [("ca.pem", authority.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
+    {
         std::fs::write(dir.join(name), text).unwrap();
     }
 }

@@ -108,7 +108,12 @@ impl Daemon {
     /// The command that serves.
     pub(crate) fn command(&self) -> Command {
         let mut command = self.on_host(env!("CARGO_BIN_EXE_engine-cli"));
-        command.arg("--root").arg(self.path("root")).arg("daemon").args(["--host", &self.socket()]).args(&self.args);
+        command
+            .arg("--root")
+            .arg(self.path("root"))
+            .arg("daemon")
+            .args(["--host", &self.socket()])
+            .args(&self.args);
         command
     }
 
