@@ -5,16 +5,13 @@ use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 
 use super::error::{ApiError, Result};
+use super::raw::Raw;
 use super::reply;
 use super::unasked::UNASKED;
 use super::version::ApiVersion;
-
-/// The other side of a connection that was taken over.
-pub(super) type Raw = TokioIo<Upgraded>;
 
 /// How output is written to a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,7 +65,7 @@ impl Hijack {
     {
         tokio::spawn(async move {
             match self.upgrade.await {
-                Ok(upgraded) => work(TokioIo::new(upgraded)).await,
+                Ok(upgraded) => work(Raw::new(upgraded)).await,
                 Err(error) => tracing::debug!(%error, "connection not taken over"),
             }
         });

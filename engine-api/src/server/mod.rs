@@ -23,6 +23,7 @@ mod listen;
 mod params;
 mod pending;
 mod pump;
+mod raw;
 mod reply;
 mod routes;
 mod server_info;

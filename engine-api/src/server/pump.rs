@@ -10,7 +10,8 @@ use hyper::header::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::api::Api;
-use super::hijack::{Framing, Raw, frame_head};
+use super::hijack::{Framing, frame_head};
+use super::raw::{Presence, Raw};
 use crate::DetachKeys;
 
 const PIECE: usize = 32 << 10;
@@ -65,12 +66,13 @@ impl Wanted {
 /// Copies until the process has closed its output and `end` is ready, the client leaves, or the server is to stop. The
 /// connection is closed then.
 pub(super) async fn run(
-    connection: Raw,
+    mut connection: Raw,
     streams: Streams,
     wanted: &Wanted,
     api: &Api,
     end: impl Future<Output = ()>,
 ) -> Ended {
+    let presence = connection.take_presence();
     let (mut from_client, mut to_client) = tokio::io::split(connection);
     let Streams { stdin, stdout, stderr, .. } = streams;
     let output = async {
@@ -89,6 +91,7 @@ pub(super) async fn run(
     let ended = tokio::select! {
         written = output => if written.is_ok() { Ended::Output } else { Ended::Gone },
         ended = input => ended,
+        () = Presence::end(presence.as_ref()) => Ended::Gone,
         () = api.stopped() => Ended::Stopped,
     };
     // Nobody is there to be told of a failure.

@@ -38,6 +38,12 @@ impl<S> Unasked<S> {
         Self { stream, read: Vec::new(), passed: 0, rewrite: false, status: &[] }
     }
 
+    /// Returns the connection, of which nothing is left here: what was read is with whoever read it.
+    pub(super) fn into_inner(self) -> S {
+        debug_assert!(self.read.is_empty() && self.status.is_empty());
+        self.stream
+    }
+
     /// Passes on what is left, as far as there is room.
     fn pass(&mut self, into: &mut ReadBuf<'_>) -> bool {
         let left = &self.read[self.passed..];

@@ -230,6 +230,40 @@ async fn waits_end_for_what_they_wait() {
     host.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn e7_clients_that_are_gone_are_let_go() {
+    require!(root, overlayfs);
+    let host = Host::new().await;
+    let mut spec = ContainerSpec::command(["cat"]);
+    spec.open_stdin = true;
+    host.start("silent", spec).await;
+    drop(host.create("later", ContainerSpec::command(SLEEP)).await);
+    // Connections that are open at the server's end have its name (unix(7)).
+    let name = host.server.socket().display().to_string();
+    let open = || std::fs::read_to_string("/proc/net/unix").unwrap().matches(&name).count();
+    let before = open();
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        let name = if number % 2 == 0 { "silent" } else { "later" };
+        let mut stream = host.connect().await;
+        let request = format!(
+            "POST /containers/{name}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_head(&mut stream).await;
+        clients.push(stream);
+    }
+    assert_eq!(open(), before + 40);
+    // Nothing is ever written to them, so nothing but a look tells.
+    drop(clients);
+    let end = std::time::Instant::now() + PATIENCE;
+    while open() > before {
+        assert!(std::time::Instant::now() < end, "{} are open, {before} before", open());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    host.finish().await;
+}
+
 /// Reads the head of an answer, and not one byte more.
 async fn read_head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();

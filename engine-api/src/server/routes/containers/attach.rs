@@ -17,9 +17,10 @@ use super::logs::{Entries, entry_bytes};
 use crate::DetachKeys;
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
-use crate::server::hijack::{Framing, Hijack, Raw};
+use crate::server::hijack::{Framing, Hijack};
 use crate::server::params::Params;
 use crate::server::pump::{self, Ended, Wanted};
+use crate::server::raw::Raw;
 use crate::server::reply;
 use crate::server::routes::exec::size;
 use crate::server::version::ApiVersion;
@@ -70,7 +71,7 @@ async fn attach(
         }
         let streams = match attachment {
             None => None,
-            Some(attachment) => attachment.streams(&api).await,
+            Some(attachment) => attachment.streams(&mut connection, &api).await,
         };
         let Some(streams) = streams else {
             let _ = connection.shutdown().await;
@@ -105,12 +106,13 @@ impl Attachment {
         Ok(Self::Later(receiver))
     }
 
-    /// Returns the streams; none if the start failed, or the server is to stop.
-    async fn streams(self, api: &Api) -> Option<Streams> {
+    /// Returns the streams; none if the start failed, the client is gone, or the server is to stop.
+    async fn streams(self, connection: &mut Raw, api: &Api) -> Option<Streams> {
         match self {
             Self::Now(streams) => Some(streams),
             Self::Later(receiver) => tokio::select! {
                 streams = receiver => streams.ok(),
+                () = connection.gone() => None,
                 () = api.stopped() => None,
             },
         }
