@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod abuse;
+mod images;
+mod registry;
 mod requests;
 mod streams;
 mod support;
