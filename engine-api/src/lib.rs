@@ -16,6 +16,8 @@
 
 mod detach;
 pub mod documents;
+pub mod listing;
+pub mod notation;
 #[cfg(feature = "server")]
 pub mod server;
 

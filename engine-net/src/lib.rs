@@ -7,7 +7,6 @@
 mod conntrack;
 mod local;
 mod nft;
-mod ports;
 
+pub use engine_core::network::parse_port;
 pub use local::{AddressPool, DEFAULT_NETWORK, LocalNetworks};
-pub use ports::parse_port;

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::api::Api;
 use super::error::{ApiError, Result};
@@ -45,21 +45,51 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJson<T> {
 
 /// Reads a document in JSON whole, if there is one.
 pub(super) async fn document(request: Request, api: &Api) -> Result<Option<Value>> {
+    let mut document = raw_document(request, api).await?;
+    document.iter_mut().for_each(forget_nulls);
+    Ok(document)
+}
+
+/// As [`document`], with the nulls that are in it.
+pub(super) async fn raw_document(request: Request, api: &Api) -> Result<Option<Value>> {
     let (head, body) = request.into_parts();
     let bytes = whole(body, api).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
     require_json(&head.headers)?;
-    let mut value = serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))?;
-    forget_nulls(&mut value);
-    Ok(Some(value))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))
 }
 
-/// Makes a document of what was read.
+/// Makes a document of what was read; one that is wrong is told with the field it is wrong in.
 pub(super) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))
+    T::deserialize(&value).map_err(|error| {
+        let why = error.to_string();
+        let field = culprit::<T>(&value, &why);
+        let colon = if field.is_empty() { "" } else { ": " };
+        ApiError::bad_request(format!("invalid JSON: {field}{colon}{why}"))
+    })
+}
+
+/// Finds the path of the field that makes reading `value` fail with `why`: the one that alone does so, too.
+fn culprit<T: DeserializeOwned>(value: &Value, why: &str) -> String {
+    let mut path: Vec<&str> = Vec::new();
+    let mut place = value;
+    while let Value::Object(map) = place {
+        let fails = |(key, inner): &(&String, &Value)| {
+            let mut alone = json!({ key.as_str(): inner });
+            for outer in path.iter().rev() {
+                alone = json!({ *outer: alone });
+            }
+            T::deserialize(&alone).err().is_some_and(|error| error.to_string() == why)
+        };
+        let Some((key, inner)) = map.iter().find(fails) else { break };
+        path.push(key);
+        place = inner;
+    }
+    path.join(".")
 }
 
 async fn whole(body: Body, api: &Api) -> Result<Bytes> {
@@ -100,7 +130,7 @@ fn require_json(headers: &HeaderMap) -> Result<()> {
 }
 
 /// Clients send `null` for what they leave out, where the types want a map or a number.
-fn forget_nulls(value: &mut Value) {
+pub(super) fn forget_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, value| !value.is_null());
@@ -118,4 +148,25 @@ pub(super) fn stream(body: Body) -> ByteStream {
             .with_message("the client's body broke off")
             .with_source(error)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::ContainerCreateBody;
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_field() {
+        for (document, field) in [
+            (json!({"Image": "a", "Tty": "yes"}), "Tty: "),
+            (json!({"Image": "a", "HostConfig": {"Init": true, "Memory": "1g"}}), "HostConfig.Memory: "),
+            (json!({"HostConfig": {"LogConfig": {"Config": {"a": 1}}}}), "HostConfig.LogConfig.Config.a: "),
+            (json!({"HostConfig": {"RestartPolicy": {"Name": "never"}}}), "HostConfig.RestartPolicy.Name: "),
+            (json!([]), ""),
+        ] {
+            let error = parsed::<ContainerCreateBody>(document).unwrap_err();
+            assert_eq!(error.status.as_u16(), 400);
+            assert!(error.message.starts_with(&format!("invalid JSON: {field}")), "{}", error.message);
+        }
+    }
 }

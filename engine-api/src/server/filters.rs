@@ -51,6 +51,11 @@ impl Filters {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns every filter with each of its values.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|(name, values)| values.iter().map(|value| (name.as_str(), value.as_str())))
+    }
+
     /// Returns whether a filter is not there, or has a value that `matches`.
     pub(super) fn any(&self, name: &str, matches: impl FnMut(&String) -> bool) -> bool {
         let values = self.get(name);

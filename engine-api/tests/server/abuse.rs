@@ -91,7 +91,7 @@ async fn documents_that_are_none_are_wrong_requests() {
     let host = Host::new().await;
     host.start("box", ContainerSpec::command(["sleep", "1000"])).await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let long = format!(r#"{{"Image": "{}", "Name": "{0}", "Cmd": 5}}"#, "x".repeat(100_000));
+    let long = format!(r#"{{"Image": "{}", "Name": "{0}", "Cmd": 5, "Memory": "x"}}"#, "x".repeat(100_000));
     for path in DOCUMENTS {
         for document in ["{", "[]", "5", "\"text\"", "{\"a\":", "\u{0}", &deep, &long] {
             let (status, body) = host.post(path, document).await;

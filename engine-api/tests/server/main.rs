@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod abuse;
-mod images;
-mod registry;
+mod create;
+mod inspect;
+mod lifecycle;
+mod lists;
 mod requests;
 mod streams;
 mod support;

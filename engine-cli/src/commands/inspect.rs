@@ -9,8 +9,6 @@ use crate::failure::{Failure, Result, Several};
 use crate::output::docker_json;
 use crate::output::documents::Documents;
 
-use super::ps;
-
 /// What a name may mean.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Kind {
@@ -94,13 +92,7 @@ async fn one(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Value> {
         match engine.container(name).await {
             Ok(container) => {
                 let info = container.inspect().await?;
-                let mut document = docker_json::container(engine, &info).await?;
-                if size {
-                    let written = engine.container_usage(&info.id).await?;
-                    document["SizeRw"] = written.into();
-                    document["SizeRootFs"] = (written + ps::image_size(engine, &info).await).into();
-                }
-                return Ok(document);
+                return docker_json::container(engine, &info, size).await;
             }
             Err(error) if kind.is_none() && error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! `volume ls`, `create`, `rm`, `inspect`, `prune`.
 
 use clap::{Args, Subcommand};
+use engine_api::notation;
 use engine_core::engine::LabelFilter;
 use engine_core::volume_driver::{ANONYMOUS_LABEL, Volume, VolumeOptions};
 use engine_core::{ErrorKind, Name};
@@ -8,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
+use crate::options::env;
 use crate::options::filter::Filter;
 use crate::options::list::ListArgs;
-use crate::options::{env, mounts};
 use crate::output;
 use crate::output::table::Listing;
 
@@ -126,7 +127,7 @@ pub(crate) async fn run(context: &Context, command: VolumeCommand) -> Result<u8>
     match command {
         VolumeCommand::Ls(args) => ls(context, &args).await,
         VolumeCommand::Create(args) => {
-            mounts::driver(&args.driver).map_err(Failure::usage)?;
+            notation::volume_driver(&args.driver).map_err(Failure::usage)?;
             let mut options = VolumeOptions::default();
             options.labels = env::labels(&[], &args.label)?;
             options.driver_options = env::labels(&[], &args.options)?;

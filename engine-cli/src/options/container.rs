@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use engine_api::notation;
 use engine_core::container_spec::{ContainerSpec, Terminal};
 use engine_core::launch::LogOptions;
 use engine_core::{Name, Platform, RestartPolicy};
@@ -14,7 +15,7 @@ use super::health::HealthArgs;
 use super::network::NetworkArgs;
 use super::resources::ResourceArgs;
 use super::security::SecurityArgs;
-use super::{env, logs, mounts, secrets};
+use super::{env, mounts, secrets};
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -193,15 +194,15 @@ impl ContainerArgs {
             spec.mounts.push(mounts::mount(text)?);
         }
         for text in &self.tmpfs {
-            spec.mounts.push(mounts::tmpfs(text)?);
+            spec.mounts.push(notation::tmpfs(text)?);
         }
         for text in &self.volumes_from {
-            spec.volumes_from.push(mounts::volumes_from(text)?);
+            spec.volumes_from.push(notation::volumes_from(text)?);
         }
         for text in &self.secret {
             spec.secrets.push(secrets::secret(text)?);
         }
-        mounts::driver(&self.volume_driver).map_err(Failure::usage)?;
+        notation::volume_driver(&self.volume_driver).map_err(Failure::usage)?;
         if let Some(signal) = &self.stop_signal {
             engine_core::signal::parse(signal)?;
         }
@@ -219,6 +220,6 @@ impl ContainerArgs {
     }
 
     fn log(&self) -> Result<LogOptions> {
-        logs::options(self.log_driver.as_deref(), &self.log_opt)
+        Ok(notation::log_options(self.log_driver.as_deref(), &self.log_opt)?)
     }
 }

@@ -9,7 +9,6 @@ pub(crate) mod filter;
 pub(crate) mod health;
 mod later;
 pub(crate) mod list;
-pub(crate) mod logs;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod resources;

@@ -1,10 +1,11 @@
 //! Networks: `--network`, `--publish`, `--ip`, `--dns`, `--add-host` and their like.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::Args;
-use engine_core::container_spec::{ContainerSpec, HOST_GATEWAY, NetworkMode};
-use engine_core::network::{EndpointOptions, Link, MacAddress, Protocol};
+use engine_api::notation;
+use engine_core::container_spec::{ContainerSpec, NetworkMode};
+use engine_core::network::{EndpointOptions, Link, MacAddress};
 use engine_net::DEFAULT_NETWORK;
 
 use crate::failure::{Failure, Result};
@@ -67,30 +68,15 @@ impl NetworkArgs {
         }
         spec.publish_all_ports = self.publish_all;
         for text in &self.expose {
-            spec.exposed_ports.extend(expose(text)?);
+            spec.exposed_ports.extend(notation::exposed_ports(text)?);
         }
-        for host in &self.add_host {
-            let wrong = || Failure::usage(format!("invalid host {host:?}: give NAME:ADDRESS"));
-            // An IPv6 address has colons of its own, and may stand in brackets.
-            let (name, address) = host.split_once('=').or_else(|| host.split_once(':')).ok_or_else(wrong)?;
-            let address = address.trim_start_matches('[').trim_end_matches(']');
-            if address == HOST_GATEWAY {
-                spec.extra_hosts.push((name.to_owned(), address.to_owned()));
-                continue;
-            }
-            let address: IpAddr = address.parse().map_err(|_| wrong())?;
-            spec.extra_hosts.push((name.to_owned(), address.to_string()));
-        }
-        for server in &self.dns {
-            let server: IpAddr = server
-                .parse()
-                .map_err(|_| Failure::usage(format!("invalid name server {server:?}: give an address")))?;
-            spec.dns.push(server.to_string());
-        }
+        spec.extra_hosts =
+            self.add_host.iter().map(|text| notation::extra_host(text)).collect::<Result<_, _>>()?;
+        spec.dns = self.dns.iter().map(|text| notation::name_server(text)).collect::<Result<_, _>>()?;
         spec.dns_search.clone_from(&self.dns_search);
         spec.dns_options.clone_from(&self.dns_option);
         if matches!(spec.network, NetworkMode::Container(_)) {
-            self.refuse_for_shared()?;
+            notation::check_shared_network(spec)?;
         }
         Ok(())
     }
@@ -100,23 +86,6 @@ impl NetworkArgs {
         let publishes = self.publish_all || !self.publish.is_empty();
         (spec.network == NetworkMode::Host && publishes)
             .then_some("Published ports are discarded when using host network mode")
-    }
-
-    /// Who shares another's network has that one's ports, names and addresses.
-    fn refuse_for_shared(&self) -> Result<()> {
-        let taken = [
-            (
-                self.publish_all || !self.publish.is_empty(),
-                "port publishing and the container type network mode",
-            ),
-            (!self.expose.is_empty(), "port exposing and the container type network mode"),
-            (!self.dns.is_empty(), "dns and the network mode"),
-            (!self.add_host.is_empty(), "custom host-to-IP mapping and the network mode"),
-        ];
-        match taken.iter().find(|(is_asked, _)| *is_asked) {
-            Some((_, what)) => Err(Failure::usage(format!("conflicting options: {what}"))),
-            None => Ok(()),
-        }
     }
 
     /// Reads all of `--network`. The flags about one network are about the first, as in Docker.
@@ -275,17 +244,10 @@ pub(crate) fn refuse_addresses(addresses: &[String]) -> Result<()> {
     }
 }
 
-fn expose(text: &str) -> Result<Vec<(u16, Protocol)>> {
-    let wrong = |why: &str| Failure::usage(format!("invalid range format for --expose: {text:?}: {why}"));
-    if text.contains(':') {
-        return Err(wrong("an exposed port has no port of the host (see --publish)"));
-    }
-    let ports = engine_net::parse_port(text).map_err(|_| wrong("give PORT[-PORT][/PROTOCOL]"))?;
-    Ok(ports.into_iter().map(|port| (port.container_port, port.protocol)).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use engine_core::network::Protocol;
+
     use super::*;
 
     fn args(words: &[&str]) -> NetworkArgs {

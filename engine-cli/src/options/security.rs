@@ -1,10 +1,10 @@
 //! Privileges and namespaces: `--cap-add`, `--security-opt`, `--pid`, `--device` and their like.
 
 use clap::Args;
+use engine_api::notation::{id_range, is_cdi_device, namespace_mode, security_option, user_namespace};
 use engine_core::container_spec::{
     ContainerSpec, DeviceSpec, IdMappings, IdRange, NamespaceMode, UserNamespace,
 };
-use engine_core::launch::SeccompPolicy;
 
 use crate::failure::{Failure, Result};
 
@@ -69,10 +69,10 @@ impl SecurityArgs {
         spec.cap_add.clone_from(&self.cap_add);
         spec.cap_drop.clone_from(&self.cap_drop);
         for option in &self.security_opt {
-            security_option(option, spec)?;
+            security_option(option, spec, seccomp_file)?;
         }
         spec.cgroup_parent.clone_from(&self.cgroup_parent);
-        spec.cgroup_mode = mode("--cgroupns", self.cgroupns.as_deref(), false)?;
+        spec.cgroup_mode = namespace_mode("--cgroupns", self.cgroupns.as_deref(), false)?;
         spec.ipc_mode = match self.ipc.as_deref() {
             Some("shareable") => NamespaceMode::Private,
             // Its own, and no /dev/shm.
@@ -80,10 +80,10 @@ impl SecurityArgs {
                 spec.shm_size = Some(0);
                 NamespaceMode::Private
             }
-            other => mode("--ipc", other, true)?,
+            other => namespace_mode("--ipc", other, true)?,
         };
-        spec.pid_mode = mode("--pid", self.pid.as_deref(), true)?;
-        spec.uts_mode = mode("--uts", self.uts.as_deref(), false)?;
+        spec.pid_mode = namespace_mode("--pid", self.pid.as_deref(), true)?;
+        spec.uts_mode = namespace_mode("--uts", self.uts.as_deref(), false)?;
         spec.user_namespace =
             self.userns.as_deref().and_then(|text| user_namespace(text).transpose()).transpose()?;
         if let Some(maps) = id_maps(&self.uidmap, &self.gidmap)? {
@@ -96,7 +96,7 @@ impl SecurityArgs {
             spec.sysctls.insert(name.to_owned(), value.to_owned());
         }
         for text in &self.device {
-            if is_cdi(text) {
+            if is_cdi_device(text) {
                 spec.cdi_devices.push(text.clone());
             } else {
                 spec.devices.push(device(text)?);
@@ -108,84 +108,9 @@ impl SecurityArgs {
     }
 }
 
-fn security_option(option: &str, spec: &mut ContainerSpec) -> Result<()> {
-    let wrong = |why: &str| Failure::usage(format!("invalid security option {option:?}: {why}"));
-    // Docker also takes the old separator.
-    let (key, value) = option.split_once(['=', ':']).map_or((option, None), |(k, v)| (k, Some(v)));
-    match (key, value) {
-        ("no-new-privileges", None | Some("true")) => spec.allow_new_privileges = false,
-        ("no-new-privileges", Some("false")) => spec.allow_new_privileges = true,
-        ("seccomp", Some("unconfined")) => spec.seccomp = SeccompPolicy::Unconfined,
-        ("seccomp", Some("builtin" | "default")) => spec.seccomp = SeccompPolicy::Default,
-        ("seccomp", Some(file)) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| wrong(&format!("cannot read {file}: {error}")))?;
-            spec.seccomp = SeccompPolicy::Profile(text.into());
-        }
-        ("systempaths", Some("unconfined")) => spec.unmask_system_paths = true,
-        // Nothing to switch off: neither is applied yet.
-        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {}
-        ("apparmor" | "label", Some(_)) => {
-            let module = if key == "apparmor" { "apparmor" } else { "selinux" };
-            let active = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-            return Err(wrong(&if active.trim().split(',').any(|name| name == module) {
-                format!("profiles and labels of {module} are not supported yet")
-            } else {
-                format!("{module} is not active on this host")
-            }));
-        }
-        ("writable-cgroups", Some("false")) => {}
-        ("writable-cgroups", _) => {
-            return Err(wrong(
-                "the groups of a container are read-only to it (--privileged makes them writable)",
-            ));
-        }
-        _ => return Err(wrong("give seccomp=, no-new-privileges or systempaths=unconfined")),
-    }
-    Ok(())
-}
-
-fn mode(flag: &str, text: Option<&str>, joins: bool) -> Result<NamespaceMode> {
-    match text {
-        None | Some("" | "private") => Ok(NamespaceMode::Private),
-        Some("host") => Ok(NamespaceMode::Host),
-        Some(other) => match other.strip_prefix("container:").filter(|name| joins && !name.is_empty()) {
-            Some(name) => Ok(NamespaceMode::Container(name.to_owned())),
-            None => {
-                let more = if joins { " or container:NAME" } else { "" };
-                Err(Failure::usage(format!("invalid {flag} {other:?}: give private, host{more}")))
-            }
-        },
-    }
-}
-
-fn user_namespace(text: &str) -> Result<Option<UserNamespace>> {
-    let wrong = || {
-        Failure::usage(format!(
-            "invalid --userns {text:?}: give host, auto[:size=N], container:NAME, or ranges INSIDE:OUTSIDE:SIZE such as \
-             0:100000:65536"
-        ))
-    };
-    match text.split_once(':') {
-        None if text.is_empty() => return Ok(None),
-        None if text == "host" => return Ok(Some(UserNamespace::Host)),
-        None if text == "auto" => return Ok(Some(UserNamespace::Auto { size: None })),
-        Some(("auto", options)) => {
-            let size =
-                options.strip_prefix("size=").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
-            return Ok(Some(UserNamespace::Auto { size: Some(size.ok_or_else(wrong)?) }));
-        }
-        Some(("container", name)) if !name.is_empty() => {
-            return Ok(Some(UserNamespace::Container(name.to_owned())));
-        }
-        _ => {}
-    }
-    let ranges: Vec<IdRange> = text
-        .split(',')
-        .map(|range| id_range(range).filter(|_| range.matches(':').count() == 2))
-        .collect::<Option<_>>()
-        .ok_or_else(wrong)?;
-    Ok(Some(UserNamespace::Mapped(IdMappings { uids: ranges.clone(), gids: ranges })))
+/// Reads the file of a profile.
+fn seccomp_file(file: &str) -> std::result::Result<std::sync::Arc<str>, String> {
+    std::fs::read_to_string(file).map(Into::into).map_err(|error| format!("cannot read {file}: {error}"))
 }
 
 /// The maps of `--uidmap` and `--gidmap`; what only one of them says goes for both.
@@ -207,22 +132,6 @@ fn id_maps(users: &[String], groups: &[String]) -> Result<Option<IdMappings>> {
         (true, false) => Some(IdMappings { uids: gids.clone(), gids }),
         (false, false) => Some(IdMappings { uids, gids }),
     })
-}
-
-/// Parses `INSIDE:OUTSIDE[:SIZE]`.
-fn id_range(text: &str) -> Option<IdRange> {
-    let numbers: Vec<u32> = text.split(':').map(|n| n.parse().ok()).collect::<Option<_>>()?;
-    match numbers[..] {
-        [container, host] => Some(IdRange { container, host, size: 1 }),
-        [container, host, size] => Some(IdRange { container, host, size }),
-        _ => None,
-    }
-}
-
-/// Whether a device is named as CDI does: `vendor.com/class=name`.
-fn is_cdi(text: &str) -> bool {
-    !text.starts_with('/')
-        && text.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty())
 }
 
 /// The CDI names of `--gpus`: `all`, a number of them, or `device=0,1`, in Docker's CSV with `"quotes"`.
@@ -270,12 +179,9 @@ mod tests {
 
     #[test]
     fn modes_and_devices() {
-        assert_eq!(mode("--pid", Some("container:a"), true).unwrap(), NamespaceMode::Container("a".into()));
-        assert!(mode("--uts", Some("container:a"), false).is_err());
         assert_eq!(device("/dev/a:r").unwrap().permissions, "r");
         assert_eq!(device("/dev/a:/dev/b").unwrap().container_path, "/dev/b");
         assert!(device("a").is_err() && device("/dev/a:/dev/b:x").is_err());
-        assert!(is_cdi("vendor.com/class=name") && !is_cdi("/dev/a=b") && !is_cdi("a=b"));
         assert_eq!(gpus("all").unwrap(), ["nvidia.com/gpu=all"]);
         assert_eq!(gpus("2").unwrap(), ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]);
         assert_eq!(gpus("\"device=3,5\"").unwrap(), ["nvidia.com/gpu=3", "nvidia.com/gpu=5"]);
@@ -283,26 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn security_options_and_user_namespaces() {
-        let mut spec = ContainerSpec::default();
-        for option in ["no-new-privileges=false", "seccomp=unconfined", "systempaths=unconfined"] {
-            security_option(option, &mut spec).unwrap();
-        }
-        assert!(spec.allow_new_privileges && spec.unmask_system_paths);
-        assert_eq!(spec.seccomp, SeccompPolicy::Unconfined);
-        assert!(security_option("seccomp=/no/such/file", &mut spec).is_err());
-        assert!(security_option("apparmor=x", &mut spec).is_err());
-        let Some(UserNamespace::Mapped(maps)) = user_namespace("0:100000:65536").unwrap() else { panic!() };
-        assert_eq!(maps.gids, [IdRange { container: 0, host: 100_000, size: 65536 }]);
-        assert_eq!(user_namespace("auto").unwrap(), Some(UserNamespace::Auto { size: None }));
-        assert_eq!(user_namespace("auto:size=10").unwrap(), Some(UserNamespace::Auto { size: Some(10) }));
-        assert_eq!(user_namespace("container:a").unwrap(), Some(UserNamespace::Container("a".into())));
-        assert_eq!(user_namespace("host").unwrap(), Some(UserNamespace::Host));
-        assert_eq!(user_namespace("").unwrap(), None);
-        for wrong in ["keep-id", "auto:", "auto:size=0", "auto:uidmapping=1", "container:", "0:1", "0:1:2:3"]
-        {
-            assert!(user_namespace(wrong).is_err(), "{wrong}");
-        }
+    fn id_maps_of_one_side_are_both() {
+        assert!(seccomp_file("/no/such/file").is_err());
         let maps = id_maps(&["0:5:7".into(), "7:100".into()], &[]).unwrap().unwrap();
         assert_eq!(maps.uids, maps.gids);
         assert_eq!(maps.uids[1], IdRange { container: 7, host: 100, size: 1 });

@@ -10,35 +10,12 @@ use serde_json::Value;
 use crate::failure::{Failure, Result};
 
 /// Returns a container as Docker shows it.
-pub(crate) async fn container(engine: &Engine, info: &ContainerInfo) -> Result<Value> {
-    let mut document = engine_api::container_inspect(info);
-    document.driver = Some(engine.image_store().capabilities().driver);
-    for point in document.mounts.iter_mut().flatten() {
-        if let Some(Ok(name)) = point.name.as_ref().map(|name| name.parse()) {
-            let volume = engine.volume_driver().inspect(&name).await?;
-            point.source = volume.and_then(|v| v.mountpoint).map(|path| path.display().to_string());
-            point.driver = Some(engine.volume_driver().name().to_owned());
-        }
-    }
-    let mut document = serde_json::to_value(document).map_err(|e| Failure::usage(e.to_string()))?;
-    legacy_network(engine, info, &mut document["NetworkSettings"]);
+pub(crate) async fn container(engine: &Engine, info: &ContainerInfo, size: bool) -> Result<Value> {
+    let shown = engine_api::Shown::default().with_size(size);
+    let mut document = engine_api::container_document(engine, info, &shown).await?;
     document["Scoped"] = info.scoped.into();
     document["Config"]["Secrets"] = engine_api::container_secrets(info);
     Ok(document)
-}
-
-/// Adds what old clients look for: the place on the default network, beside the others'.
-fn legacy_network(engine: &Engine, info: &ContainerInfo, settings: &mut Value) {
-    let used = info.networks.iter().find(|used| engine.default_network() == Some(&used.name));
-    let place = used
-        .and_then(|used| serde_json::to_value(engine_api::endpoint_settings(info, used)).ok())
-        .unwrap_or_default();
-    for key in ["EndpointID", "Gateway", "GlobalIPv6Address", "IPAddress", "IPv6Gateway", "MacAddress"] {
-        settings[key] = place.get(key).cloned().unwrap_or_else(|| "".into());
-    }
-    for key in ["GlobalIPv6PrefixLen", "IPPrefixLen"] {
-        settings[key] = place.get(key).cloned().unwrap_or_else(|| 0.into());
-    }
 }
 
 /// Returns a network as Docker shows it.

@@ -80,6 +80,14 @@ impl Container {
         Ok(())
     }
 
+    /// Returns the mounts that make the container's root file system, as its image store describes them.
+    ///
+    /// # Errors
+    /// What the image store says.
+    pub async fn rootfs(&self) -> Result<Vec<Mount>> {
+        self.engine().rootfs(&self.record().await?).await
+    }
+
     /// Opens the container's file system as its processes see it.
     pub(super) async fn files(&self) -> Result<Box<dyn ContainerFiles>> {
         let record = self.record().await?;

@@ -2,6 +2,7 @@
 
 mod endpoint;
 pub mod names;
+mod ports;
 mod subnet;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::id::{ContainerId, Name};
 use crate::runtime::Sandbox;
 
 pub use endpoint::{Attachment, Endpoint, EndpointOptions, Link, MacAddress, PortMapping, Protocol};
+pub use ports::parse_port;
 pub use subnet::Subnet;
 
 /// Makes networks and attaches sandboxes to them.

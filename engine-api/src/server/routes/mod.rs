@@ -4,7 +4,6 @@
 mod absent;
 mod containers;
 mod exec;
-mod images;
 mod system;
 
 use std::sync::Arc;
@@ -18,7 +17,6 @@ pub(super) fn all() -> Router<Arc<Api>> {
         .merge(system::routes())
         .merge(containers::routes())
         .merge(exec::routes())
-        .merge(images::routes())
         .merge(absent::routes())
         .fallback(absent::no_such_page)
         .method_not_allowed_fallback(absent::no_such_page)

@@ -2,9 +2,17 @@
 
 mod archive;
 mod attach;
+mod change;
+mod create;
+mod inspect;
+mod list;
 mod logs;
+mod names;
+mod observe;
+mod remove;
 mod start;
 mod stats;
+mod stop;
 mod wait;
 
 use std::sync::Arc;
@@ -17,8 +25,15 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .merge(archive::routes())
         .merge(attach::routes())
+        .merge(change::routes())
+        .merge(create::routes())
+        .merge(inspect::routes())
+        .merge(list::routes())
         .merge(logs::routes())
+        .merge(observe::routes())
+        .merge(remove::routes())
         .merge(start::routes())
         .merge(stats::routes())
+        .merge(stop::routes())
         .merge(wait::routes())
 }

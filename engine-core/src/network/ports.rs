@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use engine_core::network::{PortMapping, Protocol};
-use engine_core::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+
+use super::{PortMapping, Protocol};
 
 /// Parses one `-p` argument into the mappings it stands for: one for each port of a range.
 ///

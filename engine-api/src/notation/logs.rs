@@ -1,30 +1,32 @@
-//! `--log-driver` and `--log-opt`.
+//! Where output is kept: `--log-driver` and `--log-opt`, or `LogConfig`.
 
 use engine_core::launch::{LogDriver, LogMode, LogOptions};
+use engine_core::{Error, ErrorKind, Result};
 
-use crate::failure::{Failure, Result};
-use crate::output::human;
+use super::{parse_size, wrong};
 
-/// Returns how output is kept.
-pub(crate) fn options(driver: Option<&str>, options: &[String]) -> Result<LogOptions> {
+/// Reads a driver and its options, each `KEY=VALUE`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for drivers and options that there are not.
+pub fn log_options(driver: Option<&str>, options: &[String]) -> Result<LogOptions> {
     let mut log = match driver {
         None | Some("" | "json-file") => LogOptions::default(),
         Some("local") => LogOptions::local(),
         Some("none") => LogOptions::none(),
         Some(other) => {
-            return Err(Failure::usage(format!(
-                "log driver {other:?} is not supported: give json-file, local or none"
-            )));
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("log driver {other:?}"))
+                .with_message("it is not supported: give json-file, local or none"));
         }
     };
     let mut buffer = None;
     for option in options {
-        let wrong = |why: &str| Failure::usage(format!("invalid log option {option:?}: {why}"));
+        let wrong = |why: &str| wrong("log option", option, why);
         if log.driver == LogDriver::None {
             return Err(wrong("the driver none takes no options"));
         }
         let (key, value) = option.split_once('=').ok_or_else(|| wrong("give KEY=VALUE"))?;
-        let size = || match human::parse_size(value) {
+        let size = || match parse_size(value) {
             Ok(0) => Err(wrong("give a size above 0")),
             Ok(size) => Ok(size),
             Err(error) => Err(wrong(&error)),
@@ -71,7 +73,7 @@ pub(crate) fn options(driver: Option<&str>, options: &[String]) -> Result<LogOpt
     }
     if let Some(size) = buffer {
         if log.mode != LogMode::NonBlocking {
-            return Err(Failure::usage("the log option max-buffer-size needs mode=non-blocking"));
+            return Err(wrong("log option", "max-buffer-size", "it needs mode=non-blocking"));
         }
         log.max_buffer_size = size;
     }
@@ -84,7 +86,7 @@ mod tests {
 
     fn of(driver: Option<&str>, list: &[&str]) -> std::result::Result<LogOptions, String> {
         let list: Vec<String> = list.iter().map(|option| (*option).to_owned()).collect();
-        options(driver, &list).map_err(|failure| failure.report().unwrap_or_default().to_owned())
+        log_options(driver, &list).map_err(|error| error.report())
     }
 
     #[test]
