@@ -1,6 +1,7 @@
 //! The [`RegistryClient`] contract: content in registries.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,6 +81,10 @@ pub trait RegistryClient: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unauthenticated`](ErrorKind::Unauthenticated) if it does not.
     async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()>;
+
+    /// Returns a client of the same registries that uses `credentials` at `registry` (a host, with a port where it has one), and
+    /// elsewhere what this one uses. This one goes on as before, and learns nothing that is got by them.
+    fn with_credentials(&self, registry: &str, credentials: Credentials) -> Arc<dyn RegistryClient>;
 }
 
 /// Opens the content of a blob that is being pushed.
@@ -175,5 +180,8 @@ impl RegistryClient for NoRegistry {
     }
     async fn check_credentials(&self, registry: &str, _: &Credentials) -> Result<()> {
         none(registry)
+    }
+    fn with_credentials(&self, _: &str, _: Credentials) -> Arc<dyn RegistryClient> {
+        Arc::new(Self)
     }
 }

@@ -71,6 +71,7 @@ async fn registry_client_minds_credentials() {
     let stranger = MemoryRegistry::new().requiring("registry.example", good.clone());
     registry_client::stranger_is_refused(&stranger, &reference()).await;
     registry_client::credentials_are_checked(&stranger, "registry.example", &good).await;
+    registry_client::credentials_are_lent(&stranger, &reference(), &good).await;
     let friend = stranger.logged_in("registry.example", good);
     registry_client::pushed_image_is_fetched(&friend, &reference()).await;
 }

@@ -71,7 +71,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
 /// Finds out and remembers how to be let in.
 #[derive(Debug, Default)]
 pub(crate) struct Authorizer {
-    pub(crate) source: CredentialSource,
+    pub(crate) source: Arc<CredentialSource>,
     /// (registry, host or host:port of a token server it may send us to).
     token_servers: Vec<(String, String)>,
     challenges: Mutex<HashMap<Origin, Challenge>>,
@@ -86,7 +86,7 @@ struct Life {
 
 impl Authorizer {
     pub(crate) fn new(source: CredentialSource, token_servers: Vec<(String, String)>) -> Self {
-        Self { source, token_servers, ..Self::default() }
+        Self { source: Arc::new(source), token_servers, ..Self::default() }
     }
 
     /// Returns one that knows the same token servers, with other credentials and nothing remembered.

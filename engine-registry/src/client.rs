@@ -251,6 +251,13 @@ impl RegistryClient for OciRegistry {
         let shown = registry.rsplit_once('@').map_or(registry, |(_, host)| host);
         work.await.map_err(|fault| fault.into_error("log in", shown, None))
     }
+
+    fn with_credentials(&self, registry: &str, credentials: Credentials) -> Arc<dyn RegistryClient> {
+        let source =
+            CredentialSource::over(Arc::clone(&self.session.authorizer.source), registry, credentials);
+        let session = self.session.with_authorizer(self.session.authorizer.with_source(source));
+        Arc::new(Self { session: Arc::new(session), mirrors: Arc::clone(&self.mirrors) })
+    }
 }
 
 fn pull_scope(reference: &Reference) -> [String; 1] {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine_core::registry_client::Credentials;
@@ -23,9 +23,18 @@ pub(crate) struct CredentialSource {
     given: HashMap<String, Credentials>,
     config: Option<DockerConfig>,
     found: Mutex<HashMap<String, (Instant, Option<Credentials>)>>,
+    /// Where those come from that are found nowhere here.
+    under: Option<Arc<CredentialSource>>,
 }
 
 impl CredentialSource {
+    /// Returns a source that has these, and everything else from `under`.
+    pub(crate) fn over(under: Arc<Self>, registry: &str, credentials: Credentials) -> Self {
+        let mut source = Self { under: Some(under), ..Self::default() };
+        source.give(registry, credentials);
+        source
+    }
+
     pub(crate) fn give(&mut self, registry: &str, credentials: Credentials) {
         self.given.insert(registry_key(registry), credentials);
     }
@@ -38,6 +47,9 @@ impl CredentialSource {
     pub(crate) async fn find(&self, registry: &str) -> Result<Option<Credentials>, Fault> {
         if let Some(given) = self.given.get(registry) {
             return Ok(Some(given.clone()));
+        }
+        if let Some(under) = &self.under {
+            return Box::pin(under.find(registry)).await;
         }
         let Some(config) = &self.config else { return Ok(None) };
         if let Some((when, found)) = self.lock().get(registry)
@@ -60,6 +72,9 @@ impl CredentialSource {
     /// Makes the next [`find`](Self::find) look again: these were refused.
     pub(crate) fn forget(&self, registry: &str) {
         self.lock().remove(registry);
+        if let Some(under) = self.under.as_ref().filter(|_| !self.given.contains_key(registry)) {
+            under.forget(registry);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Option<Credentials>)>> {

@@ -1,6 +1,10 @@
 //! An image as `docker inspect` shows it.
 
-use bollard_stubs::models::{HealthConfig, ImageConfig, ImageInspect, ImageInspectRootFs, OciDescriptor};
+use std::collections::HashMap;
+
+use bollard_stubs::models::{
+    DriverData, HealthConfig, ImageConfig, ImageInspect, ImageInspectRootFs, OciDescriptor,
+};
 use engine_core::engine::Image;
 use engine_core::image_config::{Healthcheck, ProcessDefaults};
 
@@ -30,6 +34,7 @@ pub fn image_inspect(image: &Image) -> ImageInspect {
         variant: config.variant.clone(),
         os: Some(config.os.clone()),
         size: i64::try_from(image.size()).ok(),
+        graph_driver: Some(DriverData { name: "overlayfs".to_owned(), data: HashMap::new() }),
         root_fs: Some(ImageInspectRootFs {
             typ: "layers".to_owned(),
             layers: Some(image.diff_ids().iter().map(ToString::to_string).collect()),

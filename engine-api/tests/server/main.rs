@@ -6,9 +6,11 @@
 
 mod abuse;
 mod create;
+mod images;
 mod inspect;
 mod lifecycle;
 mod lists;
+mod registry;
 mod requests;
 mod streams;
 mod support;

@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use engine_api::server::{ApiServer, TempServer};
-use engine_core::engine::LoadOptions;
+use engine_core::engine::{EngineBuilder, LoadOptions};
 use engine_core::{Container, ContainerSpec, Engine};
 use engine_testkit::{LeakCheck, image};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -53,12 +53,17 @@ impl From<Output> for Said {
 impl Host {
     /// Serves an engine that has the image `busybox`.
     pub(crate) async fn new() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    /// As [`new`](Self::new), with other parts in the engine.
+    pub(crate) async fn with(parts: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let dir = tempfile::Builder::new().prefix("engine-api-test").tempdir().unwrap();
         let root = dir.path().join("root");
         // What an empty engine consists of is no leak.
         drop(Engine::builder(&root).open().await.unwrap());
         let leaks = LeakCheck::begin(&root, &root.join("run"));
-        let engine = Engine::builder(&root).open().await.unwrap();
+        let engine = parts(Engine::builder(&root)).open().await.unwrap();
         let archive = dir.path().join("busybox.tar");
         image::busybox().write_docker_archive(&archive, &["busybox:latest"]);
 

@@ -32,6 +32,8 @@ pub struct CommitOptions {
     pub message: String,
     /// Instructions that change its configuration, see [`image_changes::apply`].
     pub changes: Vec<String>,
+    /// What its configuration has instead of the container's; what is empty is the container's. Sets are joined.
+    pub config: ProcessDefaults,
     /// Leaves the container's processes running meanwhile, which may tear what they write.
     pub no_pause: bool,
     /// The time it says it was made; now without it. With it, the same container gives the same image.
@@ -69,6 +71,7 @@ impl Container {
                 .with_message("a name with a digest cannot be given"));
         }
         let mut config = effective(&record);
+        overlay(&mut config, &options.config);
         image_changes::apply(&mut config, &options.changes)?;
         let engine = self.engine();
         engine.rootfs(&record).await?;
@@ -141,6 +144,40 @@ impl Drop for Thaw {
             }));
         }
     }
+}
+
+/// Puts what `own` says in the place of what `config` does, as Docker's commit.
+fn overlay(config: &mut ProcessDefaults, own: &ProcessDefaults) {
+    for (field, own) in [
+        (&mut config.user, &own.user),
+        (&mut config.working_dir, &own.working_dir),
+        (&mut config.stop_signal, &own.stop_signal),
+    ] {
+        if !own.is_empty() {
+            field.clone_from(own);
+        }
+    }
+    if !own.entrypoint.is_empty() {
+        // The other command was meant for the other entrypoint.
+        config.entrypoint.clone_from(&own.entrypoint);
+        config.cmd.clone_from(&own.cmd);
+    }
+    for (field, own) in [(&mut config.cmd, &own.cmd), (&mut config.shell, &own.shell)] {
+        if !own.is_empty() {
+            field.clone_from(own);
+        }
+    }
+    for variable in &own.env {
+        let name = variable.split('=').next().unwrap_or_default();
+        config.env.retain(|known| known.split('=').next() != Some(name));
+        config.env.push(variable.clone());
+    }
+    config.exposed_ports.extend(own.exposed_ports.clone());
+    config.volumes.extend(own.volumes.clone());
+    config.labels.extend(own.labels.clone());
+    config.on_build.extend(own.on_build.iter().cloned());
+    config.healthcheck = own.healthcheck.clone().or_else(|| config.healthcheck.take());
+    config.stop_timeout = own.stop_timeout.or(config.stop_timeout);
 }
 
 /// The configuration of the container: the image's, with the caller's wishes in their places.

@@ -1,5 +1,7 @@
 //! Pulling: from a registry into the store, layers in parallel, each in one pass.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -10,6 +12,7 @@ use crate::image_config::ImageConfig;
 use crate::manifest::{ImageIndex, ImageManifest, MAX_CONFIG_SIZE, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::registry_client::{Credentials, RegistryClient};
 
 use super::Engine;
 use super::closure::{MAX_DOCUMENTS, too_many};
@@ -30,11 +33,13 @@ pub struct PullOptions {
     pub all_platforms: bool,
     /// How many layers are transferred at once; 4 by default.
     pub parallel: usize,
+    /// What the registry gets from this pull alone; what the client has for it by default.
+    pub credentials: Option<Credentials>,
 }
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { platform: Platform::host(), all_platforms: false, parallel: 4 }
+        Self { platform: Platform::host(), all_platforms: false, parallel: 4, credentials: None }
     }
 }
 
@@ -52,6 +57,19 @@ impl PullOptions {
         self.all_platforms = all;
         self
     }
+
+    /// Sets the credentials for this pull alone.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+}
+
+/// Where a pull comes from.
+struct Remote<'a> {
+    registry: Arc<dyn RegistryClient>,
+    reference: &'a Reference,
 }
 
 /// A manifest that came from the registry.
@@ -116,13 +134,15 @@ impl Engine {
     ) -> Result<Image> {
         let store = &self.inner.images;
         let _lease = store.lease().await?;
-        let (target, target_bytes) = self.inner.registry.fetch_manifest(reference).await?;
+        let registry = self.registry_with(reference, options.credentials.as_ref());
+        let from = Remote { registry, reference };
+        let (target, target_bytes) = from.registry.fetch_manifest(reference).await?;
         progress.report(PullEvent::Resolved { target: target.clone() });
-        let found = self.pull_documents(reference, &target, &target_bytes, options).await?;
+        let found = self.pull_documents(&from, &target, &target_bytes, options).await?;
         let mut layers = Vec::new();
         let mut configs = Vec::new();
         for pulled in &found {
-            let (config, wanted) = self.pull_config(reference, pulled, options).await?;
+            let (config, wanted) = self.pull_config(&from, pulled, options).await?;
             configs.push((pulled.contents.config.clone(), config));
             layers.extend(wanted);
         }
@@ -131,10 +151,9 @@ impl Engine {
             progress.report(PullEvent::Layer { layer: layer.clone(), progress: LayerProgress::Waiting });
         }
         stream::iter(layers.iter().map(Ok))
-            .try_for_each_concurrent(options.parallel.max(1), |wanted| async move {
-                self.pull_layer(reference, wanted, progress)
-                    .await
-                    .map_err(|e| wrap(e, "pull layer", &wanted.0.digest))
+            .try_for_each_concurrent(options.parallel.max(1), |wanted| {
+                let work = self.pull_layer(&from, wanted, progress);
+                async move { work.await.map_err(|e| wrap(e, "pull layer", &wanted.0.digest)) }
             })
             .await?;
         // Children before parents: a manifest in the store has all it names.
@@ -172,7 +191,7 @@ impl Engine {
     /// Fetches the manifests that are wanted of what `target` is.
     async fn pull_documents(
         &self,
-        reference: &Reference,
+        from: &Remote<'_>,
         target: &Descriptor,
         bytes: &Bytes,
         options: &PullOptions,
@@ -192,19 +211,19 @@ impl Engine {
             }
         };
         stream::iter(chosen)
-            .map(|chosen| self.pull_manifest(reference, chosen))
+            .map(|chosen| self.pull_manifest(from, chosen))
             .buffered(options.parallel.max(1))
             .try_collect()
             .await
     }
 
     /// Fetches a manifest that an index lists.
-    async fn pull_manifest(&self, reference: &Reference, manifest: Descriptor) -> Result<Pulled> {
+    async fn pull_manifest(&self, from: &Remote<'_>, manifest: Descriptor) -> Result<Pulled> {
         let bytes = match self.blob_if_present(&manifest).await? {
             Some(bytes) => bytes,
             None => {
-                let pinned = reference.with_digest(manifest.digest.clone());
-                let (found, bytes) = self.inner.registry.fetch_manifest(&pinned).await?;
+                let pinned = from.reference.with_digest(manifest.digest.clone());
+                let (found, bytes) = from.registry.fetch_manifest(&pinned).await?;
                 if found.size != manifest.size || found.media_type != manifest.media_type {
                     return Err(Error::new(ErrorKind::Corrupt, "fetch manifest")
                         .with("digest", &manifest.digest)
@@ -223,16 +242,16 @@ impl Engine {
     /// Fetches an image's configuration, and pairs its layers with diff IDs: those that are to be unpacked.
     async fn pull_config(
         &self,
-        reference: &Reference,
+        from: &Remote<'_>,
         pulled: &Pulled,
         options: &PullOptions,
     ) -> Result<(Bytes, Vec<Wanted>)> {
         let contents = &pulled.contents;
-        let bytes = self.fetch_small(reference, &contents.config).await?;
+        let bytes = self.fetch_small(from, &contents.config).await?;
         // An artifact has layers that are no file systems, and a configuration that is none of ours.
         let config = if contents.is_container_image() { Some(ImageConfig::parse(&bytes)?) } else { None };
         self.inner.hooks.admit_image(&ImageRequest {
-            name: &reference.familiar(),
+            name: &from.reference.familiar(),
             manifest: &pulled.manifest.digest,
             config: config.as_ref(),
             spec: None,
@@ -247,13 +266,13 @@ impl Engine {
 
     async fn pull_layer(
         &self,
-        reference: &Reference,
+        from: &Remote<'_>,
         wanted: &Wanted,
         progress: &Progress<PullEvent>,
     ) -> Result<()> {
         let layer = &wanted.0;
         let fetch = async {
-            self.inner.registry.fetch_blob(reference, layer, 0).await.map_err(|error| match error.kind() {
+            from.registry.fetch_blob(from.reference, layer, 0).await.map_err(|error| match error.kind() {
                 ErrorKind::NotFound if media_type::is_foreign(&layer.media_type) => layers::foreign(layer),
                 _ => error,
             })
@@ -263,7 +282,7 @@ impl Engine {
     }
 
     /// Returns a small blob from the store, else from the registry, checked.
-    async fn fetch_small(&self, reference: &Reference, blob: &Descriptor) -> Result<Bytes> {
+    async fn fetch_small(&self, from: &Remote<'_>, blob: &Descriptor) -> Result<Bytes> {
         if let Some(bytes) = self.blob_if_present(blob).await? {
             return Ok(bytes);
         }
@@ -273,7 +292,7 @@ impl Engine {
         if blob.size > MAX_CONFIG_SIZE {
             return Err(wrong(format!("it has {} bytes, more than {MAX_CONFIG_SIZE}", blob.size)));
         }
-        let chunks = self.inner.registry.fetch_blob(reference, blob, 0).await?;
+        let chunks = from.registry.fetch_blob(from.reference, blob, 0).await?;
         let bytes = chunks
             .try_fold(Vec::new(), |mut all, chunk| async move {
                 all.extend_from_slice(&chunk);
@@ -284,6 +303,19 @@ impl Engine {
             return Err(wrong("its content does not match its digest".to_owned()));
         }
         Ok(bytes.into())
+    }
+
+    /// Returns the client to reach the reference's registry with: that of the engine, or one that has these credentials.
+    pub(super) fn registry_with(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Arc<dyn RegistryClient> {
+        let registry = &self.inner.registry;
+        match credentials {
+            Some(credentials) => registry.with_credentials(reference.registry(), credentials.clone()),
+            None => Arc::clone(registry),
+        }
     }
 
     async fn blob_if_present(&self, blob: &Descriptor) -> Result<Option<Bytes>> {

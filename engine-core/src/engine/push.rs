@@ -16,7 +16,7 @@ use crate::io::ByteStream;
 use crate::manifest::MAX_MANIFEST_SIZE;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::registry_client::{BlobSource, PushOutcome};
+use crate::registry_client::{BlobSource, Credentials, PushOutcome};
 
 use super::Engine;
 use super::closure::Closure;
@@ -32,6 +32,8 @@ pub struct PushOptions {
     pub platform: Option<Platform>,
     /// How many blobs are transferred at once; 4 by default.
     pub parallel: usize,
+    /// What the registry gets from this push alone; what the client has for it by default.
+    pub credentials: Option<Credentials>,
 }
 
 impl PushOptions {
@@ -41,11 +43,18 @@ impl PushOptions {
         self.platform = Some(platform);
         self
     }
+
+    /// Sets the credentials for this push alone.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
 }
 
 impl Default for PushOptions {
     fn default() -> Self {
-        Self { platform: None, parallel: 4 }
+        Self { platform: None, parallel: 4, credentials: None }
     }
 }
 
@@ -119,6 +128,7 @@ impl Engine {
         options: &PushOptions,
         progress: &Progress<PushEvent>,
     ) -> Result<Descriptor> {
+        let registry = &self.registry_with(reference, options.credentials.as_ref());
         let (target, closure) = self.to_push(target, options).await?;
         let mounts = self.repositories_beside(reference, &closure).await?;
         let (foreign, blobs): (Vec<_>, Vec<_>) =
@@ -136,7 +146,7 @@ impl Engine {
                         blob: blob.clone(),
                         progress: progress.clone(),
                     };
-                    let outcome = self.inner.registry.push_blob(reference, blob, mount_from, &source).await?;
+                    let outcome = registry.push_blob(reference, blob, mount_from, &source).await?;
                     progress.report(PushEvent::Blob { blob: blob.clone(), outcome });
                     Ok::<_, Error>(())
                 }
@@ -151,7 +161,7 @@ impl Engine {
         let push = |document: &Descriptor, bytes: &Bytes| {
             let (pinned, bytes) = (reference.with_digest(document.digest.clone()), bytes.clone());
             let document = document.clone();
-            async move { self.inner.registry.push_manifest(&pinned, &document, bytes).await }
+            async move { registry.push_manifest(&pinned, &document, bytes).await }
         };
         stream::iter(leaves.into_iter().map(Ok))
             .try_for_each_concurrent(parallel, |(document, bytes)| push(document, bytes))
@@ -160,7 +170,7 @@ impl Engine {
             push(document, bytes).await?;
         }
         let bytes = self.read_blob(&target, MAX_MANIFEST_SIZE).await?;
-        self.inner.registry.push_manifest(reference, &target, bytes).await?;
+        registry.push_manifest(reference, &target, bytes).await?;
         self.emit(of_image(Action::Push, reference.familiar(), reference.familiar_name())).await;
         progress.report(PushEvent::Done { target: target.clone() });
         Ok(target)

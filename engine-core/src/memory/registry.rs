@@ -277,6 +277,10 @@ impl RegistryClient for MemoryRegistry {
             _ => Ok(()),
         }
     }
+
+    fn with_credentials(&self, registry: &str, credentials: Credentials) -> Arc<dyn RegistryClient> {
+        Arc::new(self.clone().logged_in(registry, credentials))
+    }
 }
 
 /// Returns the descriptor of a manifest in the list of referrers, if its subject is `digest`.

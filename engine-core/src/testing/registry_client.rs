@@ -298,3 +298,22 @@ pub async fn stranger_is_refused(client: &dyn RegistryClient, reference: &Refere
     let pushed = client.push_blob(reference, &blob, None, &BytesSource(bytes)).await;
     assert_kind(pushed, refused, "push");
 }
+
+/// Promise: who is refused is let in with credentials given for the purpose, and is refused as before afterwards.
+///
+/// Not part of [`all`]: `client` has no credentials for the registry of `reference`, which wants `good` and has nothing there.
+pub async fn credentials_are_lent(client: &dyn RegistryClient, reference: &Reference, good: &Credentials) {
+    let refused = &[ErrorKind::Unauthenticated, ErrorKind::PermissionDenied];
+    let wrong = Credentials::Basic { username: "nobody".to_owned(), password: "s3cr3t-and-wrong".to_owned() };
+    let stranger = client.with_credentials(reference.registry(), wrong);
+    let error = stranger.resolve(reference).await.expect_err("wrong credentials");
+    assert!(refused.contains(&error.kind()), "{error:?}");
+    let texts = format!("{error:?} {} {stranger:?}", error.report());
+    assert!(!texts.contains("s3cr3t-and-wrong"), "the secret is shown");
+    let friend = client.with_credentials(reference.registry(), good.clone());
+    let image = SampleImage::new("lent");
+    push(&*friend, reference, &image).await;
+    let found = friend.resolve(reference).await.expect("resolve with credentials");
+    assert_eq!(found.digest, image.manifest.digest);
+    assert_kind(client.resolve(reference).await, refused, "resolve afterwards");
+}

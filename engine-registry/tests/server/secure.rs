@@ -250,6 +250,7 @@ async fn our_client_logs_in_over_tls() {
     registry_client::credentials_are_checked(&stranger, &host, &good).await;
     let reference = format!("{host}/a:v1").parse().unwrap();
     registry_client::stranger_is_refused(&stranger, &reference).await;
+    registry_client::credentials_are_lent(&stranger, &reference, &good).await;
     let friend = OciRegistry::builder().with_system_roots(false).with_ca_pem(issuer.pem());
     let friend = friend.with_credentials(&host, good).build().unwrap();
     registry_client::pushed_image_is_fetched(&friend, &reference).await;

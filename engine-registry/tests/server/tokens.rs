@@ -285,6 +285,7 @@ async fn our_client_keeps_its_promises_with_tokens_over_tls() {
     registry_client::credentials_are_checked(&stranger, &host, &of("alice")).await;
     let reference = format!("{host}/alice/app:v1").parse().unwrap();
     registry_client::stranger_is_refused(&stranger, &reference).await;
+    registry_client::credentials_are_lent(&stranger, &reference, &of("alice")).await;
     let alice = client().with_credentials(&host, of("alice")).build().unwrap();
     registry_client::pushed_image_is_fetched(&alice, &reference).await;
 }

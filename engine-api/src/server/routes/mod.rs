@@ -4,6 +4,7 @@
 mod absent;
 mod containers;
 mod exec;
+mod images;
 mod system;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub(super) fn all() -> Router<Arc<Api>> {
         .merge(system::routes())
         .merge(containers::routes())
         .merge(exec::routes())
+        .merge(images::routes())
         .merge(absent::routes())
         .fallback(absent::no_such_page)
         .method_not_allowed_fallback(absent::no_such_page)

@@ -1,0 +1,54 @@
+//! `POST /images/prune`, `POST /build/prune`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use engine_core::engine::ImagePruneOptions;
+use serde_json::json;
+
+use super::remove::records;
+use crate::server::api::Api;
+use crate::server::error::Result;
+use crate::server::filters::Filters;
+use crate::server::params::Params;
+use crate::server::{reply, times};
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/images/prune", post(prune)).route("/build/prune", post(prune_build))
+}
+
+async fn prune(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
+    let filters = params.filters()?.only(&["dangling", "label", "label!", "until"])?;
+    let mut options = ImagePruneOptions::default().with_all(filters.flag("dangling")? == Some(false));
+    for text in filters.get("until") {
+        options.until = Some(times::parse("until", text)?);
+    }
+    options.labels = labels(&filters, "label");
+    options.without_labels = labels(&filters, "label!");
+    // Which of the content are images is not known once they are gone.
+    let ids: HashSet<_> = api.engine.images().await?.into_iter().filter_map(|image| image.id).collect();
+    let pruned = api.engine.prune_images(&options).await?;
+    let records = records(&pruned.untagged, pruned.deleted, |digest| ids.contains(digest));
+    Ok(reply::json(&json!({
+        "ImagesDeleted": Some(records).filter(|records| !records.is_empty()),
+        "SpaceReclaimed": pruned.bytes,
+    })))
+}
+
+fn labels(filters: &Filters, name: &str) -> BTreeMap<String, Option<String>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (text.clone(), None),
+    };
+    filters.get(name).iter().map(pair).collect()
+}
+
+/// There is no cache of builds that could be pruned.
+async fn prune_build(params: Params) -> Result<Response> {
+    params.filters()?;
+    Ok(reply::json(&json!({ "CachesDeleted": [], "SpaceReclaimed": 0 })))
+}
