@@ -23,6 +23,7 @@ mod listen;
 mod params;
 mod pending;
 mod progress;
+mod prune;
 mod pump;
 mod raw;
 mod registry_auth;

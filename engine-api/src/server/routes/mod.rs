@@ -5,7 +5,9 @@ mod absent;
 mod containers;
 mod exec;
 mod images;
+mod networks;
 mod system;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub(super) fn all() -> Router<Arc<Api>> {
         .merge(containers::routes())
         .merge(exec::routes())
         .merge(images::routes())
+        .merge(networks::routes())
+        .merge(volumes::routes())
         .merge(absent::routes())
         .fallback(absent::no_such_page)
         .method_not_allowed_fallback(absent::no_such_page)

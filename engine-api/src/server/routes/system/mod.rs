@@ -1,0 +1,15 @@
+//! `/_ping`, `/version`, `/info`, `/events`.
+
+mod events;
+mod info;
+mod ping;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::server::api::Api;
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().merge(events::routes()).merge(info::routes()).merge(ping::routes())
+}

@@ -1,0 +1,15 @@
+//! `/volumes/…`.
+
+mod create;
+mod list;
+mod remove;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::server::api::Api;
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().merge(create::routes()).merge(list::routes()).merge(remove::routes())
+}
