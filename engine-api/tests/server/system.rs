@@ -99,3 +99,40 @@ async fn events_are_told_as_they_happen() {
     assert!(said.lines().any(|line| line == "image tag"), "{said}");
     host.finish().await;
 }
+#[tokio::test(flavor = "multi_thread")]
+async fn disk_usage_has_the_shape_of_its_version() {
+    require!(root, overlayfs, "docker");
+    let host = Host::new().await;
+    host.create("one", ContainerSpec::default()).await;
+    host.docker(&["volume", "create", "data"]).await.ok();
+    let old = host.get("/v1.51/system/df").await;
+    for (key, length) in [("Images", 1), ("Containers", 1), ("Volumes", 1), ("BuildCache", 0)] {
+        assert_eq!(old[key].as_array().unwrap().len(), length, "{key}: {old}");
+    }
+    assert!(old["LayersSize"].as_u64().unwrap() > 0 && old.get("ImageUsage").is_none());
+    assert_eq!(old["Volumes"][0]["UsageData"]["RefCount"], 0);
+    assert_eq!(old["Images"][0]["Containers"], 1);
+    assert!(old["Containers"][0]["SizeRw"].is_u64() && old["Containers"][0]["Names"][0] == "/one");
+    let new = host.get("/v1.53/system/df?verbose=1").await;
+    assert_eq!(new["ImageUsage"]["Items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&new["VolumeUsage"]["TotalCount"], &new["VolumeUsage"]["ActiveCount"]),
+        (&1.into(), &0.into())
+    );
+    assert!(new.get("Images").is_none());
+    let sums = host.get("/v1.53/system/df?verbose=0&type=container").await;
+    assert_eq!(sums["ContainerUsage"]["TotalCount"], 1);
+    assert!(sums["ContainerUsage"].get("Items").is_none() && sums.get("ImageUsage").is_none());
+    host.refused("GET", "/system/df?type=x", 400).await;
+    host.refused("GET", "/v1.53/system/df?verbose=x", 400).await;
+    let said = host.docker(&["system", "df"]).await.ok();
+    assert!(said.lines().any(|line| line.starts_with("Images") && line.contains(" 1 ")), "{said}");
+    host.docker(&["system", "df", "-v"]).await.ok();
+    let (status, body) = host.post("/build/prune", "").await;
+    assert_eq!(
+        (status, serde_json::from_str::<Value>(&body).unwrap()["SpaceReclaimed"].clone()),
+        (200, 0.into())
+    );
+    host.docker(&["volume", "rm", "data"]).await.ok();
+    host.finish().await;
+}

@@ -21,6 +21,8 @@ use axum::Router;
 
 use crate::server::api::Api;
 
+pub(super) use create::endpoint_options;
+
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .merge(archive::routes())

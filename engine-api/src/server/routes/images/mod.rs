@@ -17,6 +17,8 @@ mod search;
 mod summary;
 mod tag;
 
+pub(super) use summary::Listed;
+
 use std::sync::Arc;
 
 use axum::Router;

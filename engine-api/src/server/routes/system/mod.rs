@@ -1,5 +1,6 @@
-//! `/_ping`, `/version`, `/info`, `/events`.
+//! `/_ping`, `/version`, `/info`, `/events`, `/system/df`.
 
+mod df;
 mod events;
 mod info;
 mod ping;
@@ -11,5 +12,5 @@ use axum::Router;
 use crate::server::api::Api;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().merge(events::routes()).merge(info::routes()).merge(ping::routes())
+    Router::new().merge(df::routes()).merge(events::routes()).merge(info::routes()).merge(ping::routes())
 }

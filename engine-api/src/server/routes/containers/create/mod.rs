@@ -30,6 +30,7 @@ use crate::server::{body, reply};
 
 use super::names;
 
+pub(in crate::server::routes) use network::options as endpoint_options;
 pub(super) use process::restart_policy;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
