@@ -3,6 +3,7 @@
 //! `cargo run --release -p engine-benches --bin engine-bench` runs all; `--only start,exec,…` some. Needs root. This file owns the command line
 //! and the order; `host` what the runs share, `peers` other engines, `ours` this one, `table` the output.
 
+mod api;
 mod archives;
 mod files;
 mod host;
@@ -32,7 +33,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, restart, exec, parallel, many, network, registry, pull, archives, files, output.
+    /// Only these parts: start, restart, exec, parallel, many, network, registry, api, pull, archives, files, output.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -107,6 +108,9 @@ fn all(options: &Options) -> Result<()> {
     }
     if wanted("registry") {
         registry::run(&host)?;
+    }
+    if wanted("api") {
+        api::run(&host, options.many)?;
     }
     if wanted("pull") {
         pull::run(&host)?;
