@@ -208,10 +208,11 @@ pub(crate) fn trace(global: &GlobalArgs, default: Option<&str>) {
         (None, false, None) => return,
     };
     let filter = tracing_subscriber::EnvFilter::new(filter);
-    // The end of each phase with its times, besides what the libraries say.
+    // The end of each phase with its times, besides what the libraries say, for whoever asks what happens.
+    let phases = global.debug || global.log_level.is_some();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_span_events(FmtSpan::CLOSE)
+        .with_span_events(if phases { FmtSpan::CLOSE } else { FmtSpan::NONE })
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();

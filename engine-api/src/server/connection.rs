@@ -6,6 +6,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::response::IntoResponse as _;
@@ -124,6 +125,9 @@ impl Service<Request<Incoming>> for Served {
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Self::Error>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let begun = Instant::now();
+        // Without the query, in which clients name what is theirs.
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let checked = admitted(&request).and_then(|()| version::split(request.uri()));
         let answer = match checked {
             Ok((version, uri)) => {
@@ -138,6 +142,8 @@ impl Service<Request<Incoming>> for Served {
                 Ok(answer) => answer.await?,
                 Err(refusal) => refusal,
             };
+            let status = answer.status().as_u16();
+            tracing::debug!(%method, path, status, took = ?begun.elapsed(), "request");
             Ok(with_headers(answer))
         })
     }

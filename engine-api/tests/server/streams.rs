@@ -238,8 +238,8 @@ async fn e7_clients_that_are_gone_are_let_go() {
     spec.open_stdin = true;
     host.start("silent", spec).await;
     drop(host.create("later", ContainerSpec::command(SLEEP)).await);
-    // Connections that are open at the server's end have its name (unix(7)).
-    let name = host.server.socket().display().to_string();
+    // Connections that are open have the name of the server's socket at that end (unix(7)).
+    let name = host.server.socket().parent().unwrap().display().to_string();
     let open = || std::fs::read_to_string("/proc/net/unix").unwrap().matches(&name).count();
     let before = open();
     let mut clients = Vec::new();

@@ -37,7 +37,7 @@ fn services_come_up_in_order_and_go_down() {
     // The web's containers were started when the database was healthy, and reach it by its name.
     let at = |name: &str| daemon.docker(&["inspect", "-f", "{{.State.StartedAt}}", name]).ok();
     assert!(at("shop-web-1") > at("shop-database-1"));
-    let page = ["exec", "-T", "web", "wget", "-q", "-O", "-", "http://database/"];
+    let page = ["exec", "-T", "web", "busybox", "wget", "-q", "-O", "-", "http://database/"];
     until("the page is served", || compose(&daemon, &page).out == "hello\n");
     assert!(compose(&daemon, &["logs", "--no-color", "web"]).ok().contains("web says hello"));
     let id = daemon.docker(&["inspect", "-f", "{{.Id}}", "shop-database-1"]).ok();

@@ -89,7 +89,7 @@ fn containers_are_run_as_docker_runs_them() {
     };
     until("the port answers", || fetch().unwrap().stdout == format!("{}\n", &id[..12]).as_bytes());
     let row = docker(&["ps", "--format", "{{.Names}}|{{.Image}}|{{.State}}|{{.Ports}}|{{.Command}}"]).ok();
-    assert_eq!(row, "web|busybox|running|127.0.0.1:8080->80/tcp|\"httpd -f -h /\"\n");
+    assert_eq!(row, "web|busybox|running|127.0.0.1:8080->80/tcp|\"busybox httpd -f -h /\"\n");
     assert!(docker(&["ps", "--format", "{{.Status}}"]).ok().starts_with("Up "));
     let address = docker(&["inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web"]).ok();
     assert!(address.starts_with("172."), "{address}");
@@ -224,7 +224,7 @@ fn images_volumes_networks_and_the_system_are_shown() {
         "-f",
     ])
     .ok();
-    let named = docker(&["run", "--rm", "--network", "inner", "busybox", "nslookup", "server"]).out;
+    let named = docker(&["run", "--rm", "--network", "inner", "busybox", "busybox", "nslookup", "server"]).out;
     assert!(named.contains("10.98.0.9"), "{named}");
     docker(&["run", "-d", "--name", "late", "busybox", "sleep", "100"]).ok();
     docker(&["network", "connect", "--alias", "nick", "inner", "late"]).ok();

@@ -84,7 +84,7 @@ code, out = box.exec_run(["sh", "-c", "echo $COLOUR $PWD; exit 4"])
 assert (code, out) == (4, b"red /tmp\n"), (code, out)
 code, (out, err) = box.exec_run(["sh", "-c", "echo o; echo e >&2"], demux=True)
 assert (code, out, err) == (0, b"o\n", b"e\n")
-assert b"".join(box.exec_run(["seq", "3"], stream=True).output) == b"1\n2\n3\n"
+assert b"".join(box.exec_run(["busybox", "seq", "3"], stream=True).output) == b"1\n2\n3\n"
 made = api.exec_create(box.id, ["cat"], stdin=True, tty=False)
 raw = api.exec_start(made["Id"], socket=True)
 raw._sock.sendall(b"through\n")
@@ -176,11 +176,11 @@ assert client.volumes.list() == []
 
 step("networks")
 network = client.networks.create("web", driver="bridge", ipam=types.IPAMConfig(pool_configs=[types.IPAMPool(subnet="10.99.1.0/24")]))
-server = client.containers.run("busybox", ["sh", "-c", "mkdir /www; echo page > /www/index.html; exec httpd -f -p 80 -h /www"], detach=True, name="server", network="web", ports={"80/tcp": None})
+server = client.containers.run("busybox", ["sh", "-c", "mkdir /www; echo page > /www/index.html; exec busybox httpd -f -p 80 -h /www"], detach=True, name="server", network="web", ports={"80/tcp": None})
 server.reload()
 assert server.attrs["NetworkSettings"]["Networks"]["web"]["IPAddress"].startswith("10.99.1.")
 assert int(server.ports["80/tcp"][0]["HostPort"]) > 0, server.ports
-page = client.containers.run("busybox", ["sh", "-c", "until wget -q -O - http://server/; do sleep 0.1; done"], network="web", remove=True)
+page = client.containers.run("busybox", ["sh", "-c", "until busybox wget -q -O - http://server/; do sleep 0.1; done"], network="web", remove=True)
 assert page == b"page\n", page
 late = client.containers.run("busybox", ["sleep", "100"], detach=True, network_mode="none")
 late.remove(force=True)
