@@ -65,7 +65,11 @@ impl Hijack {
     {
         tokio::spawn(async move {
             match self.upgrade.await {
-                Ok(upgraded) => work(Raw::new(upgraded)).await,
+                Ok(upgraded) => {
+                    let mut connection = Raw::new(upgraded);
+                    connection.head_is_read().await;
+                    work(connection).await;
+                }
                 Err(error) => tracing::debug!(%error, "connection not taken over"),
             }
         });

@@ -30,6 +30,8 @@ mod registry_auth;
 mod reply;
 mod routes;
 mod server_info;
+#[expect(unsafe_code, reason = "rustix has no name for this ioctl")]
+mod sys;
 mod temp;
 mod times;
 mod tls;

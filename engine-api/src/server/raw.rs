@@ -16,8 +16,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
+use super::sys;
 use super::unasked::Unasked;
 
+/// How long a client may take to read the head of the answer before it gets output.
+const HEAD: Duration = Duration::from_millis(500);
 /// How often it is looked whether a silent client is there still.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -49,6 +52,29 @@ impl Raw {
                 Self { connection: Box::new(TokioIo::new(upgraded)), rest: Bytes::new(), presence: None }
             }
         }
+    }
+
+    /// Waits until the client has read the head of the answer, for a moment at most.
+    ///
+    /// docker-py reads it through a buffer, and output past that buffer: what comes with the head, it loses. Docker's daemon takes so
+    /// long to start a process that nobody ever noticed.
+    pub(super) async fn head_is_read(&mut self) {
+        let Some(Presence(socket)) = &self.presence else { return };
+        let look = async {
+            for round in 0_u32.. {
+                if sys::has_read_all(socket).unwrap_or(true) {
+                    break;
+                }
+                // Most clients take less than the shortest sleep.
+                if round < 100 {
+                    tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        };
+        // One that never reads it has no output to lose.
+        let _ = tokio::time::timeout(HEAD, look).await;
     }
 
     /// Returns once the client is gone.

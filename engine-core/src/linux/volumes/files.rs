@@ -284,7 +284,8 @@ impl Files {
 
     /// Takes the lock, see flock(2); closing the file gives it back.
     fn lock(&self, operation: FlockOperation) -> io::Result<File> {
-        let path = self.dir.join("lock");
+        // No name of a volume begins so.
+        let path = self.dir.join(".lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
         flock(&file, operation)?;
         Ok(file)
