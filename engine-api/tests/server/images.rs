@@ -1,5 +1,6 @@
 //! Images: list, inspect, history, tag, remove, save, load, import, commit, prune.
 
+use engine_api::models::{ImageHistoryResponseItem, ImageInspect, ImageSummary};
 use engine_core::ContainerSpec;
 use engine_testkit::{image, require};
 use serde_json::Value;
@@ -50,6 +51,8 @@ async fn images_are_listed_and_filtered() {
     assert_eq!(list[0]["Containers"], 0);
     assert!(list[0]["SharedSize"].as_i64().unwrap() >= 0);
     assert_eq!(list[0]["Manifests"][0]["Available"], true);
+    let typed: Vec<ImageSummary> = serde_json::from_value(list).unwrap();
+    assert_eq!(typed[0].repo_digests.len(), 2);
     let old = host.get("/v1.41/images/json").await;
     assert_eq!((&old[0]["Containers"], &old[0]["SharedSize"]), (&(-1).into(), &(-1).into()));
     assert_eq!(old[0]["VirtualSize"], old[0]["Size"]);
@@ -103,6 +106,10 @@ async fn an_image_is_inspected_in_each_version() {
     assert_eq!(said.trim(), format!("{id} {}", image::host_architecture()));
     let history = host.get("/images/busybox/history").await;
     assert_eq!(history[0]["Id"], new["Id"]);
+    let typed: Vec<ImageHistoryResponseItem> = serde_json::from_value(history).unwrap();
+    assert_eq!(typed[0].tags, ["busybox:latest"]);
+    let typed: ImageInspect = serde_json::from_value(new.clone()).unwrap();
+    assert_eq!(typed.repo_tags, Some(vec!["busybox:latest".to_owned()]));
     assert!(host.docker(&["history", "busybox"]).await.ok().lines().count() >= 2);
 
     assert_eq!(host.refused("GET", "/images/none/json", 404).await, "No such image: none:latest");

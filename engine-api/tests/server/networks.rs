@@ -1,5 +1,6 @@
 //! Networks: list, inspect, create, connect, disconnect, remove, prune. They are records here: no packet moves.
 
+use engine_api::models::{Network, NetworkInspect};
 use engine_core::ContainerSpec;
 use engine_core::memory::MemoryNetwork;
 use engine_testkit::require;
@@ -58,6 +59,10 @@ async fn networks_are_made_listed_and_shown() {
     for name in [id, &id[..12]] {
         assert_eq!(host.get(&format!("/networks/{name}")).await["Name"], "lan");
     }
+    let typed: Vec<Network> = serde_json::from_value(host.get("/networks").await).unwrap();
+    assert_eq!(typed.len(), 4);
+    let typed: NetworkInspect = serde_json::from_value(lan).unwrap();
+    assert_eq!(typed.id.as_deref(), Some(id));
     let said = host.docker(&["network", "inspect", "lan", "-f", "{{.Name}}"]).await.ok();
     assert_eq!(said.trim(), "lan");
 
@@ -150,7 +155,8 @@ async fn containers_come_and_go() {
     assert_eq!(host.post("/networks/lan/disconnect", r#"{"Container":"none"}"#).await.0, 404);
     host.docker(&["network", "rm", "lan"]).await.ok();
     let gone = host.docker(&["network", "rm", "lan"]).await;
-    assert!(gone.code == 1 && gone.err.contains("network lan not found"), "{gone:?}");
+    assert_eq!(gone.code, 1, "{gone:?}");
+    assert_eq!(host.refused("DELETE", "/networks/lan", 404).await, "network lan not found");
     assert_eq!(
         host.refused("DELETE", "/networks/host", 403).await,
         "host is a pre-defined network and cannot be removed"

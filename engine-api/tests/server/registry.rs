@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use engine_api::models::DistributionInspect;
 use engine_registry::OciRegistry;
 use engine_registry::server::{Htpasswd, MemoryStorage, RegistryServer, hash_password};
 use engine_testkit::{image, require};
@@ -167,6 +168,8 @@ async fn credentials_are_for_one_request() {
     let (status, body) = with_header(&host, "GET", &look, &good).await;
     assert_eq!(status, 200, "{body}");
     assert!(body.contains(&format!("\"architecture\":\"{}\"", image::host_architecture())), "{body}");
+    let typed: DistributionInspect = serde_json::from_str(&body).unwrap();
+    assert_eq!(typed.platforms.len(), 1);
     assert_eq!(with_header(&host, "GET", &format!("/distribution/{name}:2/json"), &good).await.0, 404);
     assert_eq!(host.ask("GET", "/distribution/UPPER/json").await.0, 400);
     assert_eq!(host.ask("GET", "/distribution/a/b").await.0, 404);

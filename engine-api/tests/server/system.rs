@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_api::models::SystemInfo;
+use engine_api::models::{EventMessage, SystemDataUsageResponse, SystemInfo};
 use engine_core::ContainerSpec;
 use engine_testkit::require;
 use serde_json::Value;
@@ -76,6 +76,8 @@ async fn events_are_told_as_they_happen() {
     let (status, body) = host.ask("GET", &path("1.53", "")).await;
     let events = lines(&body);
     assert_eq!(status, 200);
+    let typed: EventMessage = serde_json::from_value(events[0].clone()).unwrap();
+    assert!(typed.action.is_some() && typed.time_nano.is_some());
     let tag = events.iter().find(|event| event["Action"] == "tag").unwrap();
     assert_eq!((&tag["Type"], &tag["scope"]), (&"image".into(), &"local".into()));
     assert_eq!(tag["Actor"]["Attributes"]["name"], "app:1");
@@ -120,6 +122,8 @@ async fn disk_usage_has_the_shape_of_its_version() {
         (&1.into(), &0.into())
     );
     assert!(new.get("Images").is_none());
+    let typed: SystemDataUsageResponse = serde_json::from_value(new).unwrap();
+    assert_eq!(typed.container_usage.unwrap().total_count, Some(1));
     let sums = host.get("/v1.53/system/df?verbose=0&type=container").await;
     assert_eq!(sums["ContainerUsage"]["TotalCount"], 1);
     assert!(sums["ContainerUsage"].get("Items").is_none() && sums.get("ImageUsage").is_none());

@@ -1,5 +1,6 @@
 //! Volumes: create, list, inspect, remove, prune.
 
+use engine_api::models::VolumeListResponse;
 use engine_core::ContainerSpec;
 use engine_core::container_spec::MountSpec;
 use engine_testkit::require;
@@ -35,6 +36,9 @@ async fn volumes_are_made_listed_and_removed() {
     assert!(status == 201 && !body.contains("\"x\""), "{status} {body}");
     let (status, _) = host.post("/volumes/create", r#"{"Name":"data","DriverOpts":{"type":"tmpfs"}}"#).await;
     assert_eq!(status, 409);
+
+    let typed: VolumeListResponse = serde_json::from_value(host.get("/volumes").await).unwrap();
+    assert_eq!(typed.volumes.unwrap().len(), 3);
 
     let names = async |filter: &str| {
         let said = host.docker(&["volume", "ls", "-q", "--filter", filter]).await.ok();
@@ -73,8 +77,9 @@ async fn volumes_are_made_listed_and_removed() {
     }
 
     // Anonymous ones by default; all where clients do not know the difference.
-    let said = host.docker(&["volume", "prune", "-f"]).await.ok();
-    assert!(said.contains(anonymous) && !said.contains("ram"), "{said}");
+    let (status, body) = host.post("/v1.42/volumes/prune", "").await;
+    let pruned: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &pruned["VolumesDeleted"]), (200, &json!([anonymous])), "{body}");
     host.docker(&["volume", "create", "late"]).await.ok();
     let (status, body) = host.post("/v1.41/volumes/prune?filters=%7B%22label%22:%5B%22a%22%5D%7D", "").await;
     assert_eq!(status, 200);
@@ -86,7 +91,8 @@ async fn volumes_are_made_listed_and_removed() {
         let container = host.engine.container(container.id.as_str()).await.unwrap();
         container.remove(engine_core::engine::RemoveOptions::default()).await.unwrap();
     }
-    host.docker(&["volume", "prune", "-af"]).await.ok();
+    host.post("/volumes/prune?filters=%7B%22all%22:%5B%22true%22%5D%7D", "").await;
+    host.docker(&["volume", "prune", "-f"]).await.ok();
     assert_eq!(host.get("/volumes").await["Volumes"], json!([]));
     host.finish().await;
 }
