@@ -108,8 +108,6 @@ async fn flags_of_the_command_line_reach_the_container() {
             "100",
             "--shm-size",
             "1m",
-            "--annotation",
-            "x=y",
             "busybox",
             "sh",
             "-c",
@@ -168,7 +166,7 @@ async fn documents_are_read_as_go_reads_them() {
             "RestartPolicy": {"Name": "", "MaximumRetryCount": 0}, "LogConfig": {"Type": "", "Config": null},
             "PortBindings": {"81/udp": null, "82": [{"HostPort": ""}]}, "ConsoleSize": [24, 80],
             "Mounts": [{"Type": "tmpfs", "Target": "/m", "TmpfsOptions": {"SizeBytes": 65536, "Mode": 448}}],
-            "CpuCount": 3, "KernelMemory": 5, "MaskedPaths": null, "Init": null,
+            "CpuCount": 3, "KernelMemory": 5, "Annotations": {"x": "y"}, "MaskedPaths": null, "Init": null,
         },
     });
     let (status, body) = host.post("/v1.47/containers/create?name=/go", &document.to_string()).await;
@@ -183,6 +181,8 @@ async fn documents_are_read_as_go_reads_them() {
     let exposed = go["Config"]["ExposedPorts"].as_object().unwrap();
     assert_eq!(exposed.keys().collect::<Vec<_>>(), ["80/tcp", "81/udp", "82/tcp"]);
     assert_eq!(go["HostConfig"]["RestartPolicy"]["Name"], "no");
+    assert_eq!(go["HostConfig"]["Annotations"], json!({"x": "y"}));
+    assert_eq!(go["HostConfig"]["ConsoleSize"], json!([0, 0]));
     host.docker(&["rm", "-v", "go"]).await.ok();
     host.finish().await;
 }

@@ -161,8 +161,8 @@ fn refused(error: Error, image: &str) -> ApiError {
                 "invalid mount config for type \"bind\": bind source path does not exist: {path}"
             ))
         }
-        // A setting that no container may have is a wrong wish, whoever asks.
-        (ErrorKind::PermissionDenied, _) if std::error::Error::source(&error).is_none() => {
+        // A setting that no container may have is a wrong wish; what a policy forbids stays forbidden.
+        (ErrorKind::PermissionDenied, _) if error.operation() == "check sysctl" => {
             ApiError::bad_request(error.report())
         }
         // A limit of ours, and not of the host.
