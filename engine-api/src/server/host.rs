@@ -24,5 +24,7 @@ pub(super) fn cpu_time() -> Duration {
 /// Returns the host's memory in bytes.
 pub(super) fn memory() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::from(info.totalram) * u64::from(info.mem_unit)
+    #[allow(clippy::useless_conversion, reason = "its type is the machine's word")]
+    let units = u64::from(info.totalram);
+    units * u64::from(info.mem_unit)
 }

@@ -56,7 +56,7 @@ impl Listener {
         let unready = path.with_extension(format!("{}.unready", std::process::id()));
         let made = (|| {
             let listener = net::UnixListener::bind(&unready)?;
-            fs::set_permissions(&unready, fs::Permissions::from_mode(0))?;
+            fs::set_permissions(&unready, fs::Permissions::from_mode(0o000))?;
             if let Some(group) = group {
                 rustix::fs::chown(&unready, None, Some(Gid::from_raw(group)))?;
             }

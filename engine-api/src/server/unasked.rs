@@ -75,10 +75,10 @@ fn place(piece: &[u8]) -> Option<usize> {
     }
     let path = request.path?.split('?').next()?;
     let mut parts = path.trim_start_matches('/').rsplit('/');
-    let taken_over = match (parts.next()?, parts.next()?, parts.next()?) {
-        ("attach", _, "containers") | ("start", _, "exec") => true,
-        _ => false,
-    };
+    let taken_over = matches!(
+        (parts.next()?, parts.next()?, parts.next()?),
+        ("attach", _, "containers") | ("start", _, "exec")
+    );
     let asked = request.headers.iter().any(|header| header.name.eq_ignore_ascii_case("upgrade"));
     let line = piece.iter().position(|byte| *byte == b'\n')?;
     (taken_over && !asked).then_some(line + 1)
