@@ -69,3 +69,28 @@ fn services_come_up_in_order_and_go_down() {
     assert!(!networks.contains("shop"), "{networks}");
     daemon.finish();
 }
+
+#[test]
+fn the_first_compose_works_as_well() {
+    require!(root, overlayfs, "unshare", "nsenter", "ip", "docker", "/usr/bin/docker-compose");
+    let daemon = Daemon::start();
+    // A key that it does not know.
+    std::fs::write(daemon.path("compose.yaml"), FILE.replace("    scale: 2\n", "")).unwrap();
+    std::fs::write(daemon.path(".env"), "GREETING=hello\n").unwrap();
+    let compose = |args: &[&str]| -> Said {
+        let mut command = daemon.on_host("/usr/bin/docker-compose");
+        command.args(["--project-name", "shop", "--file", "compose.yaml"]).args(args);
+        command.output().unwrap().into()
+    };
+    compose(&["up", "--detach"]).ok();
+    compose(&["up", "--detach", "--scale", "web=2"]).ok();
+    assert_eq!(compose(&["ps", "-q", "web"]).ok().lines().count(), 2);
+    let page = ["exec", "-T", "web", "busybox", "wget", "-q", "-O", "-", "http://database/"];
+    until("the page is served", || compose(&page).out == "hello\n");
+    assert!(compose(&["logs", "--no-color", "web"]).ok().contains("web says hello"));
+    let restarted = compose(&["restart", "web"]);
+    assert_eq!(restarted.code, 0, "{restarted:?}");
+    compose(&["down", "--volumes"]).ok();
+    assert_eq!(daemon.docker(&["ps", "-aq"]).ok(), "");
+    daemon.finish();
+}

@@ -1,17 +1,33 @@
-//! docker-py, from PyPI, driving everything it has.
+//! docker-py and testcontainers, from PyPI.
 
 use engine_testkit::require;
 
 use crate::support::{Daemon, Said};
 
+fn run(daemon: &Daemon, text: &str) -> String {
+    let script = daemon.path("script.py");
+    std::fs::write(&script, text).unwrap();
+    let mut command = daemon.client("python");
+    // Its helper, which removes what a killed test leaves, is an image of Docker Hub.
+    command.env("TESTCONTAINERS_RYUK_DISABLED", "true");
+    let said: Said = command.arg(&script).output().unwrap().into();
+    said.ok()
+}
+
 #[test]
 fn docker_py_drives_containers_images_networks_and_volumes() {
     require!(root, overlayfs, "unshare", "nsenter", "ip", "/opt/engine-tests/clients/bin/python");
     let daemon = Daemon::start();
-    let script = daemon.path("script.py");
-    std::fs::write(&script, include_str!("files/docker_py.py")).unwrap();
-    let said: Said = daemon.client("python").arg(&script).output().unwrap().into();
-    let out = said.ok();
+    let out = run(&daemon, include_str!("files/docker_py.py"));
     assert!(out.ends_with("all done\n"), "{out}");
+    daemon.finish();
+}
+
+#[test]
+fn testcontainers_waits_for_logs_and_reaches_ports() {
+    require!(root, overlayfs, "unshare", "nsenter", "ip", "/opt/engine-tests/clients/bin/python");
+    let daemon = Daemon::start();
+    assert_eq!(run(&daemon, include_str!("files/testcontainers.py")), "all done\n");
+    assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
     daemon.finish();
 }
