@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,15 @@ pub struct Listener(pub(super) Kind);
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Unix { listener: UnixListener, own: Option<PathBuf> },
+    Unix { listener: UnixListener, own: Option<OwnSocket> },
     Tcp { listener: TcpListener, tls: Acceptor },
+}
+
+/// A socket that was made here: its path, and the inode that tells it from one that replaced it.
+#[derive(Debug)]
+pub(super) struct OwnSocket {
+    path: PathBuf,
+    inode: (u64, u64),
 }
 
 #[derive(Clone)]
@@ -69,7 +76,8 @@ impl Listener {
             let _ = fs::remove_file(&unready);
             failed(error)
         })?;
-        Self::of_unix(listener, Some(path.to_owned()))
+        let inode = inode(path).map_err(failed)?;
+        Self::of_unix(listener, Some(OwnSocket { path: path.to_owned(), inode }))
     }
 
     /// Takes a unix socket that listens already, as systemd hands them to the services that it activates (sd_listen_fds(3)).
@@ -91,7 +99,7 @@ impl Listener {
         Self::of_unix(net::UnixListener::from(fd), None)
     }
 
-    fn of_unix(listener: net::UnixListener, own: Option<PathBuf>) -> Result<Self> {
+    fn of_unix(listener: net::UnixListener, own: Option<OwnSocket>) -> Result<Self> {
         let listener = listener
             .set_nonblocking(true)
             .and_then(|()| UnixListener::from_std(listener))
@@ -115,16 +123,18 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for OwnSocket {
     fn drop(&mut self) {
-        if let Kind::Unix { own: Some(path), listener } = &self.0 {
-            // Whoever replaced it keeps theirs.
-            let own = listener.local_addr().is_ok() && is_deserted(path) == Some(false);
-            if own {
-                let _ = fs::remove_file(path);
-            }
+        if inode(&self.path).is_ok_and(|found| found == self.inode) {
+            // Whoever listens here next replaces one that is left.
+            let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Returns whether nobody listens at the socket, if that can be told.
@@ -149,5 +159,30 @@ fn require_deserted(path: &Path, socket: bool) -> Result<()> {
     match is_deserted(path) {
         Some(true) => Ok(()),
         _ => Err(taken("somebody serves there", "stop that server, or give another path")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_goes_with_its_listener_unless_it_was_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let first = Listener::unix(&path, 0o600, None).unwrap();
+        assert_eq!(Listener::unix(&path, 0o600, None).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        fs::remove_file(&path).unwrap();
+        let second = Listener::unix(&path, 0o660, None).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        drop(first);
+        assert!(path.exists(), "the second one's is gone");
+        drop(second);
+        assert!(!path.exists());
+        // Nobody serves at one that is left.
+        drop(net::UnixListener::bind(&path).unwrap());
+        drop(Listener::unix(&path, 0o600, None).unwrap());
+        fs::write(&path, "a file").unwrap();
+        assert!(Listener::unix(&path, 0o600, None).unwrap_err().report().contains("no socket"));
     }
 }
