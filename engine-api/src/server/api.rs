@@ -7,6 +7,7 @@ use engine_core::{Engine, Result};
 use tokio::sync::watch;
 
 use super::connection;
+use super::defaults::ContainerDefaults;
 use super::execs::Execs;
 use super::keeper;
 use super::limits::Limits;
@@ -28,6 +29,7 @@ pub(super) struct Api {
     pub(super) engine: Engine,
     pub(super) info: ServerInfo,
     pub(super) limits: Limits,
+    pub(super) defaults: ContainerDefaults,
     pub(super) execs: Execs,
     pub(super) pending: Pending,
     /// Becomes true when the server is to stop: then what would follow for ever ends.
@@ -38,25 +40,33 @@ impl ApiServer {
     /// Serves `engine`, with the default [`Limits`].
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self::with(engine, ServerInfo::default(), Limits::default())
-    }
-
-    fn with(engine: Engine, info: ServerInfo, limits: Limits) -> Self {
-        let (execs, pending) = (Execs::default(), Pending::default());
-        let stopping = watch::Sender::new(false);
-        Self { api: Arc::new(Api { engine, info, limits, execs, pending, stopping }) }
+        Self { api: Arc::new(Api::new(engine)) }
     }
 
     /// Sets what the server tells of itself.
     #[must_use]
     pub fn with_info(self, info: ServerInfo) -> Self {
-        Self::with(self.api.engine.clone(), info, self.api.limits.clone())
+        self.changed(|api| api.info = info)
     }
 
     /// Sets the limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
-        Self::with(self.api.engine.clone(), self.api.info.clone(), limits)
+        self.changed(|api| api.limits = limits)
+    }
+
+    /// Sets what containers get that their clients do not ask for.
+    #[must_use]
+    pub fn with_container_defaults(self, defaults: ContainerDefaults) -> Self {
+        self.changed(|api| api.defaults = defaults)
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Api)) -> Self {
+        let old = &self.api;
+        let mut api = Api::new(old.engine.clone());
+        (api.info, api.limits, api.defaults) = (old.info.clone(), old.limits.clone(), old.defaults.clone());
+        change(&mut api);
+        Self { api: Arc::new(api) }
     }
 
     /// Returns the API as a router, for paths without a version. What a listener needs is then its program's: versions,
@@ -99,6 +109,18 @@ impl ApiServer {
 }
 
 impl Api {
+    fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            info: ServerInfo::default(),
+            limits: Limits::default(),
+            defaults: ContainerDefaults::default(),
+            execs: Execs::default(),
+            pending: Pending::default(),
+            stopping: watch::Sender::new(false),
+        }
+    }
+
     /// Returns once the server is to stop.
     pub(super) async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();

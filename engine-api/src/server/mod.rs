@@ -12,6 +12,7 @@
 mod api;
 mod body;
 mod connection;
+mod defaults;
 mod error;
 mod execs;
 mod filters;
@@ -39,6 +40,7 @@ mod unasked;
 mod version;
 
 pub use api::ApiServer;
+pub use defaults::ContainerDefaults;
 pub use limits::Limits;
 pub use listen::Listener;
 pub use server_info::ServerInfo;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
+use engine_api::server::ContainerDefaults;
 use engine_net::AddressPool;
 use serde::Deserialize;
 
@@ -37,6 +38,8 @@ pub(super) struct Config {
     cgroup_parent: Option<PathBuf>,
     default_address_pools: Option<Vec<Pool>>,
     live_restore: Option<bool>,
+    log_driver: Option<String>,
+    log_opts: Option<BTreeMap<String, String>>,
     #[serde(rename = "$schema")]
     _schema: Option<String>,
     features: Option<BTreeMap<String, bool>>,
@@ -99,6 +102,10 @@ impl Config {
                 .map_err(|error| merge.wrong(format!("default-address-pools: {}", error.report())))?;
             context.address_pools.push(pool);
         }
+        let defaults = ContainerDefaults::default();
+        args.defaults = defaults
+            .with_log(self.log_driver, self.log_opts.unwrap_or_default())
+            .map_err(|error| merge.wrong(format!("log-driver, log-opts: {}", error.report())))?;
         if self.tls == Some(true) && !args.tlsverify {
             return Err(
                 merge.wrong("tls: clients without a certificate are never served; set tlsverify".to_owned())
@@ -216,6 +223,9 @@ mod tests {
             (r#"{"default-address-pools": [{"base": "10.0.0.0/24", "size": 16}]}"#, "default-address-pools"),
             (r#"{"default-address-pools": [{"base": "here", "size": 16}]}"#, "here"),
             (r#"{"features": {"fast": true}}"#, "fast"),
+            (r#"{"log-driver": "syslog"}"#, "syslog"),
+            (r#"{"log-opts": {"max-size": "big"}}"#, "max-size"),
+            (r#"{"log-opts": {"max-file": 5}}"#, "line 1"),
         ] {
             let said = merged(text, &[]).unwrap_err();
             assert!(said.contains(words) && said.contains("daemon.json"), "{text}: {said}");

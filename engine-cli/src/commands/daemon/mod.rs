@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use engine_api::server::{ApiServer, Limits, ServerInfo};
+use engine_api::server::{ApiServer, ContainerDefaults, Limits, ServerInfo};
 use futures_util::future::try_join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -62,6 +62,9 @@ pub(crate) struct DaemonArgs {
     /// Only check the options
     #[arg(long)]
     validate: bool,
+    /// What only the file has.
+    #[arg(skip)]
+    defaults: ContainerDefaults,
 }
 
 /// Runs `daemon`.
@@ -82,7 +85,10 @@ pub(crate) async fn daemon(context: &Context, args: &DaemonArgs) -> Result<u8> {
     let engine = context.engine().await?;
     let info = ServerInfo::default().with_version(env!("CARGO_PKG_VERSION")).with_platform("engine-cli");
     let limits = Limits::default().with_drain(Duration::from_secs(args.shutdown_timeout.unwrap_or(15)));
-    let server = ApiServer::new(engine.clone()).with_info(info).with_limits(limits);
+    let server = ApiServer::new(engine.clone())
+        .with_info(info)
+        .with_limits(limits)
+        .with_container_defaults(args.defaults.clone());
     let _pidfile = args.pidfile.as_deref().map(PidFile::create).transpose()?;
     let mut listeners = Vec::new();
     for host in hosts {

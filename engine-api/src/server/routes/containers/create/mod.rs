@@ -16,7 +16,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
-use engine_core::{ContainerSpec, Engine, Error, ErrorKind, Platform, Reference};
+use engine_core::{ContainerSpec, Error, ErrorKind, Platform, Reference};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ async fn create(State(api): State<Arc<Api>>, params: Params, request: Request) -
     };
     let wish = Wish::read(value)?;
     let image = text(wish.body.image.as_ref()).ok_or_else(|| bad("Image", "no image specified"))?;
-    let mut spec = spec(&api.engine, &wish, &image).await?;
+    let mut spec = spec(&api, &wish, &image).await?;
     spec.name = params.text("name").map(names::read).transpose()?;
     spec.platform = params.text("platform").map(str::parse::<Platform>).transpose()?;
     let warnings = warnings(&wish, &spec);
@@ -76,7 +76,8 @@ async fn create(State(api): State<Arc<Api>>, params: Params, request: Request) -
     }
 }
 
-async fn spec(engine: &Engine, wish: &Wish, image: &str) -> Result<ContainerSpec> {
+async fn spec(api: &Api, wish: &Wish, image: &str) -> Result<ContainerSpec> {
+    let engine = &api.engine;
     let host = wish.body.host_config.clone().unwrap_or_default();
     refuse_unknown(&host)?;
     let mut spec = ContainerSpec::default();
@@ -89,11 +90,7 @@ async fn spec(engine: &Engine, wish: &Wish, image: &str) -> Result<ContainerSpec
     mounts::apply(&mut spec, engine, &wish.body, &host).await?;
     network::apply(&mut spec, engine, wish, &host).await?;
     spec.health = wish.body.healthcheck.as_ref().map(health::check).transpose()?.flatten();
-    let log = host.log_config.unwrap_or_default();
-    let mut options: Vec<_> =
-        log.config.unwrap_or_default().iter().map(|(key, value)| format!("{key}={value}")).collect();
-    options.sort();
-    spec.log = notation::log_options(log.typ.as_deref(), &options)?;
+    spec.log = api.defaults.log(host.log_config.unwrap_or_default())?;
     Ok(spec)
 }
 
