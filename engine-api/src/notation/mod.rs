@@ -2,12 +2,14 @@
 //!
 //! Invariant: what is wrong is told with the text it is wrong in.
 
+mod glob;
 mod hosts;
 mod logs;
 mod mounts;
 mod security;
 mod words;
 
+pub use glob::matches_glob;
 pub use hosts::{check_shared_network, exposed_ports, extra_host, name_server};
 pub use logs::log_options;
 pub use mounts::{octal, propagation, tmpfs, tmpfs_at, volume, volume_driver, volumes_from};

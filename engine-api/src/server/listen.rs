@@ -19,7 +19,7 @@ pub struct Listener(pub(super) Kind);
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Unix { listener: UnixListener, own: Option<OwnSocket> },
+    Unix { listener: UnixListener, _own: Option<OwnSocket> },
     Tcp { listener: TcpListener, tls: Acceptor },
 }
 
@@ -104,7 +104,7 @@ impl Listener {
             .set_nonblocking(true)
             .and_then(|()| UnixListener::from_std(listener))
             .map_err(|error| Error::from_io("listen", error))?;
-        Ok(Self(Kind::Unix { listener, own }))
+        Ok(Self(Kind::Unix { listener, _own: own }))
     }
 
     /// Serves TCP, to clients with a certificate alone: who reaches the API has the host.

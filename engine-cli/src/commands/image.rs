@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Args;
+use engine_api::notation::matches_glob;
 use engine_core::engine::{ImageSummary, RemovedImage};
 use engine_core::time::parse_rfc3339;
 use engine_core::{Engine, Platform, Reference};
@@ -173,7 +174,7 @@ async fn filtered(engine: &Engine, list: &[ImageSummary], filter: &str) -> Resul
     let keep: Box<dyn Fn(&ImageSummary) -> bool> = match key {
         "reference" => Box::new(|image| {
             let (name, whole) = (image.reference.familiar_name(), image.reference.familiar());
-            glob(value, &name) || glob(value, &whole)
+            matches_glob(value, &name) || matches_glob(value, &whole)
         }),
         "label" => Box::new(|image| match value.split_once('=') {
             Some((k, v)) => image.labels.get(k).is_some_and(|known| known == v),
@@ -192,27 +193,6 @@ async fn filtered(engine: &Engine, list: &[ImageSummary], filter: &str) -> Resul
         _ => return Err(filter.wrong("there is no such key")),
     };
     Ok(list.iter().filter(|image| keep(image)).cloned().collect())
-}
-
-/// Matches `*` and `?`, neither of which matches a slash.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (mut rest, mut chars) = (pattern.chars(), text.chars());
-    match rest.next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let rest = rest.as_str();
-            let end = text.find('/').unwrap_or(text.len());
-            text.char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .filter(|at| *at <= end)
-                .any(|at| glob(rest, &text[at..]))
-        }
-        Some(wish) => match chars.next() {
-            Some(c) if wish == c || (wish == '?' && c != '/') => glob(rest.as_str(), chars.as_str()),
-            _ => false,
-        },
-    }
 }
 
 /// Runs `tag`.
@@ -246,15 +226,4 @@ pub(crate) async fn rmi(context: &Context, args: &RmiArgs) -> Result<u8> {
         several.note(removed.await);
     }
     several.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_stop_at_slashes() {
-        assert!(glob("busy*", "busybox") && glob("*:lat?st", "busybox:latest") && glob("*/*", "a/b"));
-        assert!(!glob("*", "a/b") && !glob("busy", "busybox") && !glob("a?b", "a/b"));
-    }
 }

@@ -10,6 +10,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::summary::{self, Listed};
+use crate::notation;
 use crate::server::api::Api;
 use crate::server::error::Result;
 use crate::server::filters::Filters;
@@ -88,55 +89,13 @@ fn by_reference(list: &mut Vec<Listed>, patterns: &[String]) {
         return;
     }
     let matches = |pattern: &String, name: &engine_core::Reference| {
-        glob(pattern, &name.familiar()) || glob(pattern, &name.familiar_name())
+        notation::matches_glob(pattern, &name.familiar())
+            || notation::matches_glob(pattern, &name.familiar_name())
     };
     for listed in list.iter_mut() {
         listed.names.retain(|name| patterns.iter().any(|pattern| matches(pattern, name)));
     }
     list.retain(|listed| !listed.names.is_empty());
-}
-
-/// Matches `*`, `?` and `[a-z]`, none of which match a slash: Go's path.Match.
-fn glob(pattern: &str, text: &str) -> bool {
-    let mut rest = pattern.chars();
-    let mut chars = text.chars();
-    match rest.next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let rest = rest.as_str();
-            let end = text.find('/').unwrap_or(text.len());
-            text.char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .filter(|at| *at <= end)
-                .any(|at| glob(rest, &text[at..]))
-        }
-        Some('[') => {
-            let Some((class, after)) = rest.as_str().split_once(']') else { return false };
-            chars.next().is_some_and(|c| c != '/' && in_class(class, c)) && glob(after, chars.as_str())
-        }
-        Some(wanted) => match chars.next() {
-            Some(c) if wanted == c || (wanted == '?' && c != '/') => glob(rest.as_str(), chars.as_str()),
-            _ => false,
-        },
-    }
-}
-
-fn in_class(class: &str, c: char) -> bool {
-    let (class, wanted) = class.strip_prefix('^').map_or((class, true), |class| (class, false));
-    let chars: Vec<char> = class.chars().collect();
-    let mut found = false;
-    let mut at = 0;
-    while at < chars.len() {
-        if at + 2 < chars.len() && chars[at + 1] == '-' {
-            found |= (chars[at]..=chars[at + 2]).contains(&c);
-            at += 3;
-        } else {
-            found |= chars[at] == c;
-            at += 1;
-        }
-    }
-    found == wanted
 }
 
 /// Puts in, and takes out, what this version has otherwise.
@@ -154,23 +113,5 @@ fn of_version(document: &mut Value, version: ApiVersion) {
         && let Some(map) = document.as_object_mut()
     {
         map.remove("Descriptor");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_are_gos() {
-        for (pattern, text) in
-            [("busy*", "busybox"), ("*:lat?st", "busybox:latest"), ("*/*", "a/b"), ("b[a-u]sy*", "busybox")]
-        {
-            assert!(glob(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [("*", "a/b"), ("busy", "busybox"), ("a?b", "a/b"), ("[^b]*", "busybox")] {
-            assert!(!glob(pattern, text), "{pattern} {text}");
-        }
-        assert!(!glob("[", "[") && !glob("[]", ""));
     }
 }
