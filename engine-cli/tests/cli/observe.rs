@@ -191,7 +191,7 @@ fn filters_of_ps() {
     ] {
         assert_eq!(names(filters), expected, "{filters:?}");
     }
-    for wrong in ["status=bogus", "exited=x", "publish=x", "is-task=true", "name", "before=nobody"] {
+    for wrong in ["status=bogus", "exited=x", "publish=x", "is-task=maybe", "name", "before=nobody"] {
         assert_ne!(cli.run(&["ps", "-f", wrong]).code, 0, "{wrong}");
     }
     cli.finish();

@@ -28,7 +28,7 @@ async fn b9_only_the_owner_enters() {
     }
     assert_eq!(mode("volumes/data/_data"), 0o755);
     assert_eq!(mode("volumes/data/volume.json"), 0o600);
-    assert_eq!(mode("volumes/lock"), 0o600);
+    assert_eq!(mode("volumes/.lock"), 0o600);
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn leftovers_are_swept_and_hide_nothing() {
 async fn a_sweep_spares_what_another_program_writes() {
     let root = tempfile::tempdir().unwrap();
     let _volumes = LocalVolumes::open(root.path()).await.unwrap();
-    let busy = fs::File::open(root.path().join("volumes/lock")).unwrap();
+    let busy = fs::File::open(root.path().join("volumes/.lock")).unwrap();
     rustix::fs::flock(&busy, rustix::fs::FlockOperation::LockShared).unwrap();
     fs::create_dir(root.path().join("volumes/.new/theirs")).unwrap();
     LocalVolumes::open(root.path()).await.unwrap();
