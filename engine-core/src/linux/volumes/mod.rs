@@ -1,7 +1,7 @@
 //! [`LocalVolumes`]: volumes as directories beneath the engine's root.
 //!
 //! ```text
-//! volumes/lock                            held shared by who creates or removes, exclusively by who sweeps
+//! volumes/.lock                           held shared by who creates or removes, exclusively by who sweeps
 //! volumes/<name>/{volume.json,_data/}     a volume
 //! volumes/<name>/filling                  while it gets its first content, and after a crash meanwhile
 //! volumes/.new/<random>/                  a volume on its way in
