@@ -70,17 +70,20 @@ fn sudden_death_loses_no_container_no_line_and_no_code() {
         client.wait().unwrap();
     }
     daemon.serve();
+    let names: Vec<_> = (0..CONTAINERS).map(|number| format!("c{number}")).collect();
+    let of_all = |args: &[&str]| {
+        let names = names.iter().map(String::as_str);
+        daemon.docker(&args.iter().copied().chain(names).collect::<Vec<_>>()).ok()
+    };
     // None was started anew: each goes on or has ended by itself.
-    let restarts = "{{.RestartCount}} {{.State.Status}}";
-    for number in 0..CONTAINERS {
-        let state = daemon.docker(&["inspect", "-f", restarts, &format!("c{number}")]).ok();
-        assert!(["0 running\n", "0 exited\n"].contains(&state.as_str()), "c{number}: {state}");
-    }
-    for number in 0..CONTAINERS {
-        let name = format!("c{number}");
-        assert_eq!(daemon.docker(&["wait", &name]).ok().trim(), (number % 7).to_string(), "{name}");
-        let log = daemon.docker(&["logs", &name]).ok();
-        let expected: String = (0..400).map(|line| format!("line {line}\n")).collect();
+    let states = of_all(&["inspect", "-f", "{{.RestartCount}} {{.State.Status}}"]);
+    assert_eq!(states.lines().count(), CONTAINERS);
+    assert!(states.lines().all(|state| ["0 running", "0 exited"].contains(&state)), "{states}");
+    let codes: String = (0..CONTAINERS).map(|number| format!("{}\n", number % 7)).collect();
+    assert_eq!(of_all(&["wait"]), codes);
+    let expected: String = (0..400).map(|line| format!("line {line}\n")).collect();
+    for name in &names {
+        let log = daemon.docker(&["logs", name]).ok();
         assert!(log == expected, "{name} has {} lines", log.lines().count());
     }
     daemon.finish();
