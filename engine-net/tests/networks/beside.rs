@@ -126,6 +126,14 @@ fn e10_beside_docker_both_keep_working() {
     host.space.command("iptables", "-A DOCKER-USER -j RETURN");
     wait_for(&host, "flushed", |rules| rules.matches("-A DOCKER-USER -").count() == 3);
     works();
+    // Its end comes when ours are there already.
+    host.space.command("iptables", "-I DOCKER-USER -j RETURN");
+    wait_for(&host, "a new end", |rules| {
+        let first = rules.lines().find(|line| line.starts_with("-A DOCKER-USER"));
+        first.is_some_and(|rule| rule.contains("engine-"))
+    });
+    works();
+    host.space.command("iptables", "-D DOCKER-USER -j RETURN");
     host.space.command("iptables", "-A FORWARD -o br-docker1 -j DOCKER");
     wait_for(&host, "another network", |rules| rules.matches("br-docker1 ").count() == 3);
     // No longer needed, needed again.

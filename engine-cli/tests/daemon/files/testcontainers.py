@@ -23,7 +23,8 @@ with Network() as network:
         assert urllib.request.urlopen(url).read() == b"served\n"
         code, out = one.exec(["cat", "/w/index.html"])
         assert (code, out) == (0, b"served\n"), (code, out)
-        asking = ["sh", "-c", "busybox wget -q -O - http://server/ && echo asked"]
+        # It stays: their wait looks at the logs and then whether the container still runs, and either may come first.
+        asking = ["sh", "-c", "busybox wget -q -O - http://server/ && echo asked; exec sleep 1000"]
         client = DockerContainer("busybox").with_command(asking).with_network(network)
         with client.waiting_for(LogMessageWaitStrategy("asked")) as other:
             assert b"served" in other.get_logs()[0]

@@ -184,7 +184,9 @@ impl Rules {
             let found = self.found(nft, family)?;
             let passing = if found.needed { self.passing(&found) } else { Vec::new() };
             let ours = found.chain.iter().flatten().map(String::as_str);
-            if found.needed == found.ours.is_empty() || !ours.eq(comments(passing.iter())) {
+            let missing = found.needed && (found.ours.is_empty() || !found.reached);
+            let left = !found.needed && !found.ours.is_empty();
+            if missing || left || !ours.eq(comments(passing.iter())) {
                 return Ok(true);
             }
         }
