@@ -275,7 +275,8 @@ async fn unpack(dir: &Path, rounds: usize) -> Result<()> {
         let root = dir.with_file_name(format!("engine-unpack-{round}"));
         let engine = open(&root).await?;
         let peak = Peak::begin()?;
-        let mut ingest = engine.image_store().ingest(&descriptor, Some(&diff_id)).await?;
+        let store = engine.local().context("this engine is elsewhere")?.image_store();
+        let mut ingest = store.ingest(&descriptor, Some(&diff_id)).await?;
         let mut rest = gzip.clone();
         while !rest.is_empty() {
             let chunk = rest.split_to(rest.len().min(64 << 10));

@@ -242,7 +242,7 @@ impl fmt::Debug for Lease {
 }
 
 /// The abilities of an image store, as data.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct ImageStoreCapabilities {
     /// How a container's root file system is made, as shown to people: `overlay`, `copy`, `memory`.

@@ -239,7 +239,7 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The abilities of a runtime, as data.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct RuntimeCapabilities {
     /// Whether containers are real processes in namespaces of their own.

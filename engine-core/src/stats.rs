@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+/// What a container uses, again and again.
+pub type StatsStream = futures_util::stream::BoxStream<'static, crate::error::Result<Stats>>;
+
 /// What a container uses. A number that the kernel does not tell is zero, empty or `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]

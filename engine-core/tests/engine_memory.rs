@@ -165,7 +165,13 @@ async fn a_start_that_fails_leaves_a_container_that_can_start() {
     let spec = ContainerSpec::command(["true"])
         .with_network(NetworkMode::Networks(vec![("lan".parse().unwrap(), Default::default())]));
     let container = engine.create(&image, spec).await.unwrap();
-    engine.network_driver().create(&"lan".parse().unwrap(), &Default::default()).await.unwrap();
+    engine
+        .local()
+        .unwrap()
+        .network_driver()
+        .create(&"lan".parse().unwrap(), &Default::default())
+        .await
+        .unwrap();
     for method in ["runtime.create", "network.attach", "runtime.start"] {
         parts.faults.fail_nth(method, 1, ErrorKind::Unavailable);
         assert_eq!(container.start().await.unwrap_err().kind(), ErrorKind::Unavailable, "{method}");
@@ -373,7 +379,7 @@ async fn restart_policies_are_checked_changed_and_carried_out_after_a_boot() {
     }
     let started = engine.start_all().await.unwrap();
     assert_eq!(started.len(), 1, "{started:?}");
-    assert!(started[0].result.is_ok() && started[0].container.id() == made[1].id());
+    assert!(started[0].result.is_ok() && &started[0].id == made[1].id());
     // A signal that is not the stop signal is no stop: its policy applies.
     made[1].kill(10).await.unwrap();
     assert!(!made[1].inspect().await.unwrap().state.stopped);

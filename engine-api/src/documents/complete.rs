@@ -57,16 +57,20 @@ impl Shown {
 /// What volumes and the image store say.
 pub async fn container_document(engine: &Engine, info: &ContainerInfo, shown: &Shown) -> Result<Value> {
     let mut document = container_inspect(info);
-    let driver = engine.image_store().capabilities().driver;
+    let parts = engine.info().await?;
+    let driver = parts.image_store.driver;
     document.graph_driver = Some(graph_driver(engine, info, &driver).await?);
     document.driver = Some(driver);
     for point in document.mounts.iter_mut().flatten() {
         let Some(Ok(name)) = point.name.as_ref().map(|name| name.parse::<Name>()) else { continue };
-        let volume = engine.volume_driver().inspect(&name).await?;
+        let volume = match engine.volume(&name).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            found => Some(found?),
+        };
         point.source = volume.and_then(|v| v.mountpoint).map(|path| path.display().to_string());
-        point.driver = Some(engine.volume_driver().name().to_owned());
+        point.driver = Some(parts.volume_driver.clone());
     }
-    if let Some(root) = engine.root() {
+    if let Some(root) = parts.root {
         // They are there from the first start on.
         let file = |name: &str| {
             let path = root.join("containers").join(info.id.as_str()).join(name);

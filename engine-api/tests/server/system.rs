@@ -22,7 +22,7 @@ async fn info_tells_what_the_command_line_shows() {
     assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
     assert_eq!(info["Plugins"]["Volume"][0], "local");
     assert_eq!(host.get("/v1.41/info").await["ID"], info["ID"], "it stays");
-    assert_eq!(info["DockerRootDir"], host.engine.root().unwrap().to_str().unwrap());
+    assert_eq!(info["DockerRootDir"], host.engine.local().unwrap().root().unwrap().to_str().unwrap());
     let said = host.docker(&["info"]).await.ok();
     for line in [" Containers: 1", " Images: 1", " Logging Driver: json-file", " Swarm: inactive"] {
         assert!(said.lines().any(|shown| shown == line), "{line} in {said}");

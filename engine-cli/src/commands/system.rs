@@ -51,10 +51,12 @@ pub(crate) fn version(args: &FormatArgs) -> Result<u8> {
 pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
     let opened = context.engine().await;
     let (mut diagnosis, failure) = match &opened {
-        Ok(engine) => (engine.diagnose().await, None),
+        Ok(engine) => (engine.diagnose().await?, None),
         Err(failure) => (Diagnosis::of_host(&context.root()), Some(failure.to_string())),
     };
-    diagnosis.checks.push(engine_net::LocalNetworks::diagnose().await);
+    if opened.is_err() {
+        diagnosis.checks.push(engine_net::LocalNetworks::look().await);
+    }
     let mut counts = [0; 3];
     let mut images = 0;
     if let Ok(engine) = &opened {
@@ -69,7 +71,10 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
         }
         images = engine.images().await?.len();
     }
-    let runtime = opened.as_ref().map(|engine| engine.runtime().capabilities()).unwrap_or_default();
+    let runtime = match &opened {
+        Ok(engine) => engine.info().await?.runtime,
+        Err(_) => Default::default(),
+    };
     // Docker's words: a hybrid host is one of version 1.
     let version = if runtime.cgroup == "v2" { "2" } else { "1" };
     let checks: Vec<Value> = diagnosis
@@ -155,7 +160,7 @@ pub(crate) async fn start_all(context: &Context) -> Result<u8> {
     for started in engine.start_all().await? {
         let shown = async {
             started.result?;
-            output::line(started.container.inspect().await?.name)
+            output::line(engine.container(started.id.as_str()).await?.inspect().await?.name)
         };
         several.note(shown.await);
     }

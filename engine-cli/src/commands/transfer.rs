@@ -65,7 +65,7 @@ pub(crate) async fn pull(context: &Context, args: &PullArgs) -> Result<u8> {
     if args.all_tags {
         let repository = repository(&args.image)?;
         let engine = context.engine().await?;
-        for tag in engine.registry().list_tags(&repository).await? {
+        for tag in engine.remote_tags(&repository).await? {
             fetch_with(&engine, &repository.with_tag(&tag)?, options.clone(), args.quiet, false).await?;
         }
         output::line(format!("{}/{}", repository.registry(), repository.repository()))?;

@@ -14,7 +14,7 @@ use crate::events::Action;
 use crate::io::ByteStream;
 use crate::reference::Reference;
 
-use super::Engine;
+use super::LocalEngine;
 use super::archive::Member;
 use super::events::of_image;
 use super::import::{Incoming, to_json};
@@ -86,12 +86,8 @@ impl std::fmt::Debug for ArtifactContent {
     }
 }
 
-impl Engine {
-    /// Makes an artifact of files and gives it `name`; the same files make the same artifact.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if a file is not there; what the store says.
-    pub async fn create_artifact(
+impl LocalEngine {
+    pub(super) async fn create_artifact(
         &self,
         name: &Reference,
         files: &[ArtifactFile],
@@ -105,11 +101,7 @@ impl Engine {
         Ok(target)
     }
 
-    /// Makes an artifact of files and pushes it beside the image `subject`, which its registry then lists it for.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if a file or the subject is not there; else as [`push`](Self::push).
-    pub fn attach_artifact(
+    pub(super) fn attach_artifact(
         &self,
         subject: &Reference,
         files: Vec<ArtifactFile>,
@@ -126,11 +118,7 @@ impl Engine {
         })
     }
 
-    /// Returns the manifests that are attached to `subject` in its registry; with `artifact_type` those of that type.
-    ///
-    /// # Errors
-    /// As [`RegistryClient::resolve`](crate::RegistryClient::resolve).
-    pub async fn referrers(
+    pub(super) async fn referrers(
         &self,
         subject: &Reference,
         artifact_type: Option<&str>,
@@ -142,11 +130,7 @@ impl Engine {
         self.inner.registry.list_referrers(&pinned, artifact_type).await
     }
 
-    /// Opens the files of an artifact in the store.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none of this name; [`ErrorKind::InvalidArgument`] if it is an image.
-    pub async fn artifact_files(&self, name: &str) -> Result<Vec<ArtifactContent>> {
+    pub(super) async fn artifact_files(&self, name: &str) -> Result<Vec<ArtifactContent>> {
         let _lease = self.inner.images.lease().await?;
         let target = self.find_image(name).await?;
         let closure = self.closure(&target).await?;

@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 use super::records::Records;
 use super::secrets::{self, Secrets};
 use super::turns::Turns;
-use super::{Engine, IdPool, Inner, SpecPatch, defaults, launch};
+use super::{Engine, IdPool, Inner, LocalEngine, SpecPatch, defaults, launch};
 
 /// Where vendors' tools put CDI files.
 const CDI_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -234,7 +234,7 @@ impl EngineBuilder {
         let turns = Turns::new(dirs.map(|(_, run_root)| run_root));
         let outbox = Outbox::open(database, journal)?;
         let secrets_dir = root.as_ref().map(|root| root.join(secrets::DIRECTORY));
-        let engine = Engine {
+        let engine = LocalEngine {
             inner: Arc::new(Inner {
                 root,
                 images,
@@ -260,6 +260,6 @@ impl EngineBuilder {
         }
         engine.recover_events().await?;
         engine.repair().await?;
-        Ok(engine)
+        Ok(Engine::from(engine))
     }
 }

@@ -6,17 +6,12 @@ use crate::events::Action;
 use crate::id::Name;
 use crate::resources::Resources;
 
-use super::container::Container;
+use super::container::LocalContainer;
 use super::events::of_container;
 use super::launch;
 
-impl Container {
-    /// Changes limits, now if it runs and for each start to come. What `resources` does not say stays as it is.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for impossible limits, together with those that stay;
-    /// [`Conflict`](crate::ErrorKind::Conflict) where more memory is in use than the new limit. Then nothing changed.
-    pub async fn update(&self, resources: &Resources) -> Result<()> {
+impl LocalContainer {
+    pub(super) async fn update(&self, resources: &Resources) -> Result<()> {
         let mut record = self.record().await?;
         let spec: &mut ContainerSpec = &mut record.data.spec;
         spec.resources = launch::merge_resources(&spec.resources, resources);
@@ -37,12 +32,7 @@ impl Container {
         revised.await
     }
 
-    /// Gives the container another name, whatever its state. The others on its networks find it by that from then on.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another container has it;
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is its own.
-    pub async fn rename(&self, name: &Name) -> Result<()> {
+    pub(super) async fn rename(&self, name: &Name) -> Result<()> {
         self.engine.inner.records.rename(&self.record().await?, name).await?;
         self.engine.describe(&self.record().await?).await?;
         self.renamed().await

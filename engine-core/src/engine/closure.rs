@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image_config::ImageConfig;
 use crate::manifest::{ImageManifest, MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest};
 
-use super::Engine;
+use super::LocalEngine;
 
 /// The most documents that one name may lead to.
 pub(super) const MAX_DOCUMENTS: usize = 1000;
@@ -46,7 +46,7 @@ impl Closure {
     }
 }
 
-impl Engine {
+impl LocalEngine {
     /// Walks from `target` over what is in the store.
     pub(super) async fn closure(&self, target: &Descriptor) -> Result<Closure> {
         let mut closure = Closure::default();

@@ -14,11 +14,11 @@ use crate::manifest::{MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest};
 use crate::reference::Reference;
 use crate::state::ContainerStatus;
 
-use super::container::Container;
+use super::container::LocalContainer;
 use super::events::of_container;
 use super::records::Record;
 use super::turns::Turn;
-use super::{Engine, launch};
+use super::{LocalEngine, launch};
 
 /// How a container becomes an image.
 #[derive(Clone, Debug, Default)]
@@ -56,14 +56,8 @@ impl CommitOptions {
     }
 }
 
-impl Container {
-    /// Makes an image of the container's root file system and configuration, and returns its id. What is mounted in it,
-    /// volumes among them, is left out. A running container is paused meanwhile.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a change that is no instruction, or a name with a digest;
-    /// [`ErrorKind::NotFound`] if the container was removed.
-    pub async fn commit(&self, options: &CommitOptions) -> Result<Digest> {
+impl LocalContainer {
+    pub(super) async fn commit(&self, options: &CommitOptions) -> Result<Digest> {
         let record = self.record().await?;
         if options.name.as_ref().is_some_and(|name| name.digest().is_some()) {
             return Err(Error::new(ErrorKind::InvalidArgument, "commit container")
@@ -126,7 +120,7 @@ impl Container {
 }
 
 /// Thaws a container when it is dropped.
-struct Thaw(Option<(Engine, crate::id::ContainerId)>);
+struct Thaw(Option<(LocalEngine, crate::id::ContainerId)>);
 
 impl Thaw {
     fn forget(mut self) {
@@ -216,7 +210,7 @@ fn effective(record: &Record) -> ProcessDefaults {
     config
 }
 
-impl Engine {
+impl LocalEngine {
     /// Writes configuration and manifest of an image with one layer more than the container's.
     async fn commit_image(
         &self,

@@ -7,7 +7,6 @@ use crate::container_spec::ContainerSpec;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
-use crate::health::Health;
 use crate::id::{ContainerId, Name, SecretId};
 use crate::image_config::ProcessDefaults;
 use crate::io::{AttachOptions, Streams, TerminalSize};
@@ -21,15 +20,15 @@ use super::events::of_container;
 use super::network_use::ContainerNetwork;
 use super::records::Record;
 use super::turns::Turn;
-use super::{Engine, SpecPatch, launch, task};
+use super::{LocalEngine, SpecPatch, launch, task};
 
 /// How long [`Container::stop`] waits by default before it kills.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One container. Handles are cheap, and the container does not depend on them.
+/// One container of the engine in this process.
 #[derive(Clone, Debug)]
-pub struct Container {
-    pub(super) engine: Engine,
+pub(super) struct LocalContainer {
+    pub(super) engine: LocalEngine,
     pub(super) id: ContainerId,
 }
 
@@ -93,50 +92,25 @@ impl RemoveOptions {
     }
 }
 
-impl Container {
-    pub(super) fn new(engine: Engine, id: ContainerId) -> Self {
+impl LocalContainer {
+    pub(super) fn new(engine: LocalEngine, id: ContainerId) -> Self {
         Self { engine, id }
     }
 
-    /// Returns the id.
-    #[must_use]
-    pub fn id(&self) -> &ContainerId {
+    pub(super) fn id(&self) -> &ContainerId {
         &self.id
     }
 
-    /// Returns the engine the container belongs to.
-    #[must_use]
-    pub fn engine(&self) -> &Engine {
+    pub(super) fn engine(&self) -> &LocalEngine {
         &self.engine
     }
 
-    /// Returns what is known of the container now.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed.
-    pub async fn inspect(&self) -> Result<ContainerInfo> {
+    pub(super) async fn inspect(&self) -> Result<ContainerInfo> {
         let record = self.record().await?;
         self.engine.info_of(record).await
     }
 
-    /// Starts the container. Does nothing if it runs. A start whose future is dropped is carried to its end.
-    ///
-    /// # Errors
-    /// [`ErrorKind::CommandNotFound`] or [`ErrorKind::CommandNotExecutable`], after which it has exited with
-    /// 127 or 126; [`ErrorKind::InvalidArgument`] for a user, a mount source or a namespace that is not there.
-    pub async fn start(&self) -> Result<()> {
-        self.start_by(None).await
-    }
-
-    /// Starts the container as [`start`](Self::start), with its runtime spec changed by `patch` for this once.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start), and what `patch` says.
-    pub async fn start_patched(&self, patch: SpecPatch) -> Result<()> {
-        self.start_by(Some(patch)).await
-    }
-
-    async fn start_by(&self, patch: Option<SpecPatch>) -> Result<()> {
+    pub(super) async fn start_by(&self, patch: Option<SpecPatch>) -> Result<()> {
         let record = self.record().await?;
         if self.engine.state_of(&record).await?.status.is_running() {
             return Ok(());
@@ -152,22 +126,7 @@ impl Container {
         .await
     }
 
-    /// Starts the container with the caller attached, so that no output is missed.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start); [`ErrorKind::Conflict`] if it runs.
-    pub async fn start_attached(&self, options: AttachOptions) -> Result<Streams> {
-        let mut attached = self.start_attached_each(vec![options]).await?;
-        // As many as there were options.
-        Ok(attached.pop().unwrap_or_default())
-    }
-
-    /// Starts the container with several clients attached, none of whom misses any output. Their streams come in the order of
-    /// their options.
-    ///
-    /// # Errors
-    /// As [`start_attached`](Self::start_attached).
-    pub async fn start_attached_each(&self, clients: Vec<AttachOptions>) -> Result<Vec<Streams>> {
+    pub(super) async fn start_attached_each(&self, clients: Vec<AttachOptions>) -> Result<Vec<Streams>> {
         let record = self.record().await?;
         if self.engine.state_of(&record).await?.status.is_running() {
             return Err(self.conflict("start container", "it is running already", "attach to it instead"));
@@ -192,21 +151,7 @@ impl Container {
         .await
     }
 
-    /// Starts the container, waits for its end and returns how it ended.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub async fn run(&self) -> Result<ExitStatus> {
-        self.start().await?;
-        self.wait().await
-    }
-
-    /// Waits until the container has ended and returns how. A container that was never started has ended with
-    /// code 0, as Docker has it. One that was to remove itself is gone when this returns.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed.
-    pub async fn wait(&self) -> Result<ExitStatus> {
+    pub(super) async fn wait(&self) -> Result<ExitStatus> {
         let record = self.record().await?;
         let status = match self.engine.inner.runtime.wait(&self.id).await {
             Ok(status) => status,
@@ -222,36 +167,15 @@ impl Container {
         Ok(status)
     }
 
-    /// Asks the container to stop by its stop signal, and kills it if it does not within `timeout` (10 seconds
-    /// or what its spec says without one). Does nothing if it does not run.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed.
-    pub async fn stop(&self, timeout: Option<Duration>) -> Result<()> {
-        self.stop_by(None, timeout).await
-    }
-
-    /// Stops the container as [`stop`](Self::stop), by signal number `signal` instead of its own.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed.
-    pub async fn stop_with(&self, signal: i32, timeout: Option<Duration>) -> Result<()> {
-        self.stop_by(Some(signal), timeout).await
-    }
-
-    /// Stops the container if it runs, by signal number `signal` or its own, and starts it. It is not removed in between.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub async fn restart(&self, signal: Option<i32>, timeout: Option<Duration>) -> Result<()> {
+    pub(super) async fn restart(&self, signal: Option<i32>, timeout: Option<Duration>) -> Result<()> {
         let record = self.record().await?;
         self.halt(&record, signal, timeout).await?;
-        self.start().await?;
+        self.start_by(None).await?;
         self.engine.emit(of_container(Action::Restart, &record)).await;
         Ok(())
     }
 
-    async fn stop_by(&self, wish: Option<i32>, timeout: Option<Duration>) -> Result<()> {
+    pub(super) async fn stop(&self, wish: Option<i32>, timeout: Option<Duration>) -> Result<()> {
         let record = self.record().await?;
         let stopped = self.halt(&record, wish, timeout).await?;
         if stopped && record.data.spec.auto_remove && record.data.owner.is_none() {
@@ -288,12 +212,7 @@ impl Container {
         Ok(true)
     }
 
-    /// Sends signal number `signal` to the container's process; see [`signal::parse`] for names. By SIGKILL or its stop
-    /// signal it is stopped: no restart policy runs it again.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn kill(&self, signal: i32) -> Result<()> {
+    pub(super) async fn kill(&self, signal: i32) -> Result<()> {
         let record = self.record().await?;
         let state = self.engine.state_of(&record).await?;
         let runtime = &self.engine.inner.runtime;
@@ -308,11 +227,7 @@ impl Container {
         runtime.signal(&self.id, signal).await
     }
 
-    /// Freezes all processes of the container.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn pause(&self) -> Result<()> {
+    pub(super) async fn pause(&self) -> Result<()> {
         let _turn = self.turn().await?;
         if self.require_process("pause container").await?.status == ContainerStatus::Paused {
             return Ok(());
@@ -322,11 +237,7 @@ impl Container {
         self.engine.change(event, async move { runtime.pause(&id).await }).await
     }
 
-    /// Thaws all processes of the container.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn resume(&self) -> Result<()> {
+    pub(super) async fn resume(&self) -> Result<()> {
         let _turn = self.turn().await?;
         if self.require_process("unpause container").await?.status != ContainerStatus::Paused {
             return Ok(());
@@ -336,11 +247,7 @@ impl Container {
         self.engine.change(event, async move { runtime.resume(&id).await }).await
     }
 
-    /// Removes the container with all it wrote. Removing one that is gone is `Ok`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it runs and `options.force` is not set.
-    pub async fn remove(&self, options: RemoveOptions) -> Result<()> {
+    pub(super) async fn remove(&self, options: RemoveOptions) -> Result<()> {
         let Some(record) = self.engine.inner.records.by_id(&self.id).await? else { return Ok(()) };
         if !options.force && self.engine.state_of(&record).await?.status.is_running() {
             return Err(self.conflict(
@@ -352,32 +259,19 @@ impl Container {
         self.engine.remove_record(&record, options.volumes).await
     }
 
-    /// Attaches to the standard streams of the running container.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn attach(&self, options: AttachOptions) -> Result<Streams> {
+    pub(super) async fn attach(&self, options: AttachOptions) -> Result<Streams> {
         self.require_process("attach to container").await?;
         let streams = self.engine.inner.runtime.attach(&self.id, options).await?;
         self.engine.emit(of_container(Action::Attach, &self.record().await?)).await;
         Ok(streams)
     }
 
-    /// Tells the followers of events that a client has left the container's streams, while the container runs on. To leave
-    /// them is to drop them.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed.
-    pub async fn detached(&self) -> Result<()> {
+    pub(super) async fn detached(&self) -> Result<()> {
         self.engine.emit(of_container(Action::Detach, &self.record().await?)).await;
         Ok(())
     }
 
-    /// Sets the size of the container's terminal.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn resize(&self, size: TerminalSize) -> Result<()> {
+    pub(super) async fn resize(&self, size: TerminalSize) -> Result<()> {
         self.require_process("resize terminal").await?;
         self.engine.inner.runtime.resize(&self.id, size).await?;
         let event = of_container(Action::Resize, &self.record().await?);
@@ -385,11 +279,7 @@ impl Container {
         Ok(())
     }
 
-    /// Reads the container's log. A container that was never started has an empty one.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if its output is not kept.
-    pub async fn logs(&self, query: &LogQuery) -> Result<LogStream> {
+    pub(super) async fn logs(&self, query: &LogQuery) -> Result<LogStream> {
         if self.record().await?.data.spec.log.driver == LogDriver::None {
             return Err(Error::new(ErrorKind::Unsupported, "read log")
                 .with("container", self.id.short())
@@ -402,11 +292,7 @@ impl Container {
         }
     }
 
-    /// Changes the restart policy, now if it runs and for each start to come.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] if the container is to remove itself after its end.
-    pub async fn update_restart_policy(&self, policy: RestartPolicy) -> Result<()> {
+    pub(super) async fn update_restart_policy(&self, policy: RestartPolicy) -> Result<()> {
         let record = self.record().await?;
         if record.data.spec.auto_remove && policy.is_on() {
             return Err(Error::new(ErrorKind::InvalidArgument, "update container")
@@ -425,14 +311,6 @@ impl Container {
             Ok(((), of_container(Action::Update, record)))
         });
         revised.await
-    }
-
-    /// Returns the container's health; `None` without a health check, or before its first start.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed.
-    pub async fn health(&self) -> Result<Option<Health>> {
-        Ok(self.engine.state_of(&self.record().await?).await?.health)
     }
 
     pub(super) async fn record(&self) -> Result<Record> {

@@ -7,30 +7,22 @@ use crate::container_spec::{NamespaceMode, NetworkMode, UserNamespace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{ContainerStatus, RuntimeState};
 
-use super::container::{Container, ContainerInfo};
+use super::container::{ContainerInfo, LocalContainer};
 use super::launch::{self, Joined, Peer};
 use super::network_use::ContainerNetwork;
 use super::records::Record;
-use super::{Engine, SpecPatch, task};
+use super::{LocalEngine, SpecPatch, task};
 
 /// How long a killed sandbox may take to go.
 const END_OF_SANDBOX: Duration = Duration::from_secs(10);
 
-impl Engine {
-    /// Finds a container by name, id, or the beginning of an id.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
-    pub async fn container(&self, name: &str) -> Result<Container> {
+impl LocalEngine {
+    pub(super) async fn container(&self, name: &str) -> Result<LocalContainer> {
         let record = self.inner.records.find(name).await?;
-        Ok(Container::new(self.clone(), record.id))
+        Ok(LocalContainer::new(self.clone(), record.id))
     }
 
-    /// Returns all containers, newest first, running or not.
-    ///
-    /// # Errors
-    /// What the records or the runtime say.
-    pub async fn containers(&self) -> Result<Vec<ContainerInfo>> {
+    pub(super) async fn containers(&self) -> Result<Vec<ContainerInfo>> {
         let mut list = Vec::new();
         let records = self.inner.records.all().await?;
         let mut networks = BTreeMap::new();

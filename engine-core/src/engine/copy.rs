@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::TryStreamExt as _;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::Action;
-use crate::files::{ContainerFiles, PathStat, UnpackFiles};
+use crate::files::{PathStat, UnpackFiles};
 use crate::io::ByteStream;
 use crate::linux::files as host;
 
-use super::container::Container;
+use super::Container;
 
 /// Options of [`Container::copy_from_host`] and [`Container::copy_to_host`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -111,14 +110,13 @@ impl Container {
         destination: impl AsRef<Path>,
         options: CopyOptions,
     ) -> Result<u64> {
-        let files = self.files().await?;
         let source = host::stat_host(source.as_ref(), options.follow_link).await?;
         let mut destination = Path::new("/").join(destination.as_ref());
-        let mut found = or_nothing(files.stat(&destination).await)?;
+        let mut found = or_nothing(self.stat_path(&destination).await)?;
         if let Some(stat) = found.as_ref().filter(|stat| stat.is_symlink()) {
             // To where it leads, there or not.
             destination = PathBuf::from(&stat.link_target);
-            found = or_nothing(files.stat(&destination).await)?;
+            found = or_nothing(self.stat_path(&destination).await)?;
         }
         if found.as_ref().is_some_and(|stat| !stat.is_dir() && !stat.is_file()) {
             return Err(Error::new(ErrorKind::InvalidArgument, "copy to container")
@@ -130,8 +128,7 @@ impl Container {
         let owner = (!options.archive).then_some((0, 0));
         let (archive, count) = counted(host::pack_host(&source, &name, owner).await?);
         let unpack = UnpackFiles::default().with_keep_kinds(true);
-        files.unpack(&placement.dir, archive, &unpack).await?;
-        self.tell(Action::ExtractToDir).await?;
+        self.copy_in(&placement.dir, archive, &unpack).await?;
         Ok(count.load(Ordering::Relaxed))
     }
 
@@ -146,14 +143,13 @@ impl Container {
         destination: impl AsRef<Path>,
         options: CopyOptions,
     ) -> Result<u64> {
-        let files = self.files().await?;
         let asked = Path::new("/").join(source.as_ref());
         // With a link that is followed, its target comes under the link's own name.
-        let (path, name) = follow(&*files, &asked, options.follow_link).await?;
+        let (path, name) = follow(self, &asked, options.follow_link).await?;
         let destination = destination.as_ref();
         let found = or_nothing(host::stat_host(destination, true).await)?;
         let there = There::of(found.as_ref().map(|tree| &tree.stat));
-        let (stat, stream) = files.pack(&path).await?;
+        let (stat, stream) = self.copy_out(&path).await?;
         let placement = place(stat.is_dir(), destination, there)?;
         let text = path.to_string_lossy();
         let first =
@@ -176,7 +172,6 @@ impl Container {
             }
         }
         host::unpack_host(&placement.dir, archive, &unpack, options.archive).await?;
-        self.tell(Action::ArchivePath).await?;
         Ok(count.load(Ordering::Relaxed))
     }
 
@@ -186,12 +181,9 @@ impl Container {
     /// # Errors
     /// As [`copy_out`](Self::copy_out).
     pub async fn copy_to_stream(&self, source: impl AsRef<Path>, options: CopyOptions) -> Result<ByteStream> {
-        let files = self.files().await?;
         let asked = Path::new("/").join(source.as_ref());
-        let (path, _) = follow(&*files, &asked, options.follow_link).await?;
-        let (_, archive) = files.pack(&path).await?;
-        self.tell(Action::ArchivePath).await?;
-        Ok(archive)
+        let (path, _) = follow(self, &asked, options.follow_link).await?;
+        Ok(self.copy_out(&path).await?.1)
     }
 }
 
@@ -205,15 +197,11 @@ fn or_nothing<T>(found: Result<T>) -> Result<Option<T>> {
 }
 
 /// Where a source really is, and the name it keeps if that is another one.
-async fn follow(
-    files: &dyn ContainerFiles,
-    path: &Path,
-    follow_link: bool,
-) -> Result<(PathBuf, Option<PathBuf>)> {
+async fn follow(container: &Container, path: &Path, follow_link: bool) -> Result<(PathBuf, Option<PathBuf>)> {
     if !follow_link {
         return Ok((path.to_owned(), None));
     }
-    let stat = files.stat(path).await?;
+    let stat = container.stat_path(path).await?;
     if !stat.is_symlink() {
         return Ok((path.to_owned(), None));
     }

@@ -7,36 +7,23 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::platform::Platform;
 
-use super::container::{Container, RemoveOptions};
+use super::container::{LocalContainer, RemoveOptions};
 use super::hooks::ImageRequest;
 use super::records::{ProcessIdentity, Record, RecordData};
-use super::scoped::ScopedContainer;
-use super::{Engine, launch, names, secrets, task};
+use super::{LocalEngine, launch, names, secrets, task};
 
-impl Engine {
-    /// Creates a container of `image` (a reference or an id of an image in the store) and does not start it.
-    ///
-    /// It is *detached*: it outlives this program. The returned handle is one of many that may exist.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if the image is not in the store; [`ErrorKind::AlreadyExists`] if the name is
-    /// taken; [`ErrorKind::InvalidArgument`] for a wish that cannot be granted.
-    pub async fn create(&self, image: &str, spec: ContainerSpec) -> Result<Container> {
+impl LocalEngine {
+    pub(super) async fn create(&self, image: &str, spec: ContainerSpec) -> Result<LocalContainer> {
         self.create_owned(image, spec, None).await
     }
 
-    /// Creates a container that ends with this program: when the returned handle is dropped, or when the
-    /// program dies by any cause, its processes are killed and it is removed.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
-    pub async fn create_scoped(&self, image: &str, spec: ContainerSpec) -> Result<ScopedContainer> {
+    pub(super) async fn create_scoped(&self, image: &str, spec: ContainerSpec) -> Result<LocalContainer> {
         let owner = ProcessIdentity::current().ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "create scoped container")
                 .with_message("/proc does not show this process")
                 .with_hint("mount procfs at /proc")
         })?;
-        Ok(ScopedContainer::new(self.create_owned(image, spec, Some(owner)).await?))
+        self.create_owned(image, spec, Some(owner)).await
     }
 
     /// Creates a container; one whose creator has stopped waiting is removed again.
@@ -45,10 +32,10 @@ impl Engine {
         image: &str,
         spec: ContainerSpec,
         owner: Option<ProcessIdentity>,
-    ) -> Result<Container> {
+    ) -> Result<LocalContainer> {
         let (engine, image) = (self.clone(), image.to_owned());
         let work = async move { engine.create_record(&image, spec, owner).await };
-        task::all_or_nothing(work, |container: Container| async move {
+        task::all_or_nothing(work, |container: LocalContainer| async move {
             let options = RemoveOptions::default().with_force(true).with_volumes(true);
             if let Err(error) = container.remove(options).await {
                 tracing::warn!(container = %container.id(), %error, "removing an unwanted container failed");
@@ -63,7 +50,7 @@ impl Engine {
         image: &str,
         mut spec: ContainerSpec,
         owner: Option<ProcessIdentity>,
-    ) -> Result<Container> {
+    ) -> Result<LocalContainer> {
         // The lease keeps the image from being collected until the root file system holds it.
         let lease = self.inner.images.lease().await?;
         let target = self.find_image(image).await?;
@@ -117,7 +104,7 @@ impl Engine {
         let made = self.commit(&mut record, wished_name.is_none()).await;
         drop(lease);
         match made {
-            Ok(()) => Ok(Container::new(self.clone(), id)),
+            Ok(()) => Ok(LocalContainer::new(self.clone(), id)),
             Err(mut error) => {
                 for volume in &record.data.anonymous_volumes {
                     if let Err(later) = self.destroy_volume(volume).await {

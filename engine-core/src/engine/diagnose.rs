@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::Engine;
+use super::LocalEngine;
 
 /// The findings about a host.
 #[derive(Clone, Debug, Default)]
@@ -78,9 +78,8 @@ impl Diagnosis {
     }
 }
 
-impl Engine {
-    /// Says what works on this host and in this engine, what does not, and why.
-    pub async fn diagnose(&self) -> Diagnosis {
+impl LocalEngine {
+    pub(super) async fn diagnose(&self) -> Diagnosis {
         let root = self.inner.root.clone().unwrap_or_default();
         let mut diagnosis = super::blocking(move || Ok(Diagnosis::of_host(&root))).await.unwrap_or_default();
         let images = self.inner.images.capabilities();
@@ -92,6 +91,7 @@ impl Engine {
         let runtime = self.inner.runtime.capabilities();
         let verdict = if runtime.limits { Verdict::Works } else { Verdict::Missing };
         diagnosis.checks.push(Check::new("limits", verdict, format!("cgroups: {}", runtime.cgroup)));
+        diagnosis.checks.extend(self.inner.network.diagnose().await);
         diagnosis
     }
 }

@@ -14,15 +14,15 @@ use crate::network::{Attachment, Endpoint, EndpointOptions, NetworkInfo};
 use crate::runtime::Sandbox;
 use crate::state::ContainerStatus;
 
-use super::container::Container;
+use super::container::LocalContainer;
 use super::events::{of_container_on, of_network};
 use super::launch::{self, Naming};
 use super::links;
 use super::network_use::{names_of, networks_in};
 use super::records::Record;
-use super::{Engine, task};
+use super::{LocalEngine, task};
 
-impl Engine {
+impl LocalEngine {
     /// What is known of a container's names before its start.
     pub(super) async fn naming(&self, record: &Record) -> Result<Naming> {
         // One that shares another's network shares its names.
@@ -180,15 +180,8 @@ fn is_in_the_way(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Conflict | ErrorKind::ResourceExhausted)
 }
 
-impl Container {
-    /// Puts the container on one more network: now if it runs, and at each start to come. Its published ports stay where they
-    /// are.
-    ///
-    /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such network; [`AlreadyExists`](ErrorKind::AlreadyExists) if the
-    /// container is on it; [`InvalidArgument`](ErrorKind::InvalidArgument) if the container has no network namespace of its
-    /// own to be on networks; as [`Network::attach`](crate::Network::attach). Then nothing changed.
-    pub async fn connect(&self, network: &str, options: EndpointOptions) -> Result<()> {
+impl LocalContainer {
+    pub(super) async fn connect(&self, network: &str, options: EndpointOptions) -> Result<()> {
         let info = self.engine.network_to_join(CONNECT, network).await?;
         self.engine.check_endpoint(&info, &options)?;
         if !options.links.is_empty() && !self.engine.has_names(&info.name) {
@@ -253,13 +246,7 @@ impl Container {
         }
     }
 
-    /// Takes the container off a network: now if it runs, and for each start to come. With `force`, also off one that its
-    /// record does not name.
-    ///
-    /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such network; [`Conflict`](ErrorKind::Conflict) if the container is
-    /// not on it.
-    pub async fn disconnect(&self, network: &str, force: bool) -> Result<()> {
+    pub(super) async fn disconnect(&self, network: &str, force: bool) -> Result<()> {
         let info = self.engine.network_to_join(DISCONNECT, network).await?;
         let container = self.clone();
         task::to_the_end(async move { container.disconnect_whole(&info, force).await }).await

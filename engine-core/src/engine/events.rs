@@ -28,29 +28,10 @@ use crate::reference::Reference;
 use crate::state::{ContainerStatus, RuntimeState};
 
 use super::records::Record;
-use super::{Engine, blocking, task};
+use super::{LocalEngine, blocking, task};
 
-impl Engine {
-    /// Reads events: those kept since [`EventQuery::since`], then those to come, of every program that has this root
-    /// open. What happens after this returned is not missed.
-    ///
-    /// ```no_run
-    /// # async fn example(engine: engine_core::Engine) -> engine_core::Result<()> {
-    /// use engine_core::events::EventQuery;
-    /// use futures_util::StreamExt;
-    ///
-    /// let mut events = engine.events(EventQuery::default()).await?;
-    /// while let Some(event) = events.next().await {
-    ///     let event = event?;
-    ///     println!("{} {} {}", event.object, event.action, event.id);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// What the file system says; see [`Journal::read`](crate::events::Journal::read) for those of the stream.
-    pub async fn events(&self, query: EventQuery) -> Result<EventStream> {
+impl LocalEngine {
+    pub(super) async fn events(&self, query: EventQuery) -> Result<EventStream> {
         // Ends that nothing could tell belong to what has happened.
         for record in self.inner.records.all().await? {
             if let Err(error) = self.state_of(&record).await {

@@ -1,9 +1,9 @@
 //! More processes in a running container, and the state it had before each of them.
 //!
-//! What runs is the runtime's; here is what happens around it: an exec waits while somebody holds the container still, and
-//! a snapshot is taken before it begins.
-//! Invariant: a snapshot for an exec and the beginning of that exec are one turn, so nothing of the container's other execs
-//! with snapshots lies in between; an exec that cannot begin leaves none.
+//! What runs is the runtime's; here is what happens around it: an exec waits while somebody holds the container still,
+//! and a snapshot is taken before it begins. Invariant: a snapshot for an exec and the beginning of that exec are one
+//! turn, so nothing of the container's other execs with snapshots lies in between; an exec that cannot begin leaves
+//! none.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
@@ -13,13 +13,14 @@ use crate::launch::ExecSpec;
 use crate::runtime::ExecProcess;
 use crate::state::{ContainerStatus, ExitStatus};
 
-use super::container::Container;
+use super::container::LocalContainer;
 use super::events::of_container;
 use super::fork::Snapshot;
 use super::records::Record;
 use super::task;
 
-/// How [`Container::exec`] begins a process. Made of [`AttachOptions`], it does what the container's spec says.
+/// How [`Container::exec`](crate::Container::exec) begins a process. Made of [`AttachOptions`], it does what the
+/// container's spec says.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ExecOptions {
@@ -31,8 +32,9 @@ pub struct ExecOptions {
 
 /// Whether an exec keeps the state of the root file system that it finds.
 ///
-/// A snapshot costs as [`Container::snapshot`] of a running container does: the container is paused while what it has
-/// written so far is copied. Nothing removes it but [`Container::remove_snapshot`] and the container's own removal.
+/// A snapshot costs as [`Container::snapshot`](crate::Container::snapshot) of a running container does: the container
+/// is paused while what it has written so far is copied. Nothing removes it but
+/// [`Container::remove_snapshot`](crate::Container::remove_snapshot) and the container's own removal.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ExecSnapshot {
@@ -67,7 +69,7 @@ impl ExecOptions {
     }
 }
 
-/// A process started by [`Container::exec`].
+/// A process started by [`Container::exec`](crate::Container::exec).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Exec {
@@ -88,16 +90,8 @@ impl Exec {
     }
 }
 
-impl Container {
-    /// Runs a process inside the running container. While the container is held still for a snapshot or a commit, it waits.
-    ///
-    /// With a snapshot, see [`ExecSnapshot`] for what it costs; then a future that is dropped is carried to its end.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if the container is not running or is paused;
-    /// [`ErrorKind::CommandNotFound`], [`ErrorKind::CommandNotExecutable`]; as [`snapshot`](Self::snapshot). Whatever it
-    /// is, no snapshot stays.
-    pub async fn exec(&self, exec: &ExecSpec, options: impl Into<ExecOptions>) -> Result<Exec> {
+impl LocalContainer {
+    pub(super) async fn exec(&self, exec: &ExecSpec, options: impl Into<ExecOptions>) -> Result<Exec> {
         let ExecOptions { io, snapshot } = options.into();
         if exec.args.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "exec in container")
@@ -161,35 +155,19 @@ impl Container {
         Ok(())
     }
 
-    /// Waits until a process started by [`exec`](Self::exec) has ended.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such process.
-    pub async fn exec_wait(&self, exec: &ExecId) -> Result<ExitStatus> {
+    pub(super) async fn exec_wait(&self, exec: &ExecId) -> Result<ExitStatus> {
         self.engine().inner.runtime.exec_wait(self.id(), exec).await
     }
 
-    /// Sends signal number `signal` to a process started by [`exec`](Self::exec). One that has ended is no error.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such process.
-    pub async fn exec_signal(&self, exec: &ExecId, signal: i32) -> Result<()> {
+    pub(super) async fn exec_signal(&self, exec: &ExecId, signal: i32) -> Result<()> {
         self.engine().inner.runtime.exec_signal(self.id(), exec, signal).await
     }
 
-    /// Sets the size of the terminal of a process started by [`exec`](Self::exec).
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such process.
-    pub async fn exec_resize(&self, exec: &ExecId, size: TerminalSize) -> Result<()> {
+    pub(super) async fn exec_resize(&self, exec: &ExecId, size: TerminalSize) -> Result<()> {
         self.engine().inner.runtime.exec_resize(self.id(), exec, size).await
     }
 
-    /// As [`detached`](Self::detached), of the streams of a process started by [`exec`](Self::exec).
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if the container was removed.
-    pub async fn exec_detached(&self, exec: &ExecId) -> Result<()> {
+    pub(super) async fn exec_detached(&self, exec: &ExecId) -> Result<()> {
         let event = of_container(Action::ExecDetach, &self.record().await?);
         self.engine().emit(event.with("execID", exec)).await;
         Ok(())

@@ -1,8 +1,8 @@
 //! Branching: a second container from the state of a first, and states of a container to go back to.
 //!
-//! Order of steps, so that a crash loses nothing: a record names the frozen state first, then the store makes it. A state
-//! that no record names is garbage. A fork whose state was not made yet when a program died is completed by its first use,
-//! from its source.
+//! Order of steps, so that a crash loses nothing: a record names the frozen state first, then the store makes it. A
+//! state that no record names is garbage. A fork whose state was not made yet when a program died is completed by its
+//! first use, from its source.
 
 use std::time::SystemTime;
 
@@ -15,11 +15,11 @@ use crate::files::Change;
 use crate::id::{ContainerId, ExecId, Name, SnapshotId};
 use crate::state::ContainerStatus;
 
-use super::container::Container;
+use super::container::LocalContainer;
 use super::events::of_container;
 use super::records::Record;
 use super::turns::Turn;
-use super::{Engine, names, task};
+use super::{LocalEngine, names, task};
 
 /// How a container is forked.
 #[derive(Clone, Debug, Default)]
@@ -60,21 +60,11 @@ pub(crate) struct ForkBase {
     pub(crate) snapshot: SnapshotId,
 }
 
-impl Container {
-    /// Makes a second container whose root file system begins as this one's is now, with the same configuration. It is
-    /// created, not started.
-    ///
-    /// What was written is shared, not copied, if this container does not run: the cost does not depend on it. A running one
-    /// is paused while what it wrote is copied. Named volumes and binds are the same in both; anonymous volumes are new and
-    /// empty.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AlreadyExists`] if the name is taken; [`ErrorKind::ResourceExhausted`] if the root file system stands on
-    /// too many frozen ones; [`ErrorKind::Unsupported`] where the store cannot freeze.
-    pub async fn fork(&self, options: ForkOptions) -> Result<Container> {
+impl LocalContainer {
+    pub(super) async fn fork(&self, options: ForkOptions) -> Result<LocalContainer> {
         let source = self.clone();
         let work = async move { source.fork_whole(options).await };
-        task::all_or_nothing(work, |container: Container| async move {
+        task::all_or_nothing(work, |container: LocalContainer| async move {
             let options = super::RemoveOptions::default().with_force(true).with_volumes(true);
             if let Err(error) = container.remove(options).await {
                 tracing::warn!(container = %container.id(), %error, "removing an unwanted container failed");
@@ -83,7 +73,7 @@ impl Container {
         .await
     }
 
-    async fn fork_whole(&self, options: ForkOptions) -> Result<Container> {
+    async fn fork_whole(&self, options: ForkOptions) -> Result<LocalContainer> {
         let engine = self.engine();
         let source = self.record().await?;
         if source.data.owner.is_some() {
@@ -113,7 +103,7 @@ impl Container {
             data,
         };
         match engine.commit(&mut record, options.name.is_none()).await {
-            Ok(()) => Ok(Container::new(engine.clone(), record.id)),
+            Ok(()) => Ok(LocalContainer::new(engine.clone(), record.id)),
             Err(mut error) => {
                 if let Some(base) = &record.data.base
                     && let Err(later) = engine.inner.images.remove_snapshot(&base.snapshot).await
@@ -130,11 +120,7 @@ impl Container {
         }
     }
 
-    /// Keeps the state of the root file system, to compare with or go back to. Costs as [`fork`](Self::fork) does.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AlreadyExists`] if the container has a snapshot of this name; as [`fork`](Self::fork).
-    pub async fn snapshot(&self, name: Option<Name>) -> Result<Snapshot> {
+    pub(super) async fn snapshot(&self, name: Option<Name>) -> Result<Snapshot> {
         let container = self.clone();
         task::to_the_end(async move { container.snapshot_whole(name).await }).await
     }
@@ -191,31 +177,19 @@ impl Container {
         error
     }
 
-    /// Returns the container's snapshots, oldest first.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if the container was removed.
-    pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
+    pub(super) async fn snapshots(&self) -> Result<Vec<Snapshot>> {
         let record = self.record().await?;
         let made = self.engine().inner.images.snapshot_list().await?;
         // One that a program died over was never made.
         Ok(record.data.snapshots.into_iter().filter(|known| made.contains(&known.id)).collect())
     }
 
-    /// Returns what changed in the root file system since the snapshot `name`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such snapshot.
-    pub async fn changes_since(&self, name: &Name) -> Result<Vec<Change>> {
+    pub(super) async fn changes_since(&self, name: &Name) -> Result<Vec<Change>> {
         let snapshot = self.find_snapshot(name).await?;
         self.engine().inner.images.rootfs_changes(self.id(), Some(&snapshot.id)).await
     }
 
-    /// Takes the root file system back to the snapshot `name`. What was written since is gone; later snapshots stay.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if the container runs; [`ErrorKind::NotFound`] if there is no such snapshot.
-    pub async fn restore(&self, name: &Name) -> Result<()> {
+    pub(super) async fn restore(&self, name: &Name) -> Result<()> {
         let (snapshot, record) = (self.find_snapshot(name).await?, self.record().await?);
         if self.engine().is_in_use(&record).await? {
             return Err(Error::new(ErrorKind::Conflict, "restore snapshot")
@@ -228,11 +202,7 @@ impl Container {
             .await
     }
 
-    /// Removes the snapshot `name`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such snapshot.
-    pub async fn remove_snapshot(&self, name: &Name) -> Result<()> {
+    pub(super) async fn remove_snapshot(&self, name: &Name) -> Result<()> {
         let (container, name) = (self.clone(), self.find_snapshot(name).await?.name);
         task::to_the_end(async move {
             let turn = container.turn().await?;
@@ -289,7 +259,7 @@ fn event(record: &Record, action: &str, snapshot: &Snapshot) -> Event {
     }
 }
 
-impl Engine {
+impl LocalEngine {
     /// Whether a sandbox may have the root file system mounted.
     async fn is_in_use(&self, record: &Record) -> Result<bool> {
         match self.inner.runtime.state(&record.id).await {
@@ -305,7 +275,7 @@ impl Engine {
         let images = &self.inner.images;
         let work = images.freeze_rootfs(&record.id, snapshot, in_use);
         if in_use {
-            Container::new(self.clone(), record.id.clone()).paused(turn, record, work).await?;
+            LocalContainer::new(self.clone(), record.id.clone()).paused(turn, record, work).await?;
         } else {
             work.await?;
         }

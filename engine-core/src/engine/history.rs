@@ -6,7 +6,7 @@ use crate::image_config::History;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::Engine;
+use super::LocalEngine;
 
 /// One step, the newest first.
 #[derive(Clone, Debug)]
@@ -24,13 +24,8 @@ pub struct HistoryEntry {
     pub size: u64,
 }
 
-impl Engine {
-    /// Returns how an image was made, the newest step first. Layers that its configuration says nothing about come as
-    /// steps of their own.
-    ///
-    /// # Errors
-    /// As [`image_for`](Self::image_for).
-    pub async fn image_history(&self, name: &str, platform: &Platform) -> Result<Vec<HistoryEntry>> {
+impl LocalEngine {
+    pub(super) async fn image_history(&self, name: &str, platform: &Platform) -> Result<Vec<HistoryEntry>> {
         let image = self.image_for(name, platform).await?;
         let usage = self.inner.images.usage().await?;
         let mut layers = image.diff_ids().iter().zip(&image.contents.layers);

@@ -18,7 +18,7 @@ use crate::id::Name;
 use crate::image_config::{ImageConfig, ProcessDefaults};
 use crate::network::PortMapping;
 
-use super::Engine;
+use super::LocalEngine;
 use super::network_use::{port_network, published_ports};
 
 /// Why a hook refuses: a lowercase fragment for people, as in `"only images of registry.example may run"`.
@@ -179,7 +179,7 @@ fn refused(operation: &'static str, refusal: &Refusal) -> Error {
 pub(super) struct Follower(JoinHandle<()>);
 
 impl Follower {
-    pub(super) async fn begin(engine: &Engine) -> Result<Option<Self>> {
+    pub(super) async fn begin(engine: &LocalEngine) -> Result<Option<Self>> {
         let hooks = engine.inner.hooks.events.clone();
         if hooks.is_empty() {
             return Ok(None);

@@ -2,24 +2,31 @@
 //!
 //! Owns which blobs travel: those that the other engine lacks, byte for byte, checked and unpacked there as they arrive.
 
-use futures_util::{TryStreamExt as _, stream};
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::io::AsyncReadExt as _;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::image_config::ImageConfig;
 use crate::manifest::{ImageManifest, MAX_CONFIG_SIZE};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::Engine;
+use super::archive::LoadSource;
 use super::events::of_image;
 use super::hooks::ImageRequest;
 use super::import::Incoming;
 use super::layers::{self, Wanted};
-use super::load::{LoadEvent, LoadedImage};
+use super::load::{LoadEvent, LoadOptions, LoadedImage};
 use super::operation::{Operation, Progress};
 use super::pull::wrap;
-use super::save::Outgoing;
+use super::save::{Outgoing, SaveOptions};
+use super::{Engine, LocalEngine};
+
+/// Bytes on the way from an archive to its load.
+const PIECE: usize = 256 << 10;
 
 /// How to copy an image to another engine.
 #[derive(Clone, Debug)]
@@ -55,20 +62,11 @@ impl CopyImageOptions {
     }
 }
 
-impl Engine {
-    /// Copies an image, named as for [`image`](Self::image), into the engine `to`. Only what that one lacks is read and written,
-    /// and everything keeps its digest. An image named by its id has no name there unless the options give one.
-    ///
-    /// Dropped or failed, it leaves nothing there but what a garbage collection removes.
-    ///
-    /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such image, or nothing for the platform;
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if a hook of `to` refuses it;
-    /// [`ResourceExhausted`](crate::ErrorKind::ResourceExhausted) if the disk is full.
-    pub fn copy_image(
+impl LocalEngine {
+    pub(super) fn copy_image(
         &self,
         image: &str,
-        to: &Engine,
+        to: &LocalEngine,
         options: CopyImageOptions,
     ) -> Operation<LoadEvent, LoadedImage> {
         let (from, to, image) = (self.clone(), to.clone(), image.to_owned());
@@ -81,7 +79,7 @@ impl Engine {
     async fn copy_to(
         &self,
         image: &str,
-        to: &Engine,
+        to: &LocalEngine,
         options: &CopyImageOptions,
         progress: &Progress<LoadEvent>,
     ) -> Result<LoadedImage> {
@@ -144,6 +142,50 @@ impl Engine {
         }
         ImageConfig::parse(&self.read_blob(&image.config, MAX_CONFIG_SIZE).await?).map(Some)
     }
+}
+
+/// Copies an image between engines of which one at least is elsewhere: it is saved as an archive and loaded meanwhile.
+pub(super) fn copy_as_archive(
+    from: &Engine,
+    image: &str,
+    to: &Engine,
+    options: CopyImageOptions,
+) -> Operation<LoadEvent, LoadedImage> {
+    let (from, to, image) = (from.clone(), to.clone(), image.to_owned());
+    Operation::new(move |progress| async move {
+        let (reader, writer) = tokio::io::duplex(PIECE);
+        let save = SaveOptions { platform: options.platform.clone(), ..SaveOptions::default() };
+        let saved = from.save(&[&image], writer, save);
+        let load = LoadOptions { parallel: options.parallel, ..LoadOptions::default() };
+        let mut loaded = to.load(LoadSource::stream(pieces(reader)), load);
+        let report = async {
+            while let Some(event) = loaded.next().await {
+                progress.report(event);
+            }
+            loaded.await
+        };
+        let (saved, loaded) = tokio::join!(async { saved.await }, report);
+        // What stops the source stops the load, too.
+        saved?;
+        let nothing = || Error::new(ErrorKind::NotFound, "copy image").with("image", &image);
+        let mut copied = loaded?.pop().ok_or_else(|| nothing().with_message("no image arrived"))?;
+        if let Some(name) = options.name.filter(|name| !copied.names.contains(name)) {
+            let id = copied.id.as_ref().unwrap_or(&copied.target.digest).to_string();
+            to.tag(&copied.names.first().map_or(id, Reference::familiar), &name).await?;
+            for old in std::mem::replace(&mut copied.names, vec![name]) {
+                to.remove_image(&old.familiar(), false).await?;
+            }
+        }
+        Ok(copied)
+    })
+}
+
+fn pieces(reader: tokio::io::DuplexStream) -> impl Stream<Item = Result<Bytes>> + Send {
+    stream::try_unfold(reader, |mut reader| async move {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let read = reader.read_buf(&mut piece).await.map_err(|e| Error::from_io("copy image", e))?;
+        Ok((read > 0).then(|| (piece.freeze(), reader)))
+    })
 }
 
 /// The layers of an image, with diff IDs if they are for this host and so to be unpacked.

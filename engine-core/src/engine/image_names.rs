@@ -7,9 +7,9 @@ use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reference::Reference;
 
-use super::Engine;
+use super::LocalEngine;
 
-impl Engine {
+impl LocalEngine {
     /// Returns all names in order; dangling ones only of images that have no other.
     pub(super) async fn image_names(&self) -> Result<Vec<(Reference, Descriptor)>> {
         let mut names = self.inner.images.names().await?;

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{MAX_MANIFEST_SIZE, Manifest};
 use crate::platform::Platform;
 
-use super::Engine;
+use super::LocalEngine;
 use super::image::RemovedImage;
 
 /// The annotation by which an attestation, an entry of the same index, names the manifest it is about.
@@ -23,12 +23,8 @@ pub struct ImagePlatform {
     pub size: Option<u64>,
 }
 
-impl Engine {
-    /// Returns the platforms of an image, in its index's order; attestations are none.
-    ///
-    /// # Errors
-    /// As [`image`](Self::image).
-    pub async fn image_platforms(&self, name: &str) -> Result<Vec<ImagePlatform>> {
+impl LocalEngine {
+    pub(super) async fn image_platforms(&self, name: &str) -> Result<Vec<ImagePlatform>> {
         let target = self.find_image(name).await?;
         let bytes = self.read_blob(&target, MAX_MANIFEST_SIZE).await?;
         let entries = match Manifest::parse(&bytes, &target.media_type)? {
@@ -55,15 +51,11 @@ impl Engine {
         Ok(found)
     }
 
-    /// Removes what an image has for `platform` alone: manifest, configuration, layers and attestations, unless something
-    /// else needs them. The index and its digest stay, and so do all names; a pull brings the platform back. Every name that
-    /// leads to the same content has it no more.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such image, or nothing of it for this platform is here;
-    /// [`ErrorKind::InvalidArgument`] if it is of one platform only; [`ErrorKind::Conflict`] if a container uses it, or
-    /// while content comes in.
-    pub async fn remove_image_platform(&self, name: &str, platform: &Platform) -> Result<RemovedImage> {
+    pub(super) async fn remove_image_platform(
+        &self,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<RemovedImage> {
         let failed = |kind| Error::new(kind, "remove image").with("image", name).with("platform", platform);
         let target = self.find_image(name).await?;
         let bytes = self.read_blob(&target, MAX_MANIFEST_SIZE).await?;

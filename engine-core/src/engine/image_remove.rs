@@ -11,7 +11,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::state::ContainerStatus;
 
-use super::Engine;
+use super::LocalEngine;
 use super::events::{of_image, of_prune};
 use super::image::RemovedImage;
 use super::records::Record;
@@ -51,14 +51,8 @@ pub struct PrunedImages {
     pub bytes: u64,
 }
 
-impl Engine {
-    /// Removes the name `name`, or every name of the image with that id, and content nothing else needs.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] if a container uses the image and this is its last
-    /// name, or if an id has several names: `force` removes the names all the same, and content that
-    /// containers use stays until they go. By id, an image that a running container uses is not removed even so.
-    pub async fn remove_image(&self, name: &str, force: bool) -> Result<RemovedImage> {
+impl LocalEngine {
+    pub(super) async fn remove_image(&self, name: &str, force: bool) -> Result<RemovedImage> {
         let conflict = |why: String, hint: &'static str| {
             Error::new(ErrorKind::Conflict, "remove image")
                 .with("image", name)
@@ -127,11 +121,7 @@ impl Engine {
         Ok(removed)
     }
 
-    /// Removes images that no container, running or not, uses, and all content that nothing needs.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn prune_images(&self, options: &ImagePruneOptions) -> Result<PrunedImages> {
+    pub(super) async fn prune_images(&self, options: &ImagePruneOptions) -> Result<PrunedImages> {
         let mut pruned = PrunedImages::default();
         let (mut spared, mut ids) = (HashSet::new(), HashSet::new());
         let records = self.inner.records.all().await?;
@@ -165,11 +155,7 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Removes all content that no name and no container needs, and returns how many bytes that freed.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn collect_garbage(&self) -> Result<u64> {
+    pub(super) async fn collect_garbage(&self) -> Result<u64> {
         Ok(self.inner.images.collect_garbage().await?.bytes)
     }
 

@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::Engine;
+use super::LocalEngine;
 
 /// The disk space of all images.
 #[derive(Clone, Debug, Default)]
@@ -51,12 +51,8 @@ enum Object {
     Layer(Digest),
 }
 
-impl Engine {
-    /// Measures the images in the store.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn image_usage(&self) -> Result<ImagesUsage> {
+impl LocalEngine {
+    pub(super) async fn image_usage(&self) -> Result<ImagesUsage> {
         let _lease = self.inner.images.lease().await?;
         let usage = self.inner.images.usage().await?;
         let records = self.inner.records.all().await?;

@@ -17,32 +17,16 @@ use crate::reference::Reference;
 
 use super::events::of_image;
 use super::image::{Image, ImageSummary};
-use super::{Engine, pull};
+use super::{LocalEngine, pull};
 
-impl Engine {
-    /// Returns the image a user means by `name`: a reference, an id, or the beginning of an id.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
-    pub async fn image(&self, name: &str) -> Result<Image> {
-        self.image_for(name, &Platform::host()).await
-    }
-
-    /// Returns the image a user means by `name`, for `platform` if it has several.
-    ///
-    /// # Errors
-    /// As [`image`](Self::image); [`ErrorKind::NotFound`] also if nothing for the platform is here.
-    pub async fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
+impl LocalEngine {
+    pub(super) async fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
         let names = self.inner.images.names().await?;
         let target = self.find_image(name).await?;
         self.load_image(&target, platform, &names).await
     }
 
-    /// Returns all names in the store with the images they lead to, in order of their names.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn images(&self) -> Result<Vec<ImageSummary>> {
+    pub(super) async fn images(&self) -> Result<Vec<ImageSummary>> {
         let names = self.image_names().await?;
         let mut list = Vec::with_capacity(names.len());
         for (reference, target) in &names {
@@ -64,11 +48,7 @@ impl Engine {
         Ok(list)
     }
 
-    /// Gives the image `source` another name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such image; [`ErrorKind::InvalidArgument`] if `name` has a digest.
-    pub async fn tag(&self, source: &str, name: &Reference) -> Result<()> {
+    pub(super) async fn tag(&self, source: &str, name: &Reference) -> Result<()> {
         if name.digest().is_some() {
             return Err(Error::new(ErrorKind::InvalidArgument, "tag image")
                 .with("name", name)

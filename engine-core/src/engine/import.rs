@@ -1,7 +1,6 @@
 //! Importing: an image of one layer from a tar archive that comes from outside.
 
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,35 +11,12 @@ use crate::io::ByteStream;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::Engine;
+use super::LocalEngine;
 use super::events::of_image;
 use super::image::{Image, ImportOptions};
 
-/// Bytes handed to the store at once.
-const PIECE: usize = 64 << 10;
-
-impl Engine {
-    /// Makes an image of one layer from a tar archive, plain or compressed by gzip or zstd, and gives it `name`.
-    ///
-    /// # Errors
-    /// As [`import_stream`](Self::import_stream).
-    pub async fn import(&self, name: &Reference, archive: Bytes, options: ImportOptions) -> Result<Image> {
-        let pieces = stream::unfold(archive, |mut rest| async move {
-            let piece = rest.split_to(rest.len().min(PIECE));
-            (!piece.is_empty()).then_some((Ok(piece), rest))
-        });
-        self.import_stream(Some(name), pieces.boxed(), options).await
-    }
-
-    /// Makes an image of one layer from a tar archive that arrives in pieces, plain or compressed by gzip or zstd. It is
-    /// unpacked as it arrives. Without a name, the image is dangling: it is found by its id.
-    ///
-    /// Failed or dropped, it leaves nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is no tar archive; [`ErrorKind::Unsupported`] if it is compressed in another way;
-    /// [`ErrorKind::ResourceExhausted`] if it passes a limit of the store or the disk is full.
-    pub async fn import_stream(
+impl LocalEngine {
+    pub(super) async fn import_stream(
         &self,
         name: Option<&Reference>,
         mut archive: ByteStream,
@@ -108,12 +84,12 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
 
 /// Content on its way in. If the work ends before the content has a name, it is collected.
 pub(super) struct Incoming {
-    engine: Engine,
+    engine: LocalEngine,
     lease: Option<Lease>,
 }
 
 impl Incoming {
-    pub(super) async fn begin(engine: &Engine) -> Result<Self> {
+    pub(super) async fn begin(engine: &LocalEngine) -> Result<Self> {
         Ok(Self { engine: engine.clone(), lease: Some(engine.inner.images.lease().await?) })
     }
 

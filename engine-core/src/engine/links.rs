@@ -10,13 +10,13 @@ use crate::image_config::ProcessDefaults;
 use crate::network::names::ResolverAlias;
 use crate::network::{Endpoint, EndpointOptions, Link};
 
-use super::Engine;
+use super::LocalEngine;
 use super::endpoints::MAX_SHARING;
 use super::launch::Linked;
 use super::network_use::{exposed_ports, networks_in};
 use super::records::Record;
 
-impl Engine {
+impl LocalEngine {
     /// The links of a container on the default network.
     fn default_links<'a>(&self, spec: &'a ContainerSpec) -> &'a [Link] {
         match (&spec.network, self.default_network()) {

@@ -13,7 +13,7 @@ use crate::manifest::{ImageManifest, MAX_CONFIG_SIZE, Manifest};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::Engine;
+use super::LocalEngine;
 use super::archive::{Archive, Contents, LoadSource, Planned};
 use super::events::of_image;
 use super::import::Incoming;
@@ -96,16 +96,8 @@ pub struct LoadedImage {
     pub id: Option<Digest>,
 }
 
-impl Engine {
-    /// Loads the images of an archive: `docker save`'s (with `manifest.json`), an OCI archive, or an OCI layout directory;
-    /// archives may be compressed by gzip or zstd. Everything keeps its bytes, and so its digests.
-    ///
-    /// Layers for this host are unpacked, those for others kept as they are. Dropped or failed, it leaves nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is no such archive, or says one thing and holds another;
-    /// [`ErrorKind::ResourceExhausted`] if it passes a limit; [`ErrorKind::NotFound`] if it has nothing for the platform.
-    pub fn load(
+impl LocalEngine {
+    pub(super) fn load(
         &self,
         source: impl Into<LoadSource>,
         options: LoadOptions,

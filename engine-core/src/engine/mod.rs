@@ -1,8 +1,9 @@
 //! The [`Engine`] facade: images, containers and volumes as one library.
 //!
-//! The facade owns what belongs to none of the five traits: container records, names, the translation of a
-//! user's wishes into a launch specification, repair after a crash. It names no implementation; defaults are
-//! picked in `defaults`.
+//! `handle` is what callers use, over the traits in `operations`. The rest is their implementation in this process,
+//! [`LocalEngine`]: it owns what belongs to none of the five traits, which are container records, names, the translation of
+//! a user's wishes into a launch specification, repair after a crash. It names no implementation of those; defaults are picked
+//! in `defaults`.
 
 mod archive;
 mod artifact;
@@ -22,6 +23,7 @@ mod events;
 mod exec;
 mod files;
 mod fork;
+mod handle;
 mod history;
 mod hooks;
 mod id_pool;
@@ -33,10 +35,12 @@ mod image_remove;
 mod image_usage;
 mod images;
 mod import;
+mod info;
 mod launch;
 mod layers;
 mod links;
 mod load;
+mod local;
 mod mounts;
 mod name_files;
 mod names;
@@ -44,6 +48,7 @@ mod network_use;
 mod networks;
 mod observe;
 mod operation;
+mod operations;
 mod outbox;
 mod prune;
 mod pull;
@@ -68,12 +73,13 @@ pub use archive::LoadSource;
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;
-pub use container::{Container, ContainerInfo, RemoveOptions};
+pub use container::{ContainerInfo, RemoveOptions};
 #[cfg(feature = "linux")]
 pub use copy::CopyOptions;
 pub use diagnose::{Check, Diagnosis, Verdict};
 pub use exec::{Exec, ExecOptions, ExecSnapshot};
 pub use fork::{ForkOptions, Snapshot};
+pub use handle::{Container, Engine};
 pub use history::HistoryEntry;
 pub use hooks::{Admission, ImageRequest, MountRequest, PortRequest, Refusal};
 pub use id_pool::IdPool;
@@ -82,10 +88,15 @@ pub use image_copy::CopyImageOptions;
 pub use image_platforms::ImagePlatform;
 pub use image_remove::{ImagePruneOptions, PrunedImages};
 pub use image_usage::{ImageUsage, ImagesUsage};
+pub use info::EngineInfo;
 pub use layers::LayerProgress;
 pub use load::{LoadEvent, LoadOptions, LoadedImage};
 pub use network_use::ContainerNetwork;
-pub use operation::Operation;
+pub use operation::{Operation, Progress};
+pub use operations::{
+    ContainerEngine, ContainerOperations, FileOperations, ImageOperations, NetworkOperations,
+    ProcessOperations, SecretOperations, SystemOperations, TransferOperations, VolumeOperations,
+};
 pub use prune::{LabelFilter, PruneOptions, Pruned};
 pub use pull::{PullEvent, PullOptions};
 pub use push::{PushEvent, PushOptions};
@@ -107,13 +118,11 @@ use secrets::Secrets;
 use task::blocking;
 use turns::Turns;
 
-/// A container engine: images, containers and volumes under one directory.
+/// The engine in this process: what [`EngineBuilder::open`](EngineBuilder::open) makes an [`Engine`] of.
 ///
-/// Cloning is cheap, and clones are the same engine. Several engines in one program, and several programs over
-/// one directory, do not disturb each other. Dropping the last clone leaves detached containers running and
-/// ends scoped ones.
+/// An engine shows it ([`Engine::local`]) to whoever needs the parts it is made of.
 #[derive(Clone, Debug)]
-pub struct Engine {
+pub struct LocalEngine {
     inner: Arc<Inner>,
 }
 
@@ -140,19 +149,7 @@ struct Inner {
     spec_patch: Option<SpecPatch>,
 }
 
-impl Engine {
-    /// Begins to configure an engine whose every file lies beneath `root` (see
-    /// [`EngineBuilder::run_root`] for those that may lie elsewhere).
-    pub fn builder(root: impl Into<PathBuf>) -> EngineBuilder {
-        EngineBuilder::new(Some(root.into()))
-    }
-
-    /// Begins to configure an engine that keeps its records in memory. It has no defaults: the image store,
-    /// the runtime and the volume driver must be given.
-    pub fn in_memory() -> EngineBuilder {
-        EngineBuilder::new(None)
-    }
-
+impl LocalEngine {
     /// Returns the directory of the engine, if it has one.
     #[must_use]
     pub fn root(&self) -> Option<&Path> {

@@ -15,13 +15,13 @@ use crate::mount::{Mount, MountKind, MountOptions};
 use crate::platform::Platform;
 use crate::volume_driver::{ANONYMOUS_LABEL, VolumeOptions};
 
-use super::Engine;
+use super::LocalEngine;
 use super::records::{MountedImage, Record};
 
 /// The most mounts of one container. An image must not make thousands of volumes.
 const MAX_MOUNTS: usize = 200;
 
-impl Engine {
+impl LocalEngine {
     /// Completes the mounts asked for by those of other containers and by the volumes that the image wants, checks them,
     /// and looks up the images among them.
     pub(super) async fn resolve_mounts(

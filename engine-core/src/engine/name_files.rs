@@ -16,9 +16,9 @@ use crate::network::Endpoint;
 
 use super::launch::{self, Linked, NameFiles, Naming};
 use super::records::Record;
-use super::{Engine, blocking};
+use super::{LocalEngine, blocking};
 
-impl Engine {
+impl LocalEngine {
     /// Returns where the files of a container are, if the engine has a directory.
     pub(super) fn name_files(&self, id: &ContainerId) -> Option<NameFiles> {
         let dir = self.inner.root.as_ref()?.join("containers").join(id.as_str());

@@ -8,7 +8,7 @@ use crate::id::Name;
 use crate::image_config::ProcessDefaults;
 use crate::network::{Endpoint, EndpointOptions, NetworkInfo, PortMapping, Protocol};
 
-use super::Engine;
+use super::LocalEngine;
 use super::records::Record;
 
 /// A network that a container is on, or will be when it runs.
@@ -27,7 +27,7 @@ pub struct ContainerNetwork {
     pub is_default: bool,
 }
 
-impl Engine {
+impl LocalEngine {
     /// Returns the networks a container is to be on, in the order in which it is put on them.
     pub(super) fn networks_of(&self, record: &Record) -> Vec<(Name, EndpointOptions)> {
         networks_in(&record.data.spec, self.default_network())

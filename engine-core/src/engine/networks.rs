@@ -14,18 +14,13 @@ use crate::state::ContainerStatus;
 
 use super::events::of_network;
 use super::network_use::not_found;
-use super::{Engine, task};
+use super::{LocalEngine, task};
 
 /// Names of modes that Docker shows as networks, with their drivers.
 const MODES: [(&str, &str); 2] = [("host", "host"), ("none", "null")];
 
-impl Engine {
-    /// Creates a network.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AlreadyExists`] if the name is taken; [`ErrorKind::Conflict`] if a subnet overlaps another's;
-    /// [`ErrorKind::InvalidArgument`] for a predefined name and as [`Network::create`](crate::Network::create).
-    pub async fn create_network(&self, name: &Name, options: &NetworkOptions) -> Result<NetworkInfo> {
+impl LocalEngine {
+    pub(super) async fn create_network(&self, name: &Name, options: &NetworkOptions) -> Result<NetworkInfo> {
         let fail = |kind| Error::new(kind, "create network").with("network", name);
         if self.is_predefined(name) || name.as_str() == "default" {
             return Err(fail(ErrorKind::InvalidArgument)
@@ -55,11 +50,7 @@ impl Engine {
         .await
     }
 
-    /// Finds a network by name, id, or the beginning of an id, with the containers that run on it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
-    pub async fn network(&self, name: &str) -> Result<NetworkInfo> {
+    pub(super) async fn network(&self, name: &str) -> Result<NetworkInfo> {
         let mut info = self.find_network(name).await?;
         if MODES.iter().any(|(mode, _)| *mode == info.name.as_str()) {
             info.endpoints = self.in_mode(&info).await?;
@@ -69,11 +60,7 @@ impl Engine {
         Ok(info)
     }
 
-    /// Returns all networks, by name. Of the predefined `host` and `none`, the containers are not listed.
-    ///
-    /// # Errors
-    /// What the implementation says.
-    pub async fn networks(&self) -> Result<Vec<NetworkInfo>> {
+    pub(super) async fn networks(&self) -> Result<Vec<NetworkInfo>> {
         if let Some(name) = self.default_network() {
             self.network_named(name).await?;
         }
@@ -91,12 +78,7 @@ impl Engine {
         Ok(list)
     }
 
-    /// Removes a network, found as by [`network`](Self::network).
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] for a predefined one; [`ErrorKind::Conflict`] while containers
-    /// run on it. Others that are to be on it cannot start from then on.
-    pub async fn remove_network(&self, name: &str) -> Result<()> {
+    pub(super) async fn remove_network(&self, name: &str) -> Result<()> {
         let info = self.network(name).await?;
         let fail = |kind| Error::new(kind, "remove network").with("network", &info.name);
         if self.is_predefined(&info.name) {
@@ -117,15 +99,11 @@ impl Engine {
         self.change(of_network(Action::Destroy, &info), async move { network.remove(&name).await }).await
     }
 
-    /// Whether a network is there without anybody having made it.
-    #[must_use]
-    pub fn is_predefined(&self, name: &Name) -> bool {
+    pub(super) fn is_predefined(&self, name: &Name) -> bool {
         MODES.iter().any(|(mode, _)| *mode == name.as_str()) || self.default_network() == Some(name)
     }
 
-    /// Returns the network of containers that name none, if there is one.
-    #[must_use]
-    pub fn default_network(&self) -> Option<&Name> {
+    pub(super) fn default_network(&self) -> Option<&Name> {
         self.inner.default_network.as_ref()
     }
 

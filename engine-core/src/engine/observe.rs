@@ -9,25 +9,16 @@ use crate::error::{ErrorKind, Result};
 use crate::events::Action;
 use crate::stats::{ProcessInfo, Stats};
 
-use super::container::Container;
+use super::container::LocalContainer;
 use super::events::of_container;
 
-impl Container {
-    /// Returns what the running container uses.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn stats(&self) -> Result<Stats> {
+impl LocalContainer {
+    pub(super) async fn stats(&self) -> Result<Stats> {
         self.require_running("read statistics").await?;
         self.engine.inner.runtime.stats(&self.id).await
     }
 
-    /// Reads what the container uses now and then every `interval`, until it ends. Two neighbours tell the rate of what
-    /// is counted: [`Stats::cpu_percent_since`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running; then as the runtime says, after which the stream is over.
-    pub async fn stats_stream(&self, interval: Duration) -> Result<BoxStream<'static, Result<Stats>>> {
+    pub(super) async fn stats_stream(&self, interval: Duration) -> Result<BoxStream<'static, Result<Stats>>> {
         self.require_running("read statistics").await?;
         // Tokio refuses a period of zero.
         let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
@@ -44,11 +35,7 @@ impl Container {
         })))
     }
 
-    /// Returns the processes of the running container as the host sees them, its own first. Nothing is run in it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it is not running.
-    pub async fn processes(&self) -> Result<Vec<ProcessInfo>> {
+    pub(super) async fn processes(&self) -> Result<Vec<ProcessInfo>> {
         self.require_running("list processes").await?;
         let processes = self.engine.inner.runtime.processes(&self.id).await?;
         self.engine.emit(of_container(Action::Top, &self.record().await?)).await;

@@ -24,11 +24,12 @@ pub struct Operation<E, T> {
 }
 
 /// Where the work of an [`Operation`] reports its progress.
-pub(crate) struct Progress<E>(mpsc::UnboundedSender<E>);
+#[derive(Debug)]
+pub struct Progress<E>(mpsc::UnboundedSender<E>);
 
 impl<E> Progress<E> {
     /// Reports `event`, if somebody still listens.
-    pub(crate) fn report(&self, event: E) {
+    pub fn report(&self, event: E) {
         // The receiver is gone only when the operation is, and then this work is being dropped as well.
         let _ = self.0.send(event);
     }
@@ -43,7 +44,7 @@ impl<E> Clone for Progress<E> {
 impl<E, T> Operation<E, T> {
     /// Creates an operation from its work. The channel is drained before the work is polled again, so it holds
     /// no more than one poll of the work can report.
-    pub(crate) fn new<F>(work: impl FnOnce(Progress<E>) -> F) -> Self
+    pub fn new<F>(work: impl FnOnce(Progress<E>) -> F) -> Self
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {

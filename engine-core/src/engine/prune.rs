@@ -8,7 +8,7 @@ use crate::id::{ContainerId, Name};
 use crate::state::ContainerStatus;
 
 use super::events::of_prune;
-use super::{Engine, RemoveOptions};
+use super::{LocalEngine, RemoveOptions};
 
 /// What a prune may remove.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -98,12 +98,8 @@ impl LabelFilter {
     }
 }
 
-impl Engine {
-    /// Removes all containers that are not running. Their anonymous volumes stay, as after `rm`.
-    ///
-    /// # Errors
-    /// What the records or the runtime say. What was removed before a failure is gone.
-    pub async fn prune_containers(&self, options: &PruneOptions) -> Result<Pruned<ContainerId>> {
+impl LocalEngine {
+    pub(super) async fn prune_containers(&self, options: &PruneOptions) -> Result<Pruned<ContainerId>> {
         let mut pruned = Pruned::default();
         for info in self.containers().await? {
             let idle = matches!(
@@ -133,12 +129,7 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Removes the volumes that no container uses, running or not: anonymous ones, and named ones too with
-    /// [`PruneOptions::all`].
-    ///
-    /// # Errors
-    /// What the driver says. What was removed before a failure is gone.
-    pub async fn prune_volumes(&self, options: &PruneOptions) -> Result<Pruned<Name>> {
+    pub(super) async fn prune_volumes(&self, options: &PruneOptions) -> Result<Pruned<Name>> {
         let users = self.volume_users().await?;
         let mut pruned = Pruned::default();
         for volume in self.volumes().await? {
@@ -168,13 +159,8 @@ impl Engine {
     }
 }
 
-impl Engine {
-    /// Removes the networks that somebody made and no running container is on. Without filters, what the default network has on
-    /// the host goes too if it is idle: there is no daemon to whom it would belong. The next container makes it anew.
-    ///
-    /// # Errors
-    /// What the implementation says. What was removed before a failure is gone.
-    pub async fn prune_networks(&self, options: &PruneOptions) -> Result<Pruned<Name>> {
+impl LocalEngine {
+    pub(super) async fn prune_networks(&self, options: &PruneOptions) -> Result<Pruned<Name>> {
         let mut pruned = Pruned::default();
         for info in self.networks().await? {
             let doomed = !self.is_predefined(&info.name)

@@ -14,7 +14,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry_client::{Credentials, RegistryClient};
 
-use super::Engine;
+use super::LocalEngine;
 use super::closure::{MAX_DOCUMENTS, too_many};
 use super::events::of_image;
 use super::hooks::ImageRequest;
@@ -104,18 +104,8 @@ pub enum PullEvent {
     },
 }
 
-impl Engine {
-    /// Pulls an image.
-    ///
-    /// The operation reports each layer's progress and results in the image. Dropped or failed, it leaves
-    /// nothing but whole layers that the next pull takes up, or the next garbage collection removes.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if the registry has no such image, or none for the platform;
-    /// [`ErrorKind::Unauthenticated`] or [`ErrorKind::PermissionDenied`] if it wants other credentials;
-    /// [`ErrorKind::Unavailable`] if it cannot be reached; [`ErrorKind::Corrupt`] if content is wrong;
-    /// [`ErrorKind::ResourceExhausted`] if the disk is full.
-    pub fn pull(&self, reference: &Reference, options: PullOptions) -> Operation<PullEvent, Image> {
+impl LocalEngine {
+    pub(super) fn pull(&self, reference: &Reference, options: PullOptions) -> Operation<PullEvent, Image> {
         let (engine, reference) = (self.clone(), reference.clone());
         Operation::new(move |progress| async move {
             engine

@@ -18,7 +18,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry_client::{BlobSource, Credentials, PushOutcome};
 
-use super::Engine;
+use super::LocalEngine;
 use super::closure::Closure;
 use super::events::of_image;
 use super::operation::{Operation, Progress};
@@ -88,12 +88,12 @@ pub enum PushEvent {
     },
 }
 
-impl Engine {
-    /// Pushes the image that `reference` names in the store to the registry it names.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such image here; else as [`pull`](Engine::pull).
-    pub fn push(&self, reference: &Reference, options: PushOptions) -> Operation<PushEvent, Descriptor> {
+impl LocalEngine {
+    pub(super) fn push(
+        &self,
+        reference: &Reference,
+        options: PushOptions,
+    ) -> Operation<PushEvent, Descriptor> {
         let (engine, reference) = (self.clone(), reference.clone());
         Operation::new(move |progress| async move {
             engine

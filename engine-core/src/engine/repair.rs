@@ -6,10 +6,10 @@ use crate::error::Result;
 use crate::id::{ContainerId, SnapshotId};
 use crate::state::ContainerStatus;
 
-use super::Engine;
+use super::LocalEngine;
 use super::records::Record;
 
-impl Engine {
+impl LocalEngine {
     /// Removes what no record reaches, and containers that were to remove themselves and have ended.
     ///
     /// Safe beside other programs: everything is listed *before* the records are read, and a record is

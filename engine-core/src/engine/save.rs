@@ -13,7 +13,7 @@ use crate::manifest::ImageManifest;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::Engine;
+use super::LocalEngine;
 use super::archive::{IMAGE_NAME, LAYOUT, REF_NAME, Sink, blob_path};
 use super::closure::Closure;
 use super::events::of_image;
@@ -78,13 +78,8 @@ pub(super) struct Outgoing {
     pub(super) closure: Closure,
 }
 
-impl Engine {
-    /// Saves images, named as for [`image`](Self::image), to a tar archive, which `out` gets in order. Content keeps its
-    /// bytes, and so its digests. An image named by id is saved without a name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such image, or nothing for the platform; what writing says.
-    pub fn save(
+impl LocalEngine {
+    pub(super) fn save(
         &self,
         images: &[impl AsRef<str>],
         out: impl AsyncWrite + Send + 'static,
@@ -93,12 +88,7 @@ impl Engine {
         self.save_to(images, async move { Ok(Sink::Tar(Box::pin(out))) }, options)
     }
 
-    /// Saves images to an OCI layout in the directory `dir`, which must be empty or not there. Failed or dropped, it
-    /// leaves no layout.
-    ///
-    /// # Errors
-    /// As [`save`](Self::save); [`ErrorKind::AlreadyExists`] if the directory is not empty.
-    pub fn save_layout(
+    pub(super) fn save_layout(
         &self,
         images: &[impl AsRef<str>],
         dir: impl AsRef<Path>,

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::error::Result;
 
-use super::container::{Container, RemoveOptions};
+use super::{Container, RemoveOptions};
 
 /// A container that ends with this value, and with this program however it ends.
 ///

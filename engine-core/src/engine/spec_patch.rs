@@ -12,9 +12,9 @@ use crate::id::ContainerId;
 ///
 /// What it says goes: nothing checks it but the runtime and the kernel, and it may undo what makes a container secure.
 /// It is code, so it is not kept with the container: it is the engine's ([`EngineBuilder::spec_patch`]) and sees each
-/// start that this engine makes, or one start's ([`Container::start_patched`]). A restart by a restart policy repeats the
-/// start before it, its patch included. What it cannot change is what the runtime spec leaves to engines: the root file
-/// system, volumes, user names, logs.
+/// start that this engine makes, or one start's ([`Container::start_patched`]). A restart by a restart policy repeats
+/// the start before it, its patch included. What it cannot change is what the runtime spec leaves to engines: the root
+/// file system, volumes, user names, logs.
 ///
 /// [`EngineBuilder::spec_patch`]: super::EngineBuilder::spec_patch
 /// [`Container::start_patched`]: super::Container::start_patched

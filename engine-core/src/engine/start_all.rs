@@ -4,30 +4,25 @@
 //! somebody calls [`Engine::start_all`], once.
 
 use crate::error::Result;
+use crate::id::ContainerId;
 use crate::restart::RestartPolicy;
 use crate::state::ContainerStatus;
 
-use super::Engine;
-use super::container::Container;
+use super::LocalEngine;
+use super::container::LocalContainer;
 
-/// A container that [`Engine::start_all`] tried to start.
+/// A container that [`Engine::start_all`](crate::Engine::start_all) tried to start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Started {
     /// The container.
-    pub container: Container,
+    pub id: ContainerId,
     /// Whether it could be started, or why not.
     pub result: Result<()>,
 }
 
-impl Engine {
-    /// Starts all containers whose restart policy asks for it and that do not run: those of the policy `always`, those of
-    /// `unless-stopped` that nobody stopped, and those of `on-failure` that failed or that a boot has taken down. Containers that were
-    /// never started stay so. One whose namespaces another shares is started before that other.
-    ///
-    /// # Errors
-    /// What the records or the runtime say; a container that cannot be started is told in the list.
-    pub async fn start_all(&self) -> Result<Vec<Started>> {
+impl LocalEngine {
+    pub(super) async fn start_all(&self) -> Result<Vec<Started>> {
         let mut wanted = Vec::new();
         // Oldest first: what shares the namespaces of another was made after it.
         for record in self.inner.records.all().await?.into_iter().rev() {
@@ -52,9 +47,9 @@ impl Engine {
         let mut list = Vec::with_capacity(wanted.len());
         for record in wanted {
             tracing::info!(container = %record.id, policy = %record.data.spec.restart, "starting by its restart policy");
-            let container = Container::new(self.clone(), record.id);
-            let result = container.start().await;
-            list.push(Started { container, result });
+            let id = record.id;
+            let result = LocalContainer::new(self.clone(), id.clone()).start_by(None).await;
+            list.push(Started { id, result });
         }
         Ok(list)
     }

@@ -4,7 +4,7 @@ use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::volume_driver::Volume;
 
-use super::{ContainerInfo, Engine};
+use super::{ContainerInfo, LocalEngine};
 
 /// What containers and volumes take on disk.
 #[derive(Clone, Debug, Default)]
@@ -38,12 +38,8 @@ pub struct VolumeUsage {
     pub containers: usize,
 }
 
-impl Engine {
-    /// Measures what containers and volumes take on disk. It reads every volume's and container's directories.
-    ///
-    /// # Errors
-    /// What the parts say. What goes meanwhile is left out.
-    pub async fn disk_usage(&self) -> Result<DiskUsage> {
+impl LocalEngine {
+    pub(super) async fn disk_usage(&self) -> Result<DiskUsage> {
         let mut usage = DiskUsage::default();
         for info in self.containers().await? {
             let written = self.inner.images.rootfs_usage(&info.id).await?;
@@ -62,11 +58,7 @@ impl Engine {
         Ok(usage)
     }
 
-    /// Returns how many bytes a container has written to its root file system.
-    ///
-    /// # Errors
-    /// What the image store says.
-    pub async fn container_usage(&self, id: &ContainerId) -> Result<u64> {
+    pub(super) async fn container_usage(&self, id: &ContainerId) -> Result<u64> {
         self.inner.images.rootfs_usage(id).await
     }
 }

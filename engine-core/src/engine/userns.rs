@@ -7,7 +7,7 @@
 use crate::container_spec::{ContainerSpec, IdMappings, IdRange, NamespaceMode, NetworkMode, UserNamespace};
 use crate::error::{Error, ErrorKind, Result};
 
-use super::{Engine, launch};
+use super::{LocalEngine, launch};
 
 impl IdMappings {
     /// Makes maps of the ids that /etc/subuid and /etc/subgid give to a user and a group (subuid(5)), whose texts are
@@ -52,7 +52,7 @@ fn ranges(text: &str, file: &'static str, owner: &[&str]) -> Result<Vec<IdRange>
     Ok(ranges)
 }
 
-impl Engine {
+impl LocalEngine {
     /// Gives a container that asks for no user namespace the engine's, if it has one.
     pub(super) async fn complete_user_namespace(&self, spec: &mut ContainerSpec) -> Result<()> {
         if spec.user_namespace.is_some() {

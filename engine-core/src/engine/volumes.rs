@@ -10,15 +10,11 @@ use crate::id::Name;
 use crate::io::ByteStream;
 use crate::volume_driver::{Volume, VolumeOptions};
 
-use super::Engine;
+use super::LocalEngine;
 use super::events::of_volume;
 
-impl Engine {
-    /// Creates a volume, or returns the one of that name if its options are the same.
-    ///
-    /// # Errors
-    /// As [`VolumeDriver::create`](crate::VolumeDriver::create).
-    pub async fn create_volume(&self, name: &Name, options: &VolumeOptions) -> Result<Volume> {
+impl LocalEngine {
+    pub(super) async fn create_volume(&self, name: &Name, options: &VolumeOptions) -> Result<Volume> {
         let volumes = &self.inner.volumes;
         if volumes.inspect(name).await?.is_some() {
             return volumes.create(name, options).await;
@@ -28,27 +24,15 @@ impl Engine {
         self.change(event, async move { volumes.create(&name, &options).await }).await
     }
 
-    /// Returns the volume `name`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none.
-    pub async fn volume(&self, name: &Name) -> Result<Volume> {
+    pub(super) async fn volume(&self, name: &Name) -> Result<Volume> {
         self.inner.volumes.inspect(name).await?.ok_or_else(|| no_such_volume("find volume", name))
     }
 
-    /// Returns all volumes, by name.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn volumes(&self) -> Result<Vec<Volume>> {
+    pub(super) async fn volumes(&self) -> Result<Vec<Volume>> {
         self.inner.volumes.list().await
     }
 
-    /// Returns how many containers, running or not, use each volume that is used.
-    ///
-    /// # Errors
-    /// What the records say.
-    pub async fn volume_users(&self) -> Result<BTreeMap<Name, usize>> {
+    pub(super) async fn volume_users(&self) -> Result<BTreeMap<Name, usize>> {
         let mut users = BTreeMap::new();
         for record in self.inner.records.all().await? {
             let mut names: Vec<&Name> =
@@ -62,51 +46,26 @@ impl Engine {
         Ok(users)
     }
 
-    /// Returns the size of a volume's content in bytes, or `None` where the driver does not know.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such volume.
-    pub async fn volume_usage(&self, name: &Name) -> Result<Option<u64>> {
+    pub(super) async fn volume_usage(&self, name: &Name) -> Result<Option<u64>> {
         self.inner.volumes.usage(name).await
     }
 
-    /// Returns a volume's content as a tar archive, with owners, modes, times, links and extended attributes. Containers
-    /// that write to it meanwhile are not stopped.
-    ///
-    /// # Errors
-    /// As [`VolumeDriver::files`](crate::VolumeDriver::files). What fails later comes in the stream.
-    pub async fn export_volume(&self, name: &Name) -> Result<ByteStream> {
+    pub(super) async fn export_volume(&self, name: &Name) -> Result<ByteStream> {
         let (_, archive) = self.inner.volumes.files(name).await?.pack(Path::new("/.")).await?;
         Ok(archive)
     }
 
-    /// Unpacks a tar archive into a volume, over what is in it. Nothing outside of the volume is touched, whatever the
-    /// archive holds; device nodes are refused. What was unpacked before a failure stays.
-    ///
-    /// # Errors
-    /// As [`VolumeDriver::files`](crate::VolumeDriver::files) and [`ContainerFiles::unpack`].
-    ///
-    /// [`ContainerFiles::unpack`]: crate::files::ContainerFiles::unpack
-    pub async fn import_volume(&self, name: &Name, archive: ByteStream) -> Result<()> {
+    pub(super) async fn import_volume(&self, name: &Name, archive: ByteStream) -> Result<()> {
         let files = self.inner.volumes.files(name).await?;
         files.unpack(Path::new("/"), archive, &UnpackFiles::default()).await
     }
 
-    /// Removes a volume and its content. Removing one that is gone is `Ok`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] while a container, running or not, uses it.
-    pub async fn remove_volume(&self, name: &Name) -> Result<()> {
+    pub(super) async fn remove_volume(&self, name: &Name) -> Result<()> {
         self.refuse_users("remove volume", name).await?;
         self.destroy_volume(name).await
     }
 
-    /// Gives a volume another name. One that nobody named is a named one from then on.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] while a container, running or not, uses it; [`ErrorKind::NotFound`];
-    /// [`ErrorKind::AlreadyExists`] if there is a volume of the new name.
-    pub async fn rename_volume(&self, name: &Name, new: &Name) -> Result<Volume> {
+    pub(super) async fn rename_volume(&self, name: &Name, new: &Name) -> Result<Volume> {
         let volumes = std::sync::Arc::clone(&self.inner.volumes);
         if volumes.inspect(name).await?.is_none() {
             return Err(no_such_volume("rename volume", name));

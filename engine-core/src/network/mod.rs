@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, Name};
 use crate::runtime::Sandbox;
@@ -90,6 +91,11 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     /// An endpoint is meant by its id: one that was made since for the same container stays. Called at each opening of an
     /// engine, mostly with none, by programs beside those that are attaching.
     async fn sweep(&self, gone: &[Endpoint]) -> Result<()>;
+
+    /// Looks what of this host keeps networks from working: findings for [`Engine::diagnose`](crate::Engine::diagnose).
+    async fn diagnose(&self) -> Vec<Check> {
+        Vec::new()
+    }
 }
 
 /// What a network is made with.

@@ -134,7 +134,18 @@ async fn a_container_is_on_its_networks_while_it_runs() {
     container.stop(None).await.unwrap();
     assert!(container.inspect().await.unwrap().networks.iter().all(|used| used.endpoint.is_none()));
     for text in order {
-        assert!(engine.network_driver().inspect(&name(text)).await.unwrap().unwrap().endpoints.is_empty());
+        assert!(
+            engine
+                .local()
+                .unwrap()
+                .network_driver()
+                .inspect(&name(text))
+                .await
+                .unwrap()
+                .unwrap()
+                .endpoints
+                .is_empty()
+        );
     }
     engine.remove_network("aa").await.unwrap();
     fails(container.start().await, ErrorKind::NotFound, "network aa not found");
@@ -273,7 +284,8 @@ async fn unused_networks_are_pruned() {
     let left: Vec<_> = engine.networks().await.unwrap().into_iter().map(|info| info.name).collect();
     assert_eq!(left, ["bridge", "host", "kept", "none", "used"].map(name));
     // The default network is made anew when it is needed; while it is used, it stays.
-    let bridge = || async { engine.network_driver().inspect(&name("bridge")).await.unwrap() };
+    let bridge =
+        || async { engine.local().unwrap().network_driver().inspect(&name("bridge")).await.unwrap() };
     let two = start(&engine, &image, "two", NetworkMode::Default).await;
     assert_eq!(engine.prune_networks(&PruneOptions::default()).await.unwrap().removed, [name("kept")]);
     assert_eq!(bridge().await.unwrap().endpoints.len(), 1);

@@ -99,7 +99,7 @@ impl LocalNetworks {
 
     /// Looks whether rules of others on this host keep containers and other hosts from reaching each other: one more finding
     /// for [`Diagnosis::checks`](engine_core::engine::Diagnosis::checks).
-    pub async fn diagnose() -> Check {
+    pub async fn look() -> Check {
         let looked = blocking(|| Ok(obstacles::check())).await;
         looked.unwrap_or_else(|error| Check::new("forwarding", Verdict::Missing, error.report()))
     }
@@ -194,5 +194,9 @@ impl Network for LocalNetworks {
             Ok(())
         })
         .await
+    }
+
+    async fn diagnose(&self) -> Vec<Check> {
+        vec![Self::look().await]
     }
 }

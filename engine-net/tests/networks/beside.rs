@@ -242,7 +242,7 @@ fn two_engines_beside_docker_leave_each_other_alone() {
 #[test]
 fn what_stands_in_the_way_is_told() {
     let host = Host::new();
-    let look = || host.run(engine_net::LocalNetworks::diagnose());
+    let look = || host.run(engine_net::LocalNetworks::look());
     assert_eq!(look().verdict, engine_core::engine::Verdict::Works);
     host.space.command("nft", "add table inet mine");
     host.space.command(

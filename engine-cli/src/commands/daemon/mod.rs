@@ -99,7 +99,7 @@ pub(crate) async fn daemon(context: &Context, args: &DaemonArgs) -> Result<u8> {
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
     for started in engine.start_all().await? {
         if let Err(error) = started.result {
-            tracing::warn!(container = %started.container.id(), error = %error.report(), "not started");
+            tracing::warn!(container = %started.id, error = %error.report(), "not started");
         }
     }
     let (stop, stopped) = watch::channel(false);

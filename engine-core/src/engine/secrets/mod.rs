@@ -25,7 +25,7 @@ use crate::secret::{
     MAX_SIZE, Secret, SecretData, SecretFile, SecretOptions, SecretTarget, SecretUse, SecretVariable,
 };
 
-use super::Engine;
+use super::LocalEngine;
 use super::outbox::Outbox;
 use super::records::Record;
 use content::Content;
@@ -47,26 +47,8 @@ struct Inner {
     content: Content,
 }
 
-impl Engine {
-    /// Creates a secret. Once this returns, it survives a power loss.
-    ///
-    /// ```no_run
-    /// # async fn example(engine: engine_core::Engine) -> engine_core::Result<()> {
-    /// use engine_core::secret::{SecretData, SecretOptions, SecretUse};
-    /// use engine_core::ContainerSpec;
-    ///
-    /// let password = SecretData::new(*b"correct horse");
-    /// engine.create_secret(&"db-password".parse()?, password, SecretOptions::default()).await?;
-    /// // It is /run/secrets/db-password there.
-    /// let spec = ContainerSpec::command(["server"]).with_secret(SecretUse::file("db-password"));
-    /// engine.create("app", spec).await?.start().await
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::AlreadyExists`] if there is one of this name and `options` do not replace it;
-    /// [`ErrorKind::InvalidArgument`] for empty content, or for [`MAX_SIZE`] bytes and more.
-    pub async fn create_secret(
+impl LocalEngine {
+    pub(super) async fn create_secret(
         &self,
         name: &Name,
         content: SecretData,
@@ -84,19 +66,11 @@ impl Engine {
         self.inner.secrets.with(move |secrets| secrets.create(&name, &content, &options)).await
     }
 
-    /// Returns all secrets, by name.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn secrets(&self) -> Result<Vec<Secret>> {
+    pub(super) async fn secrets(&self) -> Result<Vec<Secret>> {
         self.inner.secrets.with(|secrets| secrets.outbox.database().read(table::all)).await
     }
 
-    /// Finds a secret by its name, its id, or the beginning of its id.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
-    pub async fn secret(&self, text: &str) -> Result<Secret> {
+    pub(super) async fn secret(&self, text: &str) -> Result<Secret> {
         let text = text.to_owned();
         self.inner
             .secrets
@@ -104,21 +78,12 @@ impl Engine {
             .await
     }
 
-    /// Returns a secret's content.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it was removed and no container holds it.
-    pub async fn reveal_secret(&self, id: &SecretId) -> Result<SecretData> {
+    pub(super) async fn reveal_secret(&self, id: &SecretId) -> Result<SecretData> {
         let id = id.clone();
         self.inner.secrets.with(move |secrets| secrets.content.get(&id)).await
     }
 
-    /// Removes a secret. Containers that were created with it keep its content until they are removed. Removing one that is
-    /// gone is `Ok`.
-    ///
-    /// # Errors
-    /// What the database or the file system says.
-    pub async fn remove_secret(&self, id: &SecretId) -> Result<()> {
+    pub(super) async fn remove_secret(&self, id: &SecretId) -> Result<()> {
         let id = id.clone();
         self.inner.secrets.with(move |secrets| secrets.remove(&id)).await
     }

@@ -33,12 +33,13 @@ async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
     let mut found = api.engine.containers().await?;
     found.retain(|info| (everything || info.state.status.is_running()) && filters.matches(info));
     found.truncate(limit.unwrap_or(usize::MAX));
+    let volume_driver = api.engine.info().await?.volume_driver;
     let mut documents = Vec::with_capacity(found.len());
     for info in &found {
         let mut document = container_summary(info);
         for point in document.mounts.iter_mut().flatten() {
             if point.name.is_some() {
-                point.driver = Some(api.engine.volume_driver().name().to_owned());
+                point.driver = Some(volume_driver.clone());
             }
         }
         if params.flag("size") {

@@ -95,7 +95,7 @@ async fn pull(api: &Api, name: &str, tag: Option<&str>, options: PullOptions) ->
 
 /// Pulls each tag that the repository has, one after the other.
 async fn pull_all(api: &Api, named: &Reference, options: &PullOptions) -> Result<Response> {
-    let registry = with_credentials(api, named, options.credentials.as_ref());
+    let registry = with_credentials(api, named, options.credentials.as_ref())?;
     let tags = registry.list_tags(named).await.map_err(|error| refused(error, named))?;
     let wanted: Vec<Reference> = tags.iter().filter_map(|tag| named.with_tag(tag).ok()).collect();
     let (engine, options) = (api.engine.clone(), options.clone());
@@ -109,11 +109,19 @@ pub(super) fn with_credentials(
     api: &Api,
     reference: &Reference,
     credentials: Option<&Credentials>,
-) -> Arc<dyn engine_core::RegistryClient> {
-    let registry = api.engine.registry();
-    match credentials {
+) -> Result<Arc<dyn engine_core::RegistryClient>> {
+    let registry = registry(api)?;
+    Ok(match credentials {
         Some(credentials) => registry.with_credentials(reference.registry(), credentials.clone()),
-        None => Arc::clone(registry),
+        None => registry,
+    })
+}
+
+/// The engine's client of registries.
+pub(super) fn registry(api: &Api) -> Result<Arc<dyn engine_core::RegistryClient>> {
+    match api.engine.local() {
+        Some(local) => Ok(Arc::clone(local.registry())),
+        None => Err(ApiError::unsupported("this engine is elsewhere: ask registries there")),
     }
 }
 

@@ -32,7 +32,7 @@ async fn inspect(
 ) -> Result<Response> {
     let Some(name) = rest.strip_suffix("/json") else { return Err(absent::no_such_page().await) };
     let reference = super::reference(name)?;
-    let registry = with_credentials(&api, &reference, registry_auth::of(&headers).as_ref());
+    let registry = with_credentials(&api, &reference, registry_auth::of(&headers).as_ref())?;
     let (target, bytes) = registry.fetch_manifest(&reference).await.map_err(refused)?;
     let platforms: Vec<Platform> = match Manifest::parse(&bytes, &target.media_type).map_err(refused)? {
         Manifest::Index(index) => index.manifests.into_iter().filter_map(|entry| entry.platform).collect(),

@@ -33,7 +33,7 @@ async fn search(State(api): State<Arc<Api>>, params: Params, headers: HeaderMap)
             "Docker Hub is not searched: search a registry that lists its repositories, as HOST/TERM",
         ));
     }
-    let registry = with_credentials(&api, &reference, registry_auth::of(&headers).as_ref());
+    let registry = with_credentials(&api, &reference, registry_auth::of(&headers).as_ref())?;
     let repositories = registry.catalog(reference.registry()).await?;
     // Nothing there has a star, or is official.
     let none =

@@ -38,8 +38,8 @@ async fn info(State(api): State<Arc<Api>>, version: ApiVersion) -> Result<Respon
     let mut images: Vec<_> = engine.images().await?.into_iter().map(|image| image.target.digest).collect();
     images.sort_unstable();
     images.dedup();
-    let root = engine.root().map(Path::to_owned).unwrap_or_default();
-    let runtime = engine.runtime().capabilities();
+    let parts = engine.info().await?;
+    let (root, runtime) = (parts.root.unwrap_or_default(), parts.runtime);
     // A hybrid host is one of version 1.
     let cgroup = if runtime.cgroup == "v2" { "2" } else { "1" };
     let (limits, v1) = (runtime.limits, cgroup == "1");
@@ -56,7 +56,7 @@ async fn info(State(api): State<Arc<Api>>, version: ApiVersion) -> Result<Respon
         "Driver": "overlayfs",
         "DriverStatus": [["Backing Filesystem", file_system(&root)]],
         "Plugins": {
-            "Volume": [engine.volume_driver().name()],
+            "Volume": [parts.volume_driver],
             "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
             "Authorization": null,
             "Log": ["json-file", "local", "none"],

@@ -28,8 +28,8 @@ async fn create(State(api): State<Arc<Api>>, Json(wanted): Json<VolumeCreateRequ
             "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
         ));
     }
-    let own = api.engine.volume_driver().name();
-    let driver = wanted.driver.as_deref().filter(|driver| !driver.is_empty()).unwrap_or(own);
+    let own = api.engine.info().await?.volume_driver;
+    let driver = wanted.driver.as_deref().filter(|driver| !driver.is_empty()).unwrap_or(&own);
     if driver != own {
         return Err(ApiError::not_found(format!(
             "error looking up volume plugin {driver}: plugin \"{driver}\" not found"
