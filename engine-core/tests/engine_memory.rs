@@ -405,6 +405,8 @@ async fn a_health_check_is_carried_out_and_an_impossible_one_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 
+#[path = "engine_memory/ensure.rs"]
+mod ensure;
 #[path = "engine_memory/exec_snapshots.rs"]
 mod exec_snapshots;
 #[path = "engine_memory/networks.rs"]

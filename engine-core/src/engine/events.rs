@@ -22,7 +22,7 @@ use std::time::SystemTime;
 
 use crate::container_spec::MountSpec;
 use crate::error::Result;
-use crate::events::{Action, Event, EventQuery, EventStream, ObjectKind};
+use crate::events::{Action, Cursor, Event, EventQuery, EventStream, ObjectKind};
 use crate::launch::LifeEvents;
 use crate::reference::Reference;
 use crate::state::{ContainerStatus, RuntimeState};
@@ -39,6 +39,11 @@ impl LocalEngine {
             }
         }
         self.inner.outbox.journal().read(query).await
+    }
+
+    pub(super) async fn event_cursor(&self) -> Result<Cursor> {
+        let journal = self.inner.outbox.journal().clone();
+        blocking(move || journal.cursor()).await
     }
 
     /// Tells of something that has happened and changed nothing lasting. Failing to tell does not undo it.

@@ -19,6 +19,7 @@ mod create;
 mod defaults;
 mod diagnose;
 mod endpoints;
+mod ensure;
 mod events;
 mod exec;
 mod files;
@@ -77,6 +78,7 @@ pub use container::{ContainerInfo, RemoveOptions};
 #[cfg(feature = "linux")]
 pub use copy::CopyOptions;
 pub use diagnose::{Check, Diagnosis, Verdict};
+pub use ensure::{Ensured, SPEC_HASH_LABEL};
 pub use exec::{Exec, ExecOptions, ExecSnapshot};
 pub use fork::{ForkOptions, Snapshot};
 pub use handle::{Container, Engine};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use super::directory::Files;
-use super::event::{Event, Line, fragment};
+use super::event::{BEGINNING, Cursor, Event, Line, fragment};
 use super::memory::Memory;
 use crate::error::{Error, Result};
 
@@ -50,6 +50,21 @@ impl Journal {
             Place::Directory(files) => Some(&files.path),
             Place::Memory(_) => None,
         }
+    }
+
+    /// Returns the place of the last event: what happens from now on comes after it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn cursor(&self) -> Result<Cursor> {
+        let last = match &*self.0 {
+            Place::Directory(files) => files
+                .end()
+                .map_err(|error| Error::from_io("read events", error).with("path", files.path.display()))?
+                .map_or(BEGINNING, |(_, _, last)| last),
+            Place::Memory(memory) => memory.last(),
+        };
+        Ok(Cursor(last))
     }
 
     /// Appends events, one behind the other, with the time of now.

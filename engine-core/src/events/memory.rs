@@ -54,6 +54,11 @@ impl Memory {
         self.changed.send_replace(last);
     }
 
+    /// The time of the last event.
+    pub(super) fn last(&self) -> u64 {
+        self.inner().last
+    }
+
     /// Where a reader begins: the last time it has seen, and whether a missing event is an error.
     pub(super) fn begin(&self, start: Start) -> (u64, bool) {
         match start {

@@ -2,7 +2,7 @@
 
 use crate::engine::{Diagnosis, DiskUsage, Engine, EngineInfo};
 use crate::error::Result;
-use crate::events::{EventQuery, EventStream};
+use crate::events::{Cursor, EventQuery, EventStream};
 
 impl Engine {
     /// Reads events: those kept since [`EventQuery::since`], then those to come, of every program that has this root
@@ -26,6 +26,27 @@ impl Engine {
     /// What the file system says; see [`Journal::read`](crate::events::Journal::read) for those of the stream.
     pub async fn events(&self, query: EventQuery) -> Result<EventStream> {
         self.backend.events(query).await
+    }
+
+    /// Returns the place of the last event. Ask for it, then list, then follow the events after it: whatever the list does not
+    /// show yet, an event tells. Whoever keeps the cursor of the last event seen goes on from there, also after having been
+    /// away, or is told that events in between are no longer kept and lists again.
+    ///
+    /// ```no_run
+    /// # async fn example(engine: engine_core::Engine) -> engine_core::Result<()> {
+    /// use engine_core::events::EventQuery;
+    ///
+    /// let cursor = engine.event_cursor().await?;
+    /// let known = engine.containers().await?;
+    /// let changes = engine.events(EventQuery::default().with_after(cursor)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub async fn event_cursor(&self) -> Result<Cursor> {
+        self.backend.event_cursor().await
     }
 
     /// Says what the engine is made of.

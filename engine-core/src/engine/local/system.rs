@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::engine::{Diagnosis, DiskUsage, EngineInfo, LocalEngine, SystemOperations};
 use crate::error::Result;
-use crate::events::{EventQuery, EventStream};
+use crate::events::{Cursor, EventQuery, EventStream};
 use crate::id::ContainerId;
 
 #[async_trait]
@@ -15,6 +15,10 @@ impl SystemOperations for LocalEngine {
 
     async fn events(&self, query: EventQuery) -> Result<EventStream> {
         Self::events(self, query).await
+    }
+
+    async fn event_cursor(&self) -> Result<Cursor> {
+        Self::event_cursor(self).await
     }
 
     async fn diagnose(&self) -> Result<Diagnosis> {
