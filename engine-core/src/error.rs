@@ -4,10 +4,14 @@
 //! the operation, the thing and what was wrong; the cause comes from `source()`. [`Error::report`] joins
 //! the chain and the hint for a person.
 
+mod document;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+
+pub use document::ErrorDocument;
 
 /// The result of an engine operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -51,6 +55,24 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [Self; 15] = [
+        Self::AlreadyExists,
+        Self::Canceled,
+        Self::CommandNotExecutable,
+        Self::CommandNotFound,
+        Self::Conflict,
+        Self::Corrupt,
+        Self::DeadlineExceeded,
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::Other,
+        Self::PermissionDenied,
+        Self::ResourceExhausted,
+        Self::Unauthenticated,
+        Self::Unavailable,
+        Self::Unsupported,
+    ];
+
     /// Returns the kind's stable name, as in logs and machine-readable output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -72,6 +94,11 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
         }
     }
+
+    /// Returns the kind of a stable name.
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// A failed operation.
@@ -83,7 +110,7 @@ struct Inner {
     kind: ErrorKind,
     operation: Cow<'static, str>,
     message: Option<String>,
-    context: Vec<(&'static str, String)>,
+    context: Vec<(Cow<'static, str>, String)>,
     hint: Option<Cow<'static, str>>,
     retryable: Option<bool>,
     source: Option<Cause>,
@@ -120,7 +147,7 @@ impl Error {
     /// Names a thing the operation was about: `.with("image", reference)`. The first one is the subject.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.0.context.push((key, value.to_string()));
+        self.0.context.push((key.into(), value.to_string()));
         self
     }
 
@@ -172,7 +199,7 @@ impl Error {
     /// Returns what the operation was about, as (key, value): `("image", "alpine:3")`.
     #[must_use]
     pub fn subject(&self) -> Option<(&str, &str)> {
-        self.0.context.first().map(|(key, value)| (*key, value.as_str()))
+        self.0.context.first().map(|(key, value)| (key.as_ref(), value.as_str()))
     }
 
     /// Returns the advice to the user, if there is one.
@@ -224,7 +251,7 @@ impl fmt::Display for Error {
         for (index, (key, value)) in self.0.context.iter().enumerate() {
             f.write_str(if index == 0 { " " } else { ", " })?;
             // `find image "x"`, not `find image image "x"`.
-            let said = index == 0 && self.0.operation.split(' ').next_back() == Some(*key);
+            let said = index == 0 && self.0.operation.split(' ').next_back() == Some(key);
             if !said {
                 write!(f, "{key} ")?;
             }

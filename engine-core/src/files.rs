@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::io::ByteStream;
@@ -94,7 +95,7 @@ pub trait ContainerFiles: fmt::Debug + Send + Sync {
 }
 
 /// How an archive is unpacked into a container.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UnpackFiles {
     /// Refuses to replace a directory by something else, and the other way round (Docker's `noOverwriteDirNonDir`).
@@ -122,7 +123,7 @@ impl UnpackFiles {
 }
 
 /// What is at a path.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PathStat {
     /// The last component of the path that was asked for.
@@ -132,6 +133,7 @@ pub struct PathStat {
     /// Type and permission bits, as in `st_mode` (inode(7)).
     pub mode: u32,
     /// When it was last modified.
+    #[serde(with = "crate::exact::time")]
     pub modified: SystemTime,
     /// Where a symbolic link leads, as an absolute path in the container; empty for anything else.
     pub link_target: String,
@@ -170,16 +172,17 @@ impl PathStat {
 }
 
 /// One difference between a container's root file system and its image.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Change {
     /// The absolute path in the container.
+    #[serde(with = "crate::exact::path")]
     pub path: PathBuf,
     /// What happened to it.
     pub kind: ChangeKind,
 }
 
 /// What happened to a path.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// It, or something in it, is different.
     Modified,

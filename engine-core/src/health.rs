@@ -370,7 +370,7 @@ impl fmt::Display for HealthStatus {
 }
 
 /// The health of a container.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Health {
     /// Where it is.
@@ -390,7 +390,7 @@ impl Health {
 }
 
 /// What one probe found.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HealthResult {
     /// When it began.

@@ -66,6 +66,7 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod exact;
 pub mod files;
 pub mod health;
 pub mod id;

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
@@ -15,7 +16,7 @@ use crate::error::Result;
 pub type LogStream = Pin<Box<dyn Stream<Item = Result<LogEntry>> + Send>>;
 
 /// Which entries of a log to read. The default is all there are now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LogQuery {
     /// Goes on with new entries until the container ends.
@@ -87,7 +88,7 @@ impl LogEntry {
 }
 
 /// A standard output stream.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum LogSource {
     /// Standard output, or a terminal.
     Stdout,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -95,7 +96,7 @@ pub trait BlobSource: fmt::Debug + Send + Sync {
 }
 
 /// How a pushed blob got there.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PushOutcome {
     /// Its bytes were sent.

@@ -43,7 +43,7 @@ impl fmt::Debug for SecretData {
 }
 
 /// A secret of an engine, all but its content.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Secret {
     /// Its id. One that replaces another has one of its own.
@@ -67,7 +67,7 @@ impl Secret {
 }
 
 /// How a secret is created.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SecretOptions {
     /// Labels.

@@ -90,7 +90,7 @@ impl fmt::Display for ExitStatus {
 }
 
 /// The running state of a container, as its runtime knows it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RuntimeState {
     /// What it is doing. A sandbox that was created and not started is `Created`.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 /// What a container uses, again and again.
 pub type StatsStream = futures_util::stream::BoxStream<'static, crate::error::Result<Stats>>;
 
 /// What a container uses. A number that the kernel does not tell is zero, empty or `None`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// When it was read; `None` once the container has ended.
@@ -62,7 +64,7 @@ impl Stats {
 }
 
 /// What a CPU quota did since the start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Throttling {
     /// Periods in which the container ran.
@@ -74,7 +76,7 @@ pub struct Throttling {
 }
 
 /// What a container did with a block device since its start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IoStats {
     /// The device's numbers.
@@ -92,7 +94,7 @@ pub struct IoStats {
 }
 
 /// Counters of a network interface, as the container sees it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NetworkStats {
     /// Bytes received.
@@ -114,7 +116,7 @@ pub struct NetworkStats {
 }
 
 /// How long a container's tasks waited, by resource (the kernel's Documentation/accounting/psi.rst).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PressureStats {
     /// For a CPU.
@@ -126,7 +128,7 @@ pub struct PressureStats {
 }
 
 /// Time in which tasks waited for a resource.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Pressure {
     /// Share of the last 10 seconds in which some task waited, in percent.
@@ -140,7 +142,7 @@ pub struct Pressure {
 }
 
 /// A process of a container, as the host sees it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProcessInfo {
     /// The host's process id.

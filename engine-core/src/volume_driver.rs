@@ -94,7 +94,7 @@ pub struct VolumeOptions {
 }
 
 /// A volume.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Volume {
     /// Its name.

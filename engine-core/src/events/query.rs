@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Action, Cursor, Event, ObjectKind};
 
 /// Which events to read. The default is all that happen from now on, without an end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EventQuery {
     /// Begins with the events kept since this time.
@@ -50,7 +52,7 @@ impl EventQuery {
 }
 
 /// Filters of events, as Docker's: values of one kind are alternatives, different kinds must all match.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EventFilters {
     /// Kinds of objects.

@@ -205,11 +205,11 @@ pub struct NetworkInfo {
     /// What it was made with, with what the implementation chose: driver, subnets, gateways.
     pub options: NetworkOptions,
     /// The containers on it.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
     /// The [file](names::Zone) with the names of the containers on it, once there is one: their resolvers read it. `None` on a
     /// network without names.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<PathBuf>,
 }
 
