@@ -14,12 +14,18 @@
 //! # }
 //! ```
 
+#[cfg(feature = "client")]
+pub mod client;
 mod detach;
 pub mod documents;
 pub mod listing;
 pub mod notation;
+#[cfg(any(feature = "client", feature = "server"))]
+mod pem;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "client", feature = "server"))]
+mod wire;
 
 pub use bollard_stubs::models;
 pub use detach::DetachKeys;

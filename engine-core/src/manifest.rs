@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,8 +30,8 @@ pub enum Manifest {
     Index(ImageIndex),
 }
 
-/// One image: its configuration and its layers, lowest first.
-#[derive(Clone, Debug)]
+/// One image: its configuration and its layers, lowest first. Its form in serde is no manifest: that is [`Manifest::parse`]'s to read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImageManifest {
     /// The media type the document has.

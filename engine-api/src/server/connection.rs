@@ -4,6 +4,7 @@
 //! [`serve`] drops them all, except those that a request has taken over ([`hijack`](super::hijack)), which end with the
 //! server's stop.
 
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,8 +26,10 @@ use tokio::time::{Duration, sleep, timeout};
 use super::api::Api;
 use super::error::ApiError;
 use super::listen::{Accepted, Listener};
+use super::native::ClientSocket;
 use super::unasked::Unasked;
 use super::version::{self, ApiVersion};
+use crate::wire;
 
 /// What is buffered of a connection's requests.
 const BUFFER: usize = 64 << 10;
@@ -60,7 +63,7 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let service = Served { router: TowerToHyperService::new(router.clone()) };
+        let service = Served { router: TowerToHyperService::new(router.clone()), socket: None };
         let api = Arc::clone(api);
         connections.spawn(async move {
             connection(accepted, service, &api).await;
@@ -77,10 +80,14 @@ pub(super) async fn serve(
 
 async fn connection(accepted: Accepted, service: Served, api: &Api) {
     match accepted {
-        Accepted::Unix(stream) => http1(stream, service, api).await,
+        Accepted::Unix(stream) => {
+            let service = service.of(&stream);
+            http1(stream, service, api).await;
+        }
         Accepted::Tcp(stream, acceptor) => {
             // A failure here is the client's to see.
             let _ = stream.set_nodelay(true);
+            let service = service.of(&stream);
             match timeout(api.limits.head, acceptor.0.accept(stream)).await {
                 Ok(Ok(stream)) => http1(stream, service, api).await,
                 Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
@@ -115,6 +122,16 @@ async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ser
 #[derive(Clone)]
 struct Served {
     router: TowerToHyperService<Router>,
+    /// Tells of our own clients when they are gone.
+    socket: Option<ClientSocket>,
+}
+
+impl Served {
+    fn of(mut self, stream: &impl AsFd) -> Self {
+        let socket = stream.as_fd().try_clone_to_owned();
+        self.socket = socket.ok().map(|socket| ClientSocket(Arc::new(socket)));
+        self
+    }
 }
 
 type Answer = axum::response::Response;
@@ -133,6 +150,9 @@ impl Service<Request<Incoming>> for Served {
             Ok((version, uri)) => {
                 *request.uri_mut() = uri;
                 request.extensions_mut().insert(version);
+                if let Some(socket) = &self.socket {
+                    request.extensions_mut().insert(socket.clone());
+                }
                 Ok(self.router.call(request))
             }
             Err(error) => Err(error.into_response()),
@@ -168,6 +188,7 @@ fn with_headers(mut answer: Answer) -> Answer {
     }
     headers.insert("docker-experimental", HeaderValue::from_static("false"));
     headers.insert("ostype", HeaderValue::from_static("linux"));
+    headers.insert(wire::PROTOCOL, HeaderValue::from_static(wire::VERSION));
     headers.insert(SERVER, SERVER_NAME.clone());
     answer
 }

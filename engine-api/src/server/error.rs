@@ -50,21 +50,26 @@ impl IntoResponse for ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let status = match error.kind() {
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::AlreadyExists | ErrorKind::Conflict => StatusCode::CONFLICT,
-            // The last two: the command of a container cannot be run, which is its image's or its caller's to mend.
-            ErrorKind::InvalidArgument | ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable => {
-                StatusCode::BAD_REQUEST
-            }
-            ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-            ErrorKind::PermissionDenied => StatusCode::FORBIDDEN,
-            ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
-            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
+        let status = status_of(error.kind());
         let message = in_dockers_words(&error).unwrap_or_else(|| error.report());
         Self { status, message }
+    }
+}
+
+/// The status of a failure.
+pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::AlreadyExists | ErrorKind::Conflict => StatusCode::CONFLICT,
+        // The last two: the command of a container cannot be run, which is its image's or its caller's to mend.
+        ErrorKind::InvalidArgument | ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable => {
+            StatusCode::BAD_REQUEST
+        }
+        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorKind::PermissionDenied => StatusCode::FORBIDDEN,
+        ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

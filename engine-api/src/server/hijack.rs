@@ -12,6 +12,7 @@ use super::raw::Raw;
 use super::reply;
 use super::unasked::UNASKED;
 use super::version::ApiVersion;
+use crate::wire;
 
 /// How output is written to a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,13 +41,17 @@ impl Framing {
 #[derive(Debug)]
 pub(super) struct Hijack {
     upgrade: OnUpgrade,
-    asked: bool,
+    /// What the client asked for, in the answer's words.
+    asked: Option<HeaderValue>,
 }
 
 impl Hijack {
     /// Takes what is needed out of a request.
     pub(super) fn of(request: &mut Request) -> Result<Self> {
-        let asked = request.headers().get(UPGRADE).is_some_and(|value| value != UNASKED);
+        let asked = request.headers().get(UPGRADE).filter(|value| *value != UNASKED);
+        let asked = asked.map(|value| {
+            HeaderValue::from_static(if value == wire::UPGRADE { wire::UPGRADE } else { "tcp" })
+        });
         let upgrade = request.extensions_mut().remove::<OnUpgrade>();
         let upgrade = upgrade.filter(|_| request.headers().contains_key(UPGRADE)).ok_or_else(|| {
             ApiError::bad_request("this connection cannot be taken over: it takes HTTP/1.1 and the head of the request in one piece")
@@ -75,9 +80,9 @@ impl Hijack {
         });
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        if self.asked {
+        if let Some(asked) = self.asked {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("tcp"));
+            response.headers_mut().insert(UPGRADE, asked);
         }
         reply::with_header(response, CONTENT_TYPE, content_type)
     }

@@ -21,6 +21,7 @@ mod host;
 mod keeper;
 mod limits;
 mod listen;
+mod native;
 mod params;
 mod pending;
 mod progress;

@@ -12,6 +12,7 @@ mod lifecycle;
 mod lists;
 mod networks;
 mod registry;
+mod remote;
 mod requests;
 mod streams;
 mod support;

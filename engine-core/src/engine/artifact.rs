@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,7 +52,7 @@ impl ArtifactFile {
 }
 
 /// What a new artifact says of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ArtifactOptions {
     /// Its type, such as `application/spdx+json`; `application/vnd.unknown.artifact.v1` by default.
@@ -78,6 +79,14 @@ pub struct ArtifactContent {
     pub descriptor: Descriptor,
     /// Its bytes, checked against the digest.
     pub content: ByteStream,
+}
+
+impl ArtifactContent {
+    /// Creates what an engine tells of a file.
+    #[must_use]
+    pub fn new(title: Option<String>, descriptor: Descriptor, content: ByteStream) -> Self {
+        Self { title, descriptor, content }
+    }
 }
 
 impl std::fmt::Debug for ArtifactContent {

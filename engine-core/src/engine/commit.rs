@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::descriptor::{Descriptor, media_type};
@@ -21,7 +22,7 @@ use super::turns::Turn;
 use super::{LocalEngine, launch};
 
 /// How a container becomes an image.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CommitOptions {
     /// The image's name; without one, its id leads to it.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::container_spec::ContainerSpec;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,7 +35,7 @@ pub(super) struct LocalContainer {
 }
 
 /// What is known of a container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ContainerInfo {
     /// Its id.
@@ -67,7 +69,7 @@ pub struct ContainerInfo {
 }
 
 /// How to remove a container.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RemoveOptions {
     /// Kills it if it runs.

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::LocalEngine;
 
 /// The findings about a host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Diagnosis {
     /// One finding a subject.
@@ -14,7 +16,7 @@ pub struct Diagnosis {
 }
 
 /// One finding.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Check {
     /// What was looked at: `overlayfs`, `cgroups`.
@@ -33,7 +35,7 @@ impl Check {
 }
 
 /// How well something works.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Verdict {
     /// Fully.

@@ -5,6 +5,8 @@
 //! turn, so nothing of the container's other execs with snapshots lies in between; an exec that cannot begin leaves
 //! none.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::id::{ExecId, Name};
@@ -35,7 +37,7 @@ pub struct ExecOptions {
 /// A snapshot costs as [`Container::snapshot`](crate::Container::snapshot) of a running container does: the container
 /// is paused while what it has written so far is copied. Nothing removes it but
 /// [`Container::remove_snapshot`](crate::Container::remove_snapshot) and the container's own removal.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExecSnapshot {
     /// As the container's spec says ([`snapshot_execs`](crate::ContainerSpec::snapshot_execs)).
@@ -84,9 +86,15 @@ pub struct Exec {
 }
 
 impl Exec {
-    fn new(process: ExecProcess, snapshot: Option<Snapshot>) -> Self {
-        let ExecProcess { id, pid, streams } = process;
+    /// Creates what an engine tells of a process that began.
+    #[must_use]
+    pub fn new(id: ExecId, pid: Option<u32>, streams: Streams, snapshot: Option<Snapshot>) -> Self {
         Self { id, pid, streams, snapshot }
+    }
+
+    fn of(process: ExecProcess, snapshot: Option<Snapshot>) -> Self {
+        let ExecProcess { id, pid, streams } = process;
+        Self::new(id, pid, streams, snapshot)
     }
 }
 
@@ -102,7 +110,7 @@ impl LocalContainer {
         let name = match snapshot {
             ExecSnapshot::Take(name) => name,
             ExecSnapshot::AsContainer if record.data.spec.snapshot_execs => None,
-            _ => return Ok(Exec::new(self.exec_unless_paused(&record, exec, io).await?, None)),
+            _ => return Ok(Exec::of(self.exec_unless_paused(&record, exec, io).await?, None)),
         };
         let (container, exec) = (self.clone(), exec.clone());
         task::to_the_end(async move { container.exec_after_snapshot(exec, io, name).await }).await
@@ -143,7 +151,7 @@ impl LocalContainer {
         };
         let snapshot = self.take_snapshot(&turn, Some(name), Some(id)).await?;
         match self.engine().inner.runtime.exec(self.id(), &exec, io).await {
-            Ok(process) => Ok(Exec::new(process, Some(snapshot))),
+            Ok(process) => Ok(Exec::of(process, Some(snapshot))),
             Err(error) => Err(self.undo_snapshot(&turn, snapshot, error).await),
         }
     }

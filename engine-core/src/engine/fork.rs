@@ -22,7 +22,7 @@ use super::turns::Turn;
 use super::{LocalEngine, names, task};
 
 /// How a container is forked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ForkOptions {
     /// The new container's name; a random one without it.

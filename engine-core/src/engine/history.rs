@@ -1,5 +1,7 @@
 //! How an image was made, step by step.
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image_config::History;
@@ -9,7 +11,7 @@ use crate::reference::Reference;
 use super::LocalEngine;
 
 /// One step, the newest first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HistoryEntry {
     /// The image's id, at its last step; the images between are nowhere.

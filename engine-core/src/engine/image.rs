@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::image_config::{ImageConfig, ProcessDefaults};
@@ -10,7 +12,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 
 /// One image for one platform, as it is in the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Image {
     /// What its name points at: a manifest, or an index that leads to one.
@@ -54,7 +56,7 @@ impl Image {
 }
 
 /// A name in the store and the image it leads to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImageSummary {
     /// The name; of an image that has none, [`Reference::dangling`].
@@ -74,7 +76,7 @@ pub struct ImageSummary {
 }
 
 /// What removing an image did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RemovedImage {
     /// The names removed.
@@ -84,7 +86,7 @@ pub struct RemovedImage {
 }
 
 /// How a tar archive becomes an image.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImportOptions {
     /// Defaults of the process.

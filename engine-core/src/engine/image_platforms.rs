@@ -1,5 +1,7 @@
 //! Which platforms a name stands for, and which of them are here.
 
+use serde::{Deserialize, Serialize};
+
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{MAX_MANIFEST_SIZE, Manifest};
@@ -12,7 +14,7 @@ use super::image::RemovedImage;
 const SUBJECT: &str = "vnd.docker.reference.digest";
 
 /// One platform of an image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImagePlatform {
     /// The platform.

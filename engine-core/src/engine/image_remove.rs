@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +19,7 @@ use super::image::RemovedImage;
 use super::records::Record;
 
 /// Which images a prune removes. By default those without a name that no container uses.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImagePruneOptions {
     /// Also images that have names.
@@ -40,7 +42,7 @@ impl ImagePruneOptions {
 }
 
 /// What a prune of images removed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PrunedImages {
     /// The names removed; images without one are not among them.

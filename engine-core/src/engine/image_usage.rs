@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
@@ -11,7 +13,7 @@ use crate::reference::Reference;
 use super::LocalEngine;
 
 /// The disk space of all images.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImagesUsage {
     /// The images, one for each content a name points at, largest first.
@@ -23,7 +25,7 @@ pub struct ImagesUsage {
 }
 
 /// The disk space of one image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImageUsage {
     /// Its names; none if it is dangling.

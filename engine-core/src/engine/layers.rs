@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::future::Future;
 
 use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -23,7 +24,7 @@ const REPORT_EVERY: u64 = 256 << 10;
 pub(super) type Wanted = (Descriptor, Option<Digest>);
 
 /// How far a layer got.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LayerProgress {
     /// It waits for its turn.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::{TryStreamExt as _, stream};
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -22,7 +23,7 @@ use super::operation::{Operation, Progress};
 use super::pull::{no_platform, wrap};
 
 /// How to load.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LoadOptions {
     /// The platform to take from images that have several; all that are there without it.
@@ -65,7 +66,7 @@ impl LoadOptions {
 }
 
 /// What a load reports.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LoadEvent {
     /// The archive is open, and holds so many images.
@@ -85,7 +86,7 @@ pub enum LoadEvent {
 }
 
 /// An image that came from an archive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LoadedImage {
     /// Its names; none if the archive had none for it.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::container_spec::{ContainerSpec, NetworkMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Name;
@@ -12,7 +14,7 @@ use super::LocalEngine;
 use super::records::Record;
 
 /// A network that a container is on, or will be when it runs.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ContainerNetwork {
     /// The network's name.

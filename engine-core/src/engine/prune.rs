@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{ErrorKind, Result};
 use crate::events::ObjectKind;
 use crate::id::{ContainerId, Name};
@@ -11,7 +13,7 @@ use super::events::of_prune;
 use super::{LocalEngine, RemoveOptions};
 
 /// What a prune may remove.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PruneOptions {
     /// Removes what has a name as well: named volumes.
@@ -23,7 +25,7 @@ pub struct PruneOptions {
 }
 
 /// A wish about labels: `key`, `key=value`, or that there is none such.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LabelFilter {
     /// The key.
@@ -35,7 +37,7 @@ pub struct LabelFilter {
 }
 
 /// What a prune removed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Pruned<T> {
     /// The things.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ use super::layers::{self, LayerProgress, Wanted};
 use super::operation::{Operation, Progress};
 
 /// How to pull.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PullOptions {
     /// The platform to take from an index; the host's by default.
@@ -34,6 +35,7 @@ pub struct PullOptions {
     /// How many layers are transferred at once; 4 by default.
     pub parallel: usize,
     /// What the registry gets from this pull alone; what the client has for it by default.
+    #[serde(skip)]
     pub credentials: Option<Credentials>,
 }
 
@@ -80,7 +82,7 @@ struct Pulled {
 }
 
 /// What a pull reports.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PullEvent {
     /// The reference was resolved to this content.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -25,7 +26,7 @@ use super::operation::{Operation, Progress};
 use super::pull::wrap;
 
 /// How to push.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PushOptions {
     /// The platform to push of an index; all of it without this, or what is here if only some is.
@@ -33,6 +34,7 @@ pub struct PushOptions {
     /// How many blobs are transferred at once; 4 by default.
     pub parallel: usize,
     /// What the registry gets from this push alone; what the client has for it by default.
+    #[serde(skip)]
     pub credentials: Option<Credentials>,
 }
 
@@ -59,7 +61,7 @@ impl Default for PushOptions {
 }
 
 /// What a push reports.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PushEvent {
     /// So many bytes of a blob were sent.

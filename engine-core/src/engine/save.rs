@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWrite;
 
 use crate::descriptor::{Descriptor, media_type};
@@ -22,7 +23,7 @@ use super::operation::{Operation, Progress};
 use super::pull::wrap;
 
 /// How to save.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SaveOptions {
     /// The platform to save of images that have several; all that are in the store without it.
@@ -32,7 +33,7 @@ pub struct SaveOptions {
 }
 
 /// The kinds of archives.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ArchiveFormat {
     /// What `docker save` makes: an OCI layout with `manifest.json` and `repositories` beside it, for old and new readers.
@@ -59,7 +60,7 @@ impl SaveOptions {
 }
 
 /// What a save reports.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SaveEvent {
     /// So many bytes of a blob are written.

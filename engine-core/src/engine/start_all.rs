@@ -21,6 +21,14 @@ pub struct Started {
     pub result: Result<()>,
 }
 
+impl Started {
+    /// Creates what an engine tells of a container that was to start.
+    #[must_use]
+    pub fn new(id: ContainerId, result: Result<()>) -> Self {
+        Self { id, result }
+    }
+}
+
 impl LocalEngine {
     pub(super) async fn start_all(&self) -> Result<Vec<Started>> {
         let mut wanted = Vec::new();

@@ -1,5 +1,7 @@
 //! Disk usage of containers and volumes, and how much of it nobody uses.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::volume_driver::Volume;
@@ -7,7 +9,7 @@ use crate::volume_driver::Volume;
 use super::{ContainerInfo, LocalEngine};
 
 /// What containers and volumes take on disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DiskUsage {
     /// The containers, newest first.
@@ -17,7 +19,7 @@ pub struct DiskUsage {
 }
 
 /// What one container takes beside its image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ContainerUsage {
     /// The container.
@@ -27,7 +29,7 @@ pub struct ContainerUsage {
 }
 
 /// What one volume takes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VolumeUsage {
     /// The volume.

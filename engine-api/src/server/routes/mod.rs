@@ -14,6 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::api::Api;
+use super::native;
 
 pub(super) fn all() -> Router<Arc<Api>> {
     Router::new()
@@ -23,6 +24,7 @@ pub(super) fn all() -> Router<Arc<Api>> {
         .merge(images::routes())
         .merge(networks::routes())
         .merge(volumes::routes())
+        .merge(native::routes())
         .merge(absent::routes())
         .fallback(absent::no_such_page)
         .method_not_allowed_fallback(absent::no_such_page)

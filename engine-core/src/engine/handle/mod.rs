@@ -55,4 +55,10 @@ impl Engine {
     pub fn local(&self) -> Option<&LocalEngine> {
         self.backend.as_local()
     }
+
+    /// Returns the operations themselves, for what passes them on.
+    #[must_use]
+    pub fn operations(&self) -> &Arc<dyn ContainerEngine> {
+        &self.backend
+    }
 }

@@ -1,0 +1,11 @@
+//! The operations of an engine, as calls. What they promise stands at the traits.
+
+mod containers;
+mod files;
+mod images;
+mod networks;
+mod processes;
+mod secrets;
+mod system;
+mod transfers;
+mod volumes;

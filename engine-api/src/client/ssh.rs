@@ -1,0 +1,156 @@
+//! A connection to another machine by the program `ssh`, which copies both directions to a socket there.
+
+use std::io;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use engine_core::{Error, Result};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use super::host::Host;
+
+/// What is kept of what ssh says.
+const KEPT: usize = 4 << 10;
+
+/// What runs there: our own program, or Docker's where that is not. The socket, if one is given, is its first argument.
+const REMOTE: &str = "if command -v engine-cli >/dev/null 2>&1; then p=engine-cli; else p=docker; fi; \
+exec \"$p\" ${1:+--host \"$1\"} system dial-stdio";
+
+/// What ssh, or the program behind it, wrote to its standard error.
+#[derive(Debug, Default)]
+pub(super) struct Said(Mutex<Vec<u8>>);
+
+impl Said {
+    /// Returns it as a line.
+    pub(super) fn text(&self) -> Option<String> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<String> =
+            String::from_utf8_lossy(&said).lines().map(|line| line.trim().to_owned()).collect();
+        Some(lines.join("; ")).filter(|text| !text.is_empty())
+    }
+
+    fn add(&self, piece: &[u8]) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = KEPT - said.len().min(KEPT);
+        said.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+}
+
+/// The connection; the program ends with it.
+#[derive(Debug)]
+pub(super) struct SshStream {
+    input: Option<ChildStdin>,
+    output: ChildStdout,
+    _child: Child,
+}
+
+/// Returns the arguments of ssh.
+fn arguments(host: &Host) -> Vec<String> {
+    let Host::Ssh { user, host, port, path } = host else { return Vec::new() };
+    let mut arguments: Vec<String> = ["-T", "-o", "ConnectTimeout=30"].map(str::to_owned).into();
+    for (flag, value) in [("-l", user.clone()), ("-p", port.map(|port| port.to_string()))] {
+        if let Some(value) = value {
+            arguments.extend([flag.to_owned(), value]);
+        }
+    }
+    let mut command = format!("sh -c {} sh", quoted(REMOTE));
+    if let Some(path) = path {
+        command = format!("{command} {}", quoted(&format!("unix://{}", path.display())));
+    }
+    arguments.extend(["--".to_owned(), host.clone(), command]);
+    arguments
+}
+
+/// A word for the shell of the user there, which reads what ssh passes on.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Starts ssh.
+pub(super) fn open(host: &Host) -> Result<(SshStream, Arc<Said>)> {
+    let mut child = Command::new("ssh")
+        .args(arguments(host))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            Error::from_io("run ssh", error)
+                .with("host", host)
+                .with_hint("install an ssh client, or give another host")
+        })?;
+    let said = Arc::new(Said::default());
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(listen(stderr, Arc::clone(&said)));
+    }
+    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Error::from_io("run ssh", io::ErrorKind::BrokenPipe.into()));
+    };
+    Ok((SshStream { input: Some(input), output, _child: child }, said))
+}
+
+async fn listen(mut stderr: ChildStderr, said: Arc<Said>) {
+    let mut piece = [0; 512];
+    while let Ok(read @ 1..) = stderr.read(&mut piece).await {
+        said.add(&piece[..read]);
+    }
+}
+
+impl AsyncRead for SshStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_read(cx, into)
+    }
+}
+
+impl SshStream {
+    fn with_input<T>(
+        &mut self,
+        work: impl FnOnce(Pin<&mut ChildStdin>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut self.input {
+            Some(input) => work(Pin::new(input)),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+}
+
+impl AsyncWrite for SshStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.with_input(|input| input.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_input(|input| input.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The end of its input is the end of that direction.
+        self.input = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_for_the_shell_there() {
+        let host: Host = "ssh://me@box:22/run/it's; id.sock".parse().unwrap();
+        let arguments = arguments(&host);
+        let (command, options) = arguments.split_last().unwrap();
+        assert_eq!(options, ["-T", "-o", "ConnectTimeout=30", "-l", "me", "-p", "22", "--", "box"]);
+        // As sshd does: the login shell gets it as one text.
+        let shown = command.replace(REMOTE, "printf %s \"$1\"");
+        let said = std::process::Command::new("sh").arg("-c").arg(shown).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "unix:///run/it's; id.sock");
+    }
+}

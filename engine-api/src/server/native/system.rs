@@ -1,0 +1,36 @@
+//! The engine as a whole, over the wire.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use axum::response::Response;
+use engine_core::Result;
+use engine_core::events::EventQuery;
+use engine_core::id::{ContainerId, Name};
+
+use super::call::{Call, Ops};
+use crate::wire::{self, Hello};
+pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
+    ControlFlow::Break(match operation {
+        "hello" => call.plain(async move |engine, (): ()| hello(&engine).await).await,
+        "info" => call.plain(async move |engine, (): ()| engine.info().await).await,
+        "events" => {
+            call.stream(async move |engine, (query,): (EventQuery,)| engine.events(query).await, wire::text)
+                .await
+        }
+        "diagnose" => call.plain(async move |engine, (): ()| engine.diagnose().await).await,
+        "disk_usage" => call.plain(async move |engine, (): ()| engine.disk_usage().await).await,
+        "container_usage" => {
+            call.plain(async move |engine, (id,): (ContainerId,)| engine.container_usage(&id).await).await
+        }
+        _ => return ControlFlow::Continue(call),
+    })
+}
+
+async fn hello(engine: &Ops) -> Result<Hello> {
+    let default_network = engine.default_network().cloned();
+    let networks = engine.networks().await?.into_iter().map(|network| network.name);
+    let all: BTreeSet<Name> = networks.chain(default_network.clone()).collect();
+    let predefined = all.into_iter().filter(|name| engine.is_predefined(name)).collect();
+    Ok(Hello { default_network, predefined })
+}
