@@ -1,7 +1,8 @@
 //! The Docker Engine API over any engine.
 //!
 //! [`documents`] are what the API shows of things, as `docker inspect` does. With the feature `server`, [`server`] is the
-//! whole API: a stock Docker client cannot tell it from Docker's daemon.
+//! whole API: a stock Docker client cannot tell it from Docker's daemon. With the feature `client`, [`client`] is an engine that such
+//! a server serves, as an engine in this process.
 //!
 //! ```no_run
 //! # #[cfg(feature = "server")]
@@ -25,6 +26,10 @@ mod pem;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, unused_imports, reason = "each side uses its half")
+)]
 mod wire;
 
 pub use bollard_stubs::models;

@@ -16,7 +16,7 @@ use super::options::ConnectOptions;
 use super::transport::Transport;
 use crate::wire::{self, Hello};
 
-/// An engine served by an [`ApiServer`](https://docs.rs/engine-api) elsewhere. Clones are the same engine.
+/// An engine that an `ApiServer` elsewhere serves. Clones are the same engine.
 ///
 /// It becomes an [`Engine`](engine_core::Engine) like any other by `Engine::from`. It needs the runtime that it was connected in.
 #[derive(Clone, Debug)]

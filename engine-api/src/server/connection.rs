@@ -4,7 +4,6 @@
 //! [`serve`] drops them all, except those that a request has taken over ([`hijack`](super::hijack)), which end with the
 //! server's stop.
 
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,13 +80,13 @@ pub(super) async fn serve(
 async fn connection(accepted: Accepted, service: Served, api: &Api) {
     match accepted {
         Accepted::Unix(stream) => {
-            let service = service.of(&stream);
+            let service = service.with_socket(ClientSocket::of_unix(&stream));
             http1(stream, service, api).await;
         }
         Accepted::Tcp(stream, acceptor) => {
             // A failure here is the client's to see.
             let _ = stream.set_nodelay(true);
-            let service = service.of(&stream);
+            let service = service.with_socket(ClientSocket::of_tcp(&stream));
             match timeout(api.limits.head, acceptor.0.accept(stream)).await {
                 Ok(Ok(stream)) => http1(stream, service, api).await,
                 Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
@@ -127,9 +126,8 @@ struct Served {
 }
 
 impl Served {
-    fn of(mut self, stream: &impl AsFd) -> Self {
-        let socket = stream.as_fd().try_clone_to_owned();
-        self.socket = socket.ok().map(|socket| ClientSocket(Arc::new(socket)));
+    fn with_socket(mut self, socket: Option<ClientSocket>) -> Self {
+        self.socket = socket;
         self
     }
 }

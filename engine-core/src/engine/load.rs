@@ -107,6 +107,7 @@ impl LocalEngine {
         let subject = match &source {
             LoadSource::Path(path) => path.display().to_string(),
             LoadSource::Stream(_) => "-".to_owned(),
+            LoadSource::Named(name, _) => name.clone(),
         };
         Operation::new(move |progress| async move {
             engine.load_archive(source, &options, &progress).await.map_err(|e| wrap(e, "load image", subject))

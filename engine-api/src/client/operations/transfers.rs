@@ -38,10 +38,10 @@ impl TransferOperations for RemoteEngine {
     }
 
     fn load(&self, source: LoadSource, options: LoadOptions) -> Operation<LoadEvent, Vec<LoadedImage>> {
-        let (engine, line) = (self.clone(), line((options,)));
+        let engine = self.clone();
         Operation::new(move |progress| async move {
-            let archive = archive(source).await?;
-            follow(engine.frames_with("load", line, archive).await?, &progress).await
+            let (name, archive) = archive(source).await?;
+            follow(engine.frames_with("load", line((options, name)), archive).await?, &progress).await
         })
     }
 
@@ -118,23 +118,40 @@ impl TransferOperations for RemoteEngine {
     }
 }
 
-/// Opens what is to be loaded: it is read here.
-async fn archive(source: LoadSource) -> Result<ByteStream> {
-    let path = match source {
-        LoadSource::Stream(archive) => return Ok(archive),
-        LoadSource::Path(path) => path,
+/// Opens what is to be loaded: it is read here. Returns what failures call it.
+async fn archive(source: LoadSource) -> Result<(Option<String>, ByteStream)> {
+    let (name, pieces) = match source {
+        LoadSource::Stream(pieces) => (None, pieces),
+        LoadSource::Named(name, pieces) => (Some(name), pieces),
+        LoadSource::Path(path) => {
+            let pieces = open(&path).await.map_err(|error| in_load(error, &path.display()))?;
+            (Some(path.display().to_string()), pieces)
+        }
         _ => return Err(RemoteEngine::unsupported("load image", "read from there")),
     };
-    let failed = |error| Error::from_io("open image archive", error).with("path", path.display());
-    let file = tokio::fs::File::open(&path).await.map_err(failed)?;
+    let shown = name.clone().unwrap_or_else(|| "-".to_owned());
+    Ok((name, pieces.map_err(move |error| in_load(error, &shown)).boxed()))
+}
+
+async fn open(path: &Path) -> Result<ByteStream> {
+    let shown = path.display().to_string();
+    let failed = |error| Error::from_io("open archive", error).with("path", &shown);
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
     if file.metadata().await.map_err(failed)?.is_dir() {
-        return Err(RemoteEngine::unsupported("load image", "load a directory of this machine")
-            .with("path", path.display())
+        return Err(RemoteEngine::unsupported("open archive", "load a directory of this machine")
+            .with("path", &shown)
             .with_hint("make a tar archive of it"));
     }
-    let path = path.clone();
     let pieces = ReaderStream::with_capacity(file, wire::frame::PIECE);
-    Ok(pieces
-        .map_err(move |error| Error::from_io("read image archive", error).with("path", path.display()))
-        .boxed())
+    Ok(pieces.map_err(move |error| Error::from_io("read archive", error).with("path", &shown)).boxed())
+}
+
+/// A failure of reading here, as the engine there would tell it.
+fn in_load(error: Error, name: &impl std::fmt::Display) -> Error {
+    let retryable = error.is_retryable();
+    let mut outer = Error::new(error.kind(), "load image").with("image", name).with_retryable(retryable);
+    if let Some(hint) = error.hint() {
+        outer = outer.with_hint(hint.to_owned());
+    }
+    outer.with_source(error)
 }

@@ -36,8 +36,12 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             call.plain(async move |engine, (repository,): (Reference,)| engine.remote_tags(&repository).await)
                 .await
         }
-        "load" => call.taking_operation(|engine, (options,): (LoadOptions,), archive| {
-            engine.load(LoadSource::Stream(archive), options)
+        "load" => call.taking_operation(|engine, (options, name): (LoadOptions, Option<String>), archive| {
+            let source = match name {
+                Some(name) => LoadSource::Named(name, archive),
+                None => LoadSource::Stream(archive),
+            };
+            engine.load(source, options)
         }),
         "save" => match call.arguments() {
             Ok((images, options)) => {

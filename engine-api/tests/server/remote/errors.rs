@@ -5,7 +5,6 @@ use engine_core::engine::{CommitOptions, LoadOptions, LoadSource, PullOptions, P
 use engine_core::io::AttachOptions;
 use engine_core::logs::LogQuery;
 use engine_core::secret::{SecretData, SecretOptions};
-use engine_core::volume_driver::VolumeOptions;
 use engine_core::{ContainerSpec, Engine, Error, ErrorKind, ExecSpec, Resources};
 use futures_util::StreamExt as _;
 
@@ -14,7 +13,10 @@ use super::{IMAGE, Pair};
 /// Calls that fail, each in its own way.
 async fn failures(engine: &Engine) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut add = |error: Option<Error>| errors.push(error.expect("it fails"));
+    let mut add = |error: Option<Error>| {
+        let number = errors.len();
+        errors.push(error.unwrap_or_else(|| panic!("call {number} fails")));
+    };
     let nobody = "nobody".parse().unwrap();
     let reference = "registry.example/missing:1".parse().unwrap();
     let idle = engine.container("idle").await.unwrap();
@@ -57,10 +59,7 @@ async fn failures(engine: &Engine) -> Vec<Error> {
     add(engine.save(&["nobody"], tokio::io::sink(), Default::default()).await.err());
     add(engine.artifact_files(IMAGE).await.err());
     add(engine.volume(&nobody).await.err());
-    add(engine.remove_volume(&nobody).await.err());
     add(engine.export_volume(&nobody).await.err());
-    let mut options = VolumeOptions::default();
-    options.driver_options.insert("type".to_owned(), "floppy".to_owned());
     add(engine.network("nobody").await.err());
     add(engine.remove_network("host").await.err());
     add(engine.secret("nobody").await.err());

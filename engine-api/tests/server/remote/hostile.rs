@@ -80,8 +80,8 @@ async fn requests_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn frames_that_make_no_sense_end_the_session() {
     let pair = Pair::new().await;
-    let mut spec = ContainerSpec::command(["cat"]);
-    (spec.open_stdin, spec.stdin_once) = (true, true);
+    let mut spec = ContainerSpec::command(["sleep", "1000"]);
+    spec.open_stdin = true;
     let container = pair.near.create(IMAGE, spec).await.unwrap();
     container.start().await.unwrap();
     let arguments = format!(

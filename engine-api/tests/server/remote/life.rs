@@ -101,7 +101,7 @@ async fn images_come_and_go() {
         Err(engine_core::Error::new(ErrorKind::Corrupt, "read mine").with_message("it tore")),
     ]);
     let error = far.load(LoadSource::stream(broken), LoadOptions::default()).await.unwrap_err();
-    assert_eq!(error.report(), "read mine: it tore");
+    assert_eq!(error.report(), "load image \"-\": read mine: it tore");
     far.remove_image("registry.example/other:2", false).await.unwrap();
     let pruned = far.prune_images(&ImagePruneOptions::default().with_all(true)).await.unwrap();
     assert_eq!(pruned.untagged.len(), 1, "{pruned:?}");
@@ -122,11 +122,9 @@ async fn volumes_networks_and_secrets_are_kept() {
 
     far.create_network(&name("lan"), &engine_core::network::NetworkOptions::default()).await.unwrap();
     let mut spec = ContainerSpec::command(["sleep", "1000"]);
-    spec.network = NetworkMode::Networks(vec![
-        engine_core::network::EndpointOptions::default().with_network(name("lan")),
-    ]);
-    let container = far.create(IMAGE, spec).await;
-    if let Ok(container) = container {
+    spec.network = NetworkMode::Networks(vec![(name("lan"), Default::default())]);
+    let container = far.create(IMAGE, spec).await.unwrap();
+    {
         container.start().await.unwrap();
         let network = far.network("lan").await.unwrap();
         assert_eq!(network.endpoints.len(), 1);

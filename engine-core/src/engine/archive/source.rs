@@ -32,6 +32,8 @@ pub enum LoadSource {
     /// Bytes that arrive in pieces, such as standard input. They are written to a file without a name first, beneath
     /// the engine's directory.
     Stream(ByteStream),
+    /// As [`Stream`](Self::Stream), of something with a name, which failures call it by.
+    Named(String, ByteStream),
 }
 
 impl LoadSource {
@@ -58,6 +60,7 @@ impl fmt::Debug for LoadSource {
         match self {
             Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Named(name, _) => f.debug_tuple("Named").field(name).finish_non_exhaustive(),
         }
     }
 }
@@ -88,7 +91,7 @@ impl Archive {
             LoadSource::Path(path) => {
                 blocking(move || Self::open_path(&path, scratch.as_deref(), limit)).await
             }
-            LoadSource::Stream(mut pieces) => {
+            LoadSource::Stream(mut pieces) | LoadSource::Named(_, mut pieces) => {
                 let (sender, receiver) = mpsc::channel(8);
                 let send = async move {
                     while let Some(piece) = pieces.next().await {
