@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use engine_core::Result;
 use engine_core::engine::{Diagnosis, DiskUsage, EngineInfo, SystemOperations};
-use engine_core::events::{EventQuery, EventStream};
+use engine_core::events::{Cursor, EventQuery, EventStream};
 use engine_core::id::ContainerId;
 
 use super::super::RemoteEngine;
@@ -17,6 +17,10 @@ impl SystemOperations for RemoteEngine {
 
     async fn events(&self, query: EventQuery) -> Result<EventStream> {
         self.stream("events", (query,), |item| wire::parsed(item)).await
+    }
+
+    async fn event_cursor(&self) -> Result<Cursor> {
+        self.call("event_cursor", ()).await
     }
 
     async fn diagnose(&self) -> Result<Diagnosis> {

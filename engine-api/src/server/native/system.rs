@@ -18,6 +18,7 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             call.stream(async move |engine, (query,): (EventQuery,)| engine.events(query).await, wire::text)
                 .await
         }
+        "event_cursor" => call.plain(async move |engine, (): ()| engine.event_cursor().await).await,
         "diagnose" => call.plain(async move |engine, (): ()| engine.diagnose().await).await,
         "disk_usage" => call.plain(async move |engine, (): ()| engine.disk_usage().await).await,
         "container_usage" => {
