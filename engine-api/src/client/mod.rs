@@ -28,6 +28,7 @@ mod host;
 mod operations;
 mod options;
 mod remote;
+mod scoped;
 mod session;
 mod ssh;
 mod tls;

@@ -13,6 +13,7 @@ use hyper::header::{HOST, HeaderMap, SERVER};
 use super::flows::Flows;
 use super::host::Host;
 use super::options::ConnectOptions;
+use super::scoped::Scoped;
 use super::transport::Transport;
 use crate::wire::{self, Hello};
 
@@ -23,6 +24,7 @@ use crate::wire::{self, Hello};
 pub struct RemoteEngine {
     pub(super) transport: Arc<Transport>,
     pub(super) flows: Flows,
+    pub(super) scoped: Scoped,
     hello: Arc<Hello>,
 }
 
@@ -41,7 +43,8 @@ impl RemoteEngine {
             .map_err(|error| Error::new(ErrorKind::Other, "call engine").with_source(error))?;
         let answer = transport.send(ping).await?;
         require_ours(host, answer.response.headers())?;
-        let mut engine = Self { transport, flows: Flows::default(), hello: Arc::default() };
+        let mut engine =
+            Self { transport, flows: Flows::default(), scoped: Scoped::default(), hello: Arc::default() };
         let hello: Hello = engine.call("hello", ()).await?;
         engine.hello = Arc::new(hello);
         Ok(engine)

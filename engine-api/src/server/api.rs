@@ -12,6 +12,7 @@ use super::execs::Execs;
 use super::keeper;
 use super::limits::Limits;
 use super::listen::Listener;
+use super::native::Starts;
 use super::pending::Pending;
 use super::routes;
 use super::server_info::ServerInfo;
@@ -32,6 +33,7 @@ pub(super) struct Api {
     pub(super) defaults: ContainerDefaults,
     pub(super) execs: Execs,
     pub(super) pending: Pending,
+    pub(super) starts: Starts,
     /// Becomes true when the server is to stop: then what would follow for ever ends.
     pub(super) stopping: watch::Sender<bool>,
 }
@@ -117,6 +119,7 @@ impl Api {
             defaults: ContainerDefaults::default(),
             execs: Execs::default(),
             pending: Pending::default(),
+            starts: Starts::default(),
             stopping: watch::Sender::new(false),
         }
     }

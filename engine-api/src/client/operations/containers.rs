@@ -1,5 +1,7 @@
 //! Containers: their life, their limits, their networks, what they use.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use engine_core::Result;
 use engine_core::container_spec::ContainerSpec;
@@ -12,9 +14,10 @@ use engine_core::resources::Resources;
 use engine_core::restart::RestartPolicy;
 use engine_core::state::ExitStatus;
 use engine_core::stats::{ProcessInfo, Stats, StatsStream};
-use std::time::Duration;
 
 use super::super::RemoteEngine;
+use super::super::call::{line, misunderstood};
+use super::super::frames::Next;
 use crate::wire;
 
 #[async_trait]
@@ -23,8 +26,14 @@ impl ContainerOperations for RemoteEngine {
         self.call("create_container", (image, spec)).await
     }
 
-    async fn create_scoped_container(&self, _image: &str, _spec: ContainerSpec) -> Result<ContainerId> {
-        Err(Self::unsupported("create container", "end a container with this program"))
+    async fn create_scoped_container(&self, image: &str, spec: ContainerSpec) -> Result<ContainerId> {
+        let mut request = self.frames("create_scoped_container", line((image, spec))).await?;
+        let id: ContainerId = match request.next().await? {
+            Next::Item(id) => wire::parsed(&id)?,
+            _ => return Err(misunderstood("a container has no id")),
+        };
+        self.scoped.keep(id.clone(), request);
+        Ok(id)
     }
 
     async fn find_container(&self, name: &str) -> Result<ContainerId> {
@@ -86,7 +95,9 @@ impl ContainerOperations for RemoteEngine {
     }
 
     async fn remove_container(&self, id: &ContainerId, options: RemoveOptions) -> Result<()> {
-        self.call("remove_container", (id, options)).await
+        self.call::<()>("remove_container", (id, options)).await?;
+        self.scoped.forget(id);
+        Ok(())
     }
 
     async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Files of containers, and the states of them that are kept.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use engine_core::Result;
 use engine_core::digest::Digest;
@@ -8,7 +10,6 @@ use engine_core::files::{Change, PathStat, UnpackFiles};
 use engine_core::id::{ContainerId, Name};
 use engine_core::io::ByteStream;
 use engine_core::mount::Mount;
-use std::path::Path;
 
 use super::super::RemoteEngine;
 use super::super::call::{line, misunderstood};

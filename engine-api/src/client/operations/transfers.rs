@@ -1,5 +1,7 @@
 //! Images and artifacts that come and go.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use engine_core::descriptor::Descriptor;
 use engine_core::engine::{
@@ -11,7 +13,6 @@ use engine_core::io::{ByteStream, Writer};
 use engine_core::reference::Reference;
 use engine_core::{Error, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use std::path::Path;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 

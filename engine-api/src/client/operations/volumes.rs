@@ -1,12 +1,13 @@
 //! Volumes.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use engine_core::Result;
 use engine_core::engine::{PruneOptions, Pruned, VolumeOperations};
 use engine_core::id::Name;
 use engine_core::io::ByteStream;
 use engine_core::volume_driver::{Volume, VolumeOptions};
-use std::collections::BTreeMap;
 
 use super::super::RemoteEngine;
 

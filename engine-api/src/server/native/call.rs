@@ -320,7 +320,7 @@ fn answered(status: StatusCode, body: Body) -> Response {
 }
 
 /// An answer that nobody reads.
-fn gone() -> Response {
+pub(super) fn gone() -> Response {
     failed(&Error::new(ErrorKind::Canceled, "call engine").with_message("the client is gone"))
 }
 

@@ -1,6 +1,8 @@
 //! Containers, over the wire.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::Response;
 use engine_core::container_spec::ContainerSpec;
@@ -9,10 +11,11 @@ use engine_core::id::{ContainerId, Name};
 use engine_core::network::EndpointOptions;
 use engine_core::resources::Resources;
 use engine_core::restart::RestartPolicy;
-use std::time::Duration;
 
 use super::call::Call;
+use super::scoped;
 use crate::wire;
+
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
         "create_container" => {
@@ -21,6 +24,7 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             })
             .await
         }
+        "create_scoped_container" => scoped::create(call).await,
         "find_container" => {
             call.plain(async move |engine, (name,): (String,)| engine.find_container(&name).await).await
         }
@@ -29,11 +33,16 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             call.plain(async move |engine, (id,): (ContainerId,)| engine.inspect_container(&id).await).await
         }
         "start_container" => {
-            call.plain(async move |engine, (id,): (ContainerId,)| engine.start_container(&id, None).await)
-                .await
+            let api = Arc::clone(&call.api);
+            call.plain(async move |engine, (id,): (ContainerId,)| {
+                api.starts.add(&id);
+                engine.start_container(&id, None).await
+            })
+            .await
         }
         "wait_container" => {
-            call.waiting(async move |engine, (id,): (ContainerId,)| engine.wait_container(&id).await).await
+            let api = Arc::clone(&call.api);
+            call.waiting(async move |engine, (id,): (ContainerId,)| api.starts.wait(&engine, &id).await).await
         }
         "stop_container" => {
             call.plain(
@@ -44,8 +53,10 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             .await
         }
         "restart_container" => {
+            let api = Arc::clone(&call.api);
             call.plain(
                 async move |engine, (id, signal, timeout): (ContainerId, Option<i32>, Option<Duration>)| {
+                    api.starts.add(&id);
                     engine.restart_container(&id, signal, timeout).await
                 },
             )

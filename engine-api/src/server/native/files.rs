@@ -9,6 +9,7 @@ use engine_core::id::{ContainerId, Name};
 
 use super::call::Call;
 use crate::wire::Path;
+
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
         "stat_path" => {

@@ -12,8 +12,10 @@ mod left;
 mod networks;
 mod presence;
 mod processes;
+mod scoped;
 mod secrets;
 mod session;
+mod starts;
 mod system;
 mod transfers;
 mod volumes;
@@ -31,6 +33,7 @@ use hyper::StatusCode;
 use super::api::Api;
 use call::Call;
 pub(super) use presence::ClientSocket;
+pub(super) use starts::Starts;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/engine/v1/{operation}", post(answer))

@@ -1,6 +1,7 @@
 //! Processes in containers and their streams, over the wire.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use axum::response::Response;
 use engine_core::ExecId;
@@ -12,12 +13,15 @@ use engine_core::logs::LogQuery;
 
 use super::call::Call;
 use crate::wire::{self, AttachWanted, Began};
+
 type Exec = (ContainerId, ExecSpec, AttachWanted, ExecSnapshot);
 
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
         "start_attached" => {
+            let api = Arc::clone(&call.api);
             call.session(async move |engine, (id, wanted): (ContainerId, AttachWanted)| {
+                api.starts.add(&id);
                 let streams = engine.start_attached(&id, vec![wanted.options()]).await?;
                 Ok(((), streams.into_iter().next().unwrap_or_default()))
             })

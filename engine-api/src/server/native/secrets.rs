@@ -8,6 +8,7 @@ use engine_core::secret::SecretOptions;
 
 use super::call::Call;
 use crate::wire::secret::WireSecret;
+
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
         "create_secret" => {

@@ -10,6 +10,7 @@ use engine_core::id::{ContainerId, Name};
 
 use super::call::{Call, Ops};
 use crate::wire::{self, Hello};
+
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
         "hello" => call.plain(async move |engine, (): ()| hello(&engine).await).await,

@@ -141,3 +141,20 @@ async fn a_server_that_goes_is_an_error_and_no_end() {
     assert!(log.next().await.is_none());
     assert_eq!(busy.inspect().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
+
+#[tokio::test]
+async fn what_is_refused_is_not_sent_to_its_end() {
+    let Pair { far, server: _server, .. } = Pair::new().await;
+    let endless = || futures_util::stream::repeat_with(|| Ok(vec![0; 64 << 10].into())).boxed();
+    let nobody = "nobody".parse().unwrap();
+    let refused = async {
+        for _ in 0..3 {
+            assert_eq!(far.import_volume(&nobody, endless()).await.unwrap_err().kind(), ErrorKind::NotFound);
+            let rubbish =
+                far.load(LoadSource::stream(endless()), LoadOptions::default().with_max_bytes(1 << 20));
+            assert_eq!(rubbish.await.unwrap_err().kind(), ErrorKind::ResourceExhausted);
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, refused).await.expect("it is told in time");
+    assert!(far.images().await.is_ok());
+}

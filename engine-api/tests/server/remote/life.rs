@@ -154,3 +154,57 @@ async fn volumes_networks_and_secrets_are_kept() {
     same(near.info().await.unwrap(), far.info().await.unwrap());
     same(near.diagnose().await.unwrap(), far.diagnose().await.unwrap());
 }
+
+#[tokio::test]
+async fn what_removes_itself_has_told_how_it_ended() {
+    let Pair { near, far, server: _server, .. } = Pair::new().await;
+    for code in [0, 5] {
+        let spec = ContainerSpec::command(["sh", "-c", &format!("exit {code}")]).with_auto_remove(true);
+        let container = far.create(IMAGE, spec).await.unwrap();
+        container.start().await.unwrap();
+        // Somebody else looks first.
+        while !near.containers().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(container.wait().await.unwrap().code, code);
+    }
+}
+
+#[tokio::test]
+async fn a_scoped_container_goes_with_its_client() {
+    let Pair { near, far, server, .. } = Pair::new().await;
+    let gone = async || {
+        let gone = async {
+            while !near.containers().await.unwrap().is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(crate::support::PATIENCE, gone).await.expect("it goes");
+    };
+    let spec = || ContainerSpec::command(["sleep", "1000"]);
+    let scoped = far.create_scoped(IMAGE, spec()).await.unwrap();
+    scoped.start().await.unwrap();
+    assert!(scoped.inspect().await.unwrap().scoped);
+    scoped.close().await.unwrap();
+    assert!(near.containers().await.unwrap().is_empty());
+    let scoped = far.create_scoped(IMAGE, spec()).await.unwrap();
+    scoped.start().await.unwrap();
+    drop(scoped);
+    gone().await;
+    // The client's program dies: nothing says goodbye.
+    let client = tokio::task::spawn_blocking({
+        let host = server.docker_host();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let scoped = runtime.block_on(async {
+                let scoped = super::connect(&host).await.create_scoped(IMAGE, spec()).await.unwrap();
+                scoped.start().await.unwrap();
+                scoped
+            });
+            runtime.shutdown_background();
+            std::mem::forget(scoped);
+        }
+    });
+    client.await.unwrap();
+    gone().await;
+}

@@ -35,7 +35,7 @@ async fn files_go_both_ways() {
     let mut text = String::new();
     process.streams.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "hello\n");
-    assert_eq!(container.processes().await.unwrap().len(), 1);
+    assert!(!container.processes().await.unwrap().is_empty());
     let stats = container.stats_stream(std::time::Duration::from_millis(20)).await.unwrap();
     assert_eq!(stats.take(2).try_collect::<Vec<_>>().await.unwrap().len(), 2);
 
