@@ -18,6 +18,7 @@
 //! - A [`Host`] is where it listens. Who may connect may do there what root may.
 //! - To drop a future, a stream or the streams of a process closes its connection, and there does what dropping it here would.
 
+mod artifacts;
 mod call;
 mod connect;
 mod descriptor;

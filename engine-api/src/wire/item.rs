@@ -159,3 +159,11 @@ impl Start {
         Started::new(self.id, self.failure.map_or(Ok(()), |failure| Err(failure.into())))
     }
 }
+
+/// A file of an artifact, whose bytes come behind the arguments.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SentFile {
+    pub(crate) title: Option<String>,
+    pub(crate) media_type: String,
+    pub(crate) size: u64,
+}

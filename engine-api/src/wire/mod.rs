@@ -9,7 +9,9 @@ pub(crate) mod frame;
 mod item;
 pub(crate) mod secret;
 
-pub(crate) use item::{AttachWanted, Began, Hello, Path, Start, log_entry, log_entry_of, parsed, text};
+pub(crate) use item::{
+    AttachWanted, Began, Hello, Path, SentFile, Start, log_entry, log_entry_of, parsed, text,
+};
 
 /// What the header [`PROTOCOL`] of a server's answers says.
 pub(crate) const VERSION: &str = "1";

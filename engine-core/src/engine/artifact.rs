@@ -4,7 +4,9 @@
 //! name; this makes new ones and lists what is attached.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -35,12 +37,19 @@ pub struct ArtifactFile {
     pub path: PathBuf,
     /// Its media type; `application/octet-stream` by default.
     pub media_type: String,
+    /// The file itself, where that is open already.
+    open: Option<Arc<File>>,
 }
 
 impl ArtifactFile {
+    /// Creates the description of a file that is open, and is called `title`, of the default type.
+    pub fn of_open(title: impl Into<PathBuf>, file: File) -> Self {
+        Self { open: Some(Arc::new(file)), ..Self::new(title) }
+    }
+
     /// Names a file of no particular type.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), media_type: FILE_TYPE.to_owned() }
+        Self { path: path.into(), media_type: FILE_TYPE.to_owned(), open: None }
     }
 
     /// Sets the media type.
@@ -199,7 +208,10 @@ impl LocalEngine {
     }
 
     async fn put_file(&self, file: &ArtifactFile) -> Result<Descriptor> {
-        let member = Member::of_file(file.path.clone()).await?;
+        let member = match &file.open {
+            Some(open) => Member::of_open(Arc::clone(open), &file.path)?,
+            None => Member::of_file(file.path.clone()).await?,
+        };
         let mut layer = Descriptor::new(file.media_type.clone(), member.digest().await?, member.size);
         if let Some(name) = file.path.file_name() {
             layer.annotations.insert(TITLE.to_owned(), name.to_string_lossy().into_owned());

@@ -70,7 +70,7 @@ mod volumes;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub use archive::LoadSource;
+pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;

@@ -5,20 +5,22 @@ use std::path::Path;
 use async_trait::async_trait;
 use engine_core::descriptor::Descriptor;
 use engine_core::engine::{
-    ArtifactContent, ArtifactFile, ArtifactOptions, Image, ImportOptions, LoadEvent, LoadOptions, LoadSource,
-    LoadedImage, Operation, PullEvent, PullOptions, PushEvent, PushOptions, SaveEvent, SaveOptions,
-    TransferOperations,
+    ArtifactContent, ArtifactFile, ArtifactOptions, Image, ImportOptions, LayoutDirectory, LoadEvent,
+    LoadOptions, LoadSource, LoadedImage, Operation, Progress, PullEvent, PullOptions, PushEvent,
+    PushOptions, SaveEvent, SaveOptions, TransferOperations, archive_directory,
 };
 use engine_core::io::{ByteStream, Writer};
 use engine_core::reference::Reference;
 use engine_core::{Error, Result};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
 use super::super::RemoteEngine;
+use super::super::artifacts;
 use super::super::call::{follow, line};
-use super::super::frames::Next;
+use super::super::frames::{Frames, Next};
 use crate::wire;
 use crate::wire::secret::WireCredentials;
 
@@ -50,7 +52,8 @@ impl TransferOperations for RemoteEngine {
         let (engine, line, mut out) = (self.clone(), line((&images, options)), out);
         Operation::new(move |progress| async move {
             let mut frames = engine.frames("save", line).await?;
-            let failed = |error| Error::from_io("save image", error).with("image", images.join(" "));
+            let name = images.join(" ");
+            let failed = |error| wrapped(Error::from_io("write archive", error), "save image", &name);
             loop {
                 match frames.next().await? {
                     Next::Item(event) => progress.report(wire::parsed(&event)?),
@@ -61,15 +64,12 @@ impl TransferOperations for RemoteEngine {
         })
     }
 
-    fn save_layout(
-        &self,
-        _images: Vec<String>,
-        _dir: &Path,
-        _options: SaveOptions,
-    ) -> Operation<SaveEvent, ()> {
-        Operation::new(|_| async {
-            Err(Self::unsupported("save image", "save to a directory")
-                .with_hint("save to an archive, and unpack it"))
+    fn save_layout(&self, images: Vec<String>, dir: &Path, options: SaveOptions) -> Operation<SaveEvent, ()> {
+        let (engine, line, dir) = (self.clone(), line((&images, options)), dir.to_owned());
+        Operation::new(move |progress| async move {
+            let frames = engine.frames("save", line).await?;
+            let name = images.join(" ");
+            layout(frames, &dir, &progress, |error| wrapped(error, "save image", &name)).await
         })
     }
 
@@ -84,21 +84,25 @@ impl TransferOperations for RemoteEngine {
 
     async fn create_artifact(
         &self,
-        _name: &Reference,
-        _files: &[ArtifactFile],
-        _options: &ArtifactOptions,
+        name: &Reference,
+        files: &[ArtifactFile],
+        options: &ArtifactOptions,
     ) -> Result<Descriptor> {
-        Err(Self::unsupported("create artifact", "make an artifact of files here"))
+        let (told, contents) = artifacts::open(files).await?;
+        self.call_with("create_artifact", (name, told, options), contents).await
     }
 
     fn attach_artifact(
         &self,
-        _subject: &Reference,
-        _files: Vec<ArtifactFile>,
-        _options: ArtifactOptions,
+        subject: &Reference,
+        files: Vec<ArtifactFile>,
+        options: ArtifactOptions,
     ) -> Operation<PushEvent, Descriptor> {
-        Operation::new(|_| async {
-            Err(Self::unsupported("attach artifact", "make an artifact of files here"))
+        let (engine, subject) = (self.clone(), subject.clone());
+        Operation::new(move |progress| async move {
+            let (told, contents) = artifacts::open(&files).await?;
+            let line = line((subject, told, options));
+            follow(engine.frames_with("attach_artifact", line, contents).await?, &progress).await
         })
     }
 
@@ -119,19 +123,48 @@ impl TransferOperations for RemoteEngine {
     }
 }
 
+/// Makes a directory of an archive that comes in frames.
+async fn layout(
+    mut frames: Frames,
+    dir: &Path,
+    progress: &Progress<SaveEvent>,
+    wrap: impl Fn(Error) -> Error,
+) -> Result<()> {
+    // All that could be missing was looked for when the first frame comes: now something is made.
+    let mut next = frames.next().await?;
+    let layout = LayoutDirectory::begin(dir).await.map_err(&wrap)?;
+    let (sender, receiver) = mpsc::channel(4);
+    let pieces = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|piece| (Ok(piece), receiver))
+    });
+    let coming = async move {
+        loop {
+            match next {
+                Next::Item(event) => progress.report(wire::parsed(&event)?),
+                // A receiver that is gone has an error to tell.
+                Next::Bytes(piece) => drop(sender.send(piece).await),
+                Next::End(_) => return Ok(()),
+            }
+            next = frames.next().await?;
+        }
+    };
+    let filling = async { layout.fill(pieces.boxed()).await.map_err(&wrap) };
+    tokio::try_join!(coming, filling).map(drop)
+}
+
 /// Opens what is to be loaded: it is read here. Returns what failures call it.
 async fn archive(source: LoadSource) -> Result<(Option<String>, ByteStream)> {
     let (name, pieces) = match source {
         LoadSource::Stream(pieces) => (None, pieces),
         LoadSource::Named(name, pieces) => (Some(name), pieces),
         LoadSource::Path(path) => {
-            let pieces = open(&path).await.map_err(|error| in_load(error, &path.display()))?;
-            (Some(path.display().to_string()), pieces)
+            let shown = path.display().to_string();
+            (Some(shown.clone()), open(&path).await.map_err(|error| wrapped(error, "load image", &shown))?)
         }
         _ => return Err(RemoteEngine::unsupported("load image", "read from there")),
     };
     let shown = name.clone().unwrap_or_else(|| "-".to_owned());
-    Ok((name, pieces.map_err(move |error| in_load(error, &shown)).boxed()))
+    Ok((name, pieces.map_err(move |error| wrapped(error, "load image", &shown)).boxed()))
 }
 
 async fn open(path: &Path) -> Result<ByteStream> {
@@ -139,18 +172,16 @@ async fn open(path: &Path) -> Result<ByteStream> {
     let failed = |error| Error::from_io("open archive", error).with("path", &shown);
     let file = tokio::fs::File::open(path).await.map_err(failed)?;
     if file.metadata().await.map_err(failed)?.is_dir() {
-        return Err(RemoteEngine::unsupported("open archive", "load a directory of this machine")
-            .with("path", &shown)
-            .with_hint("make a tar archive of it"));
+        return archive_directory(path).await;
     }
     let pieces = ReaderStream::with_capacity(file, wire::frame::PIECE);
     Ok(pieces.map_err(move |error| Error::from_io("read archive", error).with("path", &shown)).boxed())
 }
 
-/// A failure of reading here, as the engine there would tell it.
-fn in_load(error: Error, name: &impl std::fmt::Display) -> Error {
-    let retryable = error.is_retryable();
-    let mut outer = Error::new(error.kind(), "load image").with("image", name).with_retryable(retryable);
+/// A failure here, as the engine there would tell it.
+fn wrapped(error: Error, operation: &'static str, image: &str) -> Error {
+    let mut outer =
+        Error::new(error.kind(), operation).with("image", image).with_retryable(error.is_retryable());
     if let Some(hint) = error.hint() {
         outer = outer.with_hint(hint.to_owned());
     }

@@ -4,6 +4,7 @@
 //! of them, in which a handler says what the arguments are; [`call`] does the rest.
 //! Invariant: a client that goes takes its request with it, as dropping the future of an operation does in one program.
 
+mod artifacts;
 mod call;
 mod containers;
 mod files;

@@ -6,7 +6,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use engine_core::digest::Digest;
 use engine_core::engine::{
-    ImportOptions, LoadOptions, LoadSource, Operation, PullOptions, PushOptions, SaveEvent, SaveOptions,
+    ArtifactOptions, ImportOptions, LoadOptions, LoadSource, LocalEngine, Operation, PullOptions,
+    PushOptions, SaveEvent, SaveOptions,
 };
 use engine_core::reference::Reference;
 use engine_core::{Error, ErrorKind};
@@ -15,12 +16,15 @@ use futures_util::{StreamExt as _, stream};
 use tokio::io::DuplexStream;
 use tokio_util::io::ReaderStream;
 
+use super::artifacts;
 use super::call::{Call, FrameStream, Ops, end_frame, error_frame, failed};
 use crate::wire::secret::WireCredentials;
-use crate::wire::{self, frame};
+use crate::wire::{self, SentFile, frame};
 
 type Pull = (Reference, PullOptions, Option<WireCredentials>);
 type Push = (Reference, PushOptions, Option<WireCredentials>);
+
+type Create = (Reference, Vec<SentFile>, ArtifactOptions);
 
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
@@ -61,6 +65,29 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
                 engine.referrers(&subject, kind.as_deref()).await
             })
             .await
+        }
+        "create_artifact" => {
+            let engine = call.api.engine.clone();
+            call.taking(async move |operations, (name, sent, options): Create, bytes| {
+                let root = engine.local().and_then(LocalEngine::root);
+                let files = artifacts::take(root, sent, bytes).await?;
+                operations.create_artifact(&name, &files, &options).await
+            })
+            .await
+        }
+        "attach_artifact" => {
+            let engine = call.api.engine.clone();
+            call.taking_operation(|operations, (subject, sent, options): Create, bytes| {
+                Operation::new(move |progress| async move {
+                    let root = engine.local().and_then(LocalEngine::root);
+                    let files = artifacts::take(root, sent, bytes).await?;
+                    let mut attaching = operations.attach_artifact(&subject, files, options);
+                    while let Some(event) = attaching.next().await {
+                        progress.report(event);
+                    }
+                    attaching.await
+                })
+            })
         }
         "artifact_files" => {
             call.plain(async move |engine, (name,): (String,)| {

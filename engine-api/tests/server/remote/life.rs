@@ -208,3 +208,58 @@ async fn a_scoped_container_goes_with_its_client() {
     client.await.unwrap();
     gone().await;
 }
+
+#[tokio::test]
+async fn directories_and_artifacts_lie_here() {
+    let Pair { near, far, server: _server, .. } = Pair::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let options = || {
+        let mut options = SaveOptions::default();
+        options.format = engine_core::engine::ArchiveFormat::Oci;
+        options
+    };
+    near.save_layout(&[IMAGE], path("near"), options()).await.unwrap();
+    far.save_layout(&[IMAGE], path("far"), options()).await.unwrap();
+    let diff =
+        std::process::Command::new("diff").arg("-r").args([path("near"), path("far")]).output().unwrap();
+    assert!(diff.status.success(), "{diff:?}");
+    for wrong in [&[IMAGE][..], &["nobody"]] {
+        let near = near.save_layout(wrong, path("far"), options()).await.unwrap_err();
+        let far = far.save_layout(wrong, path("far"), options()).await.unwrap_err();
+        assert_eq!(near.report(), far.report());
+    }
+    assert!(path("far").join("index.json").exists());
+    far.remove_image(IMAGE, true).await.unwrap();
+    let loaded = far.load(path("far").as_path(), LoadOptions::default()).await.unwrap();
+    assert_eq!(loaded[0].names[0].to_string(), IMAGE);
+
+    let files: Vec<_> = [("one.txt", 5), ("empty", 0), ("two.bin", 300_000)]
+        .into_iter()
+        .map(|(name, size)| {
+            std::fs::write(path(name), vec![b'a'; size]).unwrap();
+            engine_core::engine::ArtifactFile::new(path(name)).with_media_type("text/x-test")
+        })
+        .collect();
+    let options = engine_core::engine::ArtifactOptions::default().with_artifact_type("application/x-test");
+    let made =
+        far.create_artifact(&"registry.example/bits:1".parse().unwrap(), &files, &options).await.unwrap();
+    same(
+        near.create_artifact(&"registry.example/bits:2".parse().unwrap(), &files, &options).await.unwrap(),
+        made,
+    );
+    let mut sizes = Vec::new();
+    for file in far.artifact_files("registry.example/bits:1").await.unwrap() {
+        let pieces: Vec<_> = file.content.collect().await;
+        sizes
+            .push((file.title.unwrap(), pieces.into_iter().map(|piece| piece.unwrap().len()).sum::<usize>()));
+    }
+    assert_eq!(sizes, [("one.txt".to_owned(), 5), ("empty".to_owned(), 0), ("two.bin".to_owned(), 300_000)]);
+    let missing = [engine_core::engine::ArtifactFile::new(path("missing"))];
+    let name = "registry.example/bits:3".parse().unwrap();
+    let errors = (
+        near.create_artifact(&name, &missing, &options).await.unwrap_err(),
+        far.create_artifact(&name, &missing, &options).await.unwrap_err(),
+    );
+    assert_eq!(errors.0.report(), errors.1.report());
+}

@@ -76,6 +76,13 @@ impl Members {
         }
     }
 
+    /// Returns the names, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.0.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// Returns where a member's bytes lie, following links to other members; `None` if there is no such member.
     pub(super) fn find(&self, name: &str) -> Result<Option<(u64, u64)>> {
         let mut name = normal(name.as_bytes())?;

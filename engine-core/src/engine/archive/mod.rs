@@ -5,12 +5,14 @@
 //! other members; documents have limits; every blob is hashed by the store before anything trusts it.
 
 mod contents;
+mod layout;
 mod members;
 mod source;
 mod spool;
 mod write;
 
 pub(super) use contents::{Contents, IMAGE_NAME, LAYOUT, Planned, REF_NAME, blob_path};
+pub use layout::{LayoutDirectory, archive_directory};
 pub use source::LoadSource;
 pub(super) use source::{Archive, Member};
 pub(super) use write::Sink;

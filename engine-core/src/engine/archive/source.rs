@@ -179,6 +179,14 @@ impl Archive {
         Ok(Some(Member { file: Arc::new(file), offset: 0, size }))
     }
 
+    /// Returns the names of the members of a tar archive, in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match &*self.0 {
+            Kind::Tar { members, .. } => members.names(),
+            Kind::Directory(_) => Vec::new(),
+        }
+    }
+
     /// Reads a small member whole; `None` if there is none of this name.
     pub(crate) async fn read(&self, name: &str, limit: u64) -> Result<Option<Bytes>> {
         let Some(member) = self.find(name).await? else { return Ok(None) };
@@ -199,16 +207,21 @@ impl Member {
     pub(crate) async fn of_file(path: PathBuf) -> Result<Self> {
         blocking(move || {
             let fail = |e: io::Error| Error::from_io("open file", e).with("path", path.display());
-            let file = File::open(&path).map_err(fail)?;
-            let metadata = file.metadata().map_err(fail)?;
-            if !metadata.is_file() {
-                return Err(Error::new(ErrorKind::InvalidArgument, "open file")
-                    .with("path", path.display())
-                    .with_message("it is no regular file"));
-            }
-            Ok(Self { file: Arc::new(file), offset: 0, size: metadata.len() })
+            Self::of_open(Arc::new(File::open(&path).map_err(fail)?), &path)
         })
         .await
+    }
+
+    /// As [`of_file`](Self::of_file), of one that is open.
+    pub(crate) fn of_open(file: Arc<File>, path: &Path) -> Result<Self> {
+        let fail = |e: io::Error| Error::from_io("open file", e).with("path", path.display());
+        let metadata = file.metadata().map_err(fail)?;
+        if !metadata.is_file() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "open file")
+                .with("path", path.display())
+                .with_message("it is no regular file"));
+        }
+        Ok(Self { file, offset: 0, size: metadata.len() })
     }
 
     /// Reads the bytes in pieces.
