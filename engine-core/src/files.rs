@@ -83,7 +83,7 @@ pub trait ContainerFiles: fmt::Debug + Send + Sync {
     /// As [`stat`](Self::stat). What fails later comes in the stream.
     async fn pack(&self, path: &Path) -> Result<(PathStat, ByteStream)>;
 
-    /// Unpacks a tar archive into the directory `path`, whose last link is followed.
+    /// Unpacks a tar archive into the directory `path`, whose last link is followed. It may be compressed by gzip or zstd.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if nothing is there;

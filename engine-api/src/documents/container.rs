@@ -41,7 +41,7 @@ pub fn container_inspect(info: &ContainerInfo) -> ContainerInspectResponse {
         process_label: Some(String::new()),
         app_armor_profile: Some(String::new()),
         host_config: Some(HostConfig { links: network::links(info), ..host_config(info) }),
-        mounts: Some(info.spec.mounts.iter().map(mount_point).collect()),
+        mounts: Some(info.spec.mounts.iter().filter(|mount| is_shown(mount)).map(mount_point).collect()),
         config: Some(config(info)),
         network_settings: Some(network::network_settings(info)),
         ..ContainerInspectResponse::default()
@@ -103,7 +103,7 @@ fn config(info: &ContainerInfo) -> ContainerConfig {
         tty: Some(spec.terminal.is_some()),
         open_stdin: Some(spec.open_stdin),
         stdin_once: Some(spec.stdin_once),
-        env: Some(env.chain(&spec.env).cloned().collect()),
+        env: some(&env.chain(&spec.env).cloned().collect()),
         cmd: some(cmd),
         image: Some(info.image.clone()),
         working_dir: Some(or_image(&spec.working_dir, &image.working_dir)),
@@ -140,6 +140,11 @@ fn anonymous_volumes(info: &ContainerInfo) -> Vec<String> {
     let own = own.map(|mount| mount.target().display().to_string());
     let all: BTreeSet<String> = own.chain(info.defaults.volumes.keys().cloned()).collect();
     all.into_iter().collect()
+}
+
+/// Whether a mount is among `Mounts`: file systems in memory are in `HostConfig.Tmpfs` alone.
+pub(crate) fn is_shown(mount: &MountSpec) -> bool {
+    !matches!(mount, MountSpec::Mount(Mount { kind: MountKind::Tmpfs { .. }, .. }))
 }
 
 pub(crate) fn mount_point(mount: &MountSpec) -> MountPoint {

@@ -50,23 +50,23 @@ pub(super) fn host_config(info: &ContainerInfo) -> HostConfig {
         memory_swap: Some(limits.memory_swap.unwrap_or(0)),
         memory_swappiness: limits.memory_swappiness.and_then(|v| i64::try_from(v).ok()),
         nano_cpus: signed(limits.nano_cpus),
-        init: Some(spec.init),
+        init: spec.init.then_some(true),
         pids_limit: limits.pids_limit,
         ulimits: Some(ulimits.collect()),
-        volumes_from: Some(spec.volumes_from.iter().map(volumes_from).collect()),
+        volumes_from: some(spec.volumes_from.iter().map(volumes_from).collect()),
         volume_driver: Some(String::new()),
-        binds: Some(spec.mounts.iter().filter(|mount| !is_anonymous(info, mount)).filter_map(bind).collect()),
-        mounts: Some(spec.mounts.iter().filter_map(mount).collect::<Vec<_>>())
-            .filter(|mounts| !mounts.is_empty()),
+        binds: some(spec.mounts.iter().filter(|mount| !is_anonymous(info, mount)).filter_map(bind).collect()),
+        mounts: some(spec.mounts.iter().filter_map(mount).collect()),
         log_config: Some(HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(log) }),
         network_mode: Some(network_mode(&spec.network)),
         port_bindings: Some(port_bindings(spec)),
         publish_all_ports: Some(spec.publish_all_ports),
         auto_remove: Some(spec.auto_remove),
         restart_policy: Some(restart_policy(spec.restart)),
-        annotations: Some(spec.annotations.clone().into_iter().collect()),
-        cap_add: Some(spec.cap_add.clone()),
-        cap_drop: Some(spec.cap_drop.clone()),
+        annotations: Some(spec.annotations.clone().into_iter().collect())
+            .filter(|all: &HashMap<_, _>| !all.is_empty()),
+        cap_add: some(spec.cap_add.clone()),
+        cap_drop: some(spec.cap_drop.clone()),
         cgroupns_mode: Some(match spec.cgroup_mode {
             NamespaceMode::Host => HostConfigCgroupnsModeEnum::HOST,
             _ => HostConfigCgroupnsModeEnum::PRIVATE,
@@ -74,10 +74,10 @@ pub(super) fn host_config(info: &ContainerInfo) -> HostConfig {
         dns: Some(spec.dns.clone()),
         dns_options: Some(spec.dns_options.clone()),
         dns_search: Some(spec.dns_search.clone()),
-        extra_hosts: Some(
+        extra_hosts: some(
             spec.extra_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect(),
         ),
-        group_add: Some(spec.group_add.clone()),
+        group_add: some(spec.group_add.clone()),
         ipc_mode: Some(match namespace_mode(&spec.ipc_mode) {
             mode if !mode.is_empty() => mode,
             _ if spec.shm_size == Some(0) => "none".to_owned(),
@@ -88,13 +88,15 @@ pub(super) fn host_config(info: &ContainerInfo) -> HostConfig {
         privileged: Some(spec.privileged),
         readonly_rootfs: Some(spec.read_only_rootfs),
         security_opt: Some(security_options(spec)),
-        tmpfs: Some(spec.mounts.iter().filter_map(tmpfs).collect()),
+        tmpfs: Some(spec.mounts.iter().filter_map(tmpfs).collect())
+            .filter(|all: &HashMap<_, _>| !all.is_empty()),
         uts_mode: Some(namespace_mode(&spec.uts_mode)),
         shm_size: signed(Some(spec.shm_size.unwrap_or(engine_core::policy::defaults::SHM_SIZE))),
-        sysctls: Some(spec.sysctls.clone().into_iter().collect()),
+        sysctls: Some(spec.sysctls.clone().into_iter().collect())
+            .filter(|all: &HashMap<_, _>| !all.is_empty()),
         userns_mode: Some(spec.user_namespace.as_ref().map(user_namespace).unwrap_or_default()),
-        device_cgroup_rules: Some(spec.device_cgroup_rules.clone()),
-        device_requests: Some(device_requests(spec)),
+        device_cgroup_rules: some(spec.device_cgroup_rules.clone()),
+        device_requests: some(device_requests(spec)),
         oom_kill_disable: limits.oom_kill_disable,
         cpu_realtime_period: signed(limits.cpu_rt_period),
         cpu_realtime_runtime: Some(limits.cpu_rt_runtime.unwrap_or(0)),
@@ -108,12 +110,22 @@ pub(super) fn host_config(info: &ContainerInfo) -> HostConfig {
         ),
         container_id_file: Some(String::new()),
         cgroup: Some(String::new()),
+        // Windows'.
+        cpu_count: Some(0),
+        cpu_percent: Some(0),
+        io_maximum_iops: Some(0),
+        io_maximum_bandwidth: Some(0),
         isolation: Some(HostConfigIsolationEnum::EMPTY),
         runtime: Some(RUNTIME.to_owned()),
         masked_paths: spec.unmask_system_paths.then(Vec::new),
         readonly_paths: spec.unmask_system_paths.then(Vec::new),
         ..HostConfig::default()
     }
+}
+
+/// A list that Docker's clients send as null when nothing is in it, and so see again.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 /// The mode in the words of `--userns`.

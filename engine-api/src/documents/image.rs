@@ -55,7 +55,8 @@ fn process(defaults: &ProcessDefaults) -> ImageConfig {
         working_dir: Some(defaults.working_dir.clone()),
         entrypoint: list(&defaults.entrypoint),
         on_build: list(&defaults.on_build),
-        labels: Some(defaults.labels.clone().into_iter().collect()),
+        labels: Some(defaults.labels.clone().into_iter().collect())
+            .filter(|all: &HashMap<_, _>| !all.is_empty()),
         stop_signal: Some(defaults.stop_signal.clone()).filter(|signal| !signal.is_empty()),
         shell: list(&defaults.shell),
         ..ImageConfig::default()

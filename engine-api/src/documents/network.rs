@@ -83,7 +83,13 @@ pub fn network_settings(info: &ContainerInfo) -> NetworkSettings {
         _ => None,
     };
     networks.extend(mode.map(|mode| (mode.to_owned(), EndpointSettings::default())));
-    NetworkSettings { ports: Some(port_map(info)), networks: Some(networks), ..NetworkSettings::default() }
+    NetworkSettings {
+        // Namespaces have no names here.
+        sandbox_id: Some(String::new()),
+        sandbox_key: Some(String::new()),
+        ports: Some(port_map(info)),
+        networks: Some(networks),
+    }
 }
 
 /// Returns a container's place on one network.

@@ -41,7 +41,14 @@ pub fn container_summary(info: &ContainerInfo) -> ContainerSummary {
                 .filter(|all: &std::collections::HashMap<_, _>| !all.is_empty()),
         }),
         network_settings: Some(ContainerSummaryNetworkSettings { networks: networks(info) }),
-        mounts: Some(info.spec.mounts.iter().map(container::mount_point).collect()),
+        mounts: Some(
+            info.spec
+                .mounts
+                .iter()
+                .filter(|mount| container::is_shown(mount))
+                .map(container::mount_point)
+                .collect(),
+        ),
         health: Some(ContainerSummaryHealth {
             status: Some(match health_word(state) {
                 "healthy" => HealthStatus::HEALTHY,

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::connection;
 use super::defaults::ContainerDefaults;
 use super::execs::Execs;
+use super::failures::Failures;
 use super::keeper;
 use super::limits::Limits;
 use super::listen::Listener;
@@ -32,6 +33,7 @@ pub(super) struct Api {
     pub(super) limits: Limits,
     pub(super) defaults: ContainerDefaults,
     pub(super) execs: Execs,
+    pub(super) failures: Failures,
     pub(super) pending: Pending,
     pub(super) starts: Starts,
     /// Becomes true when the server is to stop: then what would follow for ever ends.
@@ -118,6 +120,7 @@ impl Api {
             limits: Limits::default(),
             defaults: ContainerDefaults::default(),
             execs: Execs::default(),
+            failures: Failures::default(),
             pending: Pending::default(),
             starts: Starts::default(),
             stopping: watch::Sender::new(false),

@@ -33,6 +33,10 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, message)
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What is not there in this engine, and is not going to be.
     pub(super) fn unsupported(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, message)

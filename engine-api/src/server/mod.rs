@@ -15,6 +15,7 @@ mod connection;
 mod defaults;
 mod error;
 mod execs;
+mod failures;
 mod filters;
 mod hijack;
 mod host;

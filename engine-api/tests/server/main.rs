@@ -6,6 +6,7 @@
 
 mod abuse;
 mod create;
+mod fuzz;
 mod images;
 mod inspect;
 mod lifecycle;

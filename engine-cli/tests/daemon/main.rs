@@ -7,6 +7,8 @@
 
 mod compose;
 mod docker;
+mod dockerd;
+mod fixtures;
+mod oracle;
 mod process;
-mod python;
 mod support;

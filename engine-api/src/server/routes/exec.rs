@@ -22,6 +22,7 @@ use crate::server::hijack::{Framing, Hijack};
 use crate::server::params::Params;
 use crate::server::pump::{self, Ended, Wanted};
 use crate::server::reply;
+use crate::server::routes::containers::unrunnable;
 use crate::server::version::ApiVersion;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -115,12 +116,15 @@ async fn start(
             let code = match error.kind() {
                 ErrorKind::CommandNotFound => 127,
                 ErrorKind::CommandNotExecutable => 126,
+                // A user or a working directory that is not there.
+                ErrorKind::InvalidArgument => 126,
                 _ => 128,
             };
             api.execs.set(&id, ExecState::Ended { code, pid: None });
             let Some(hijack) = hijack.filter(|_| code != 128) else { return Err(error.into()) };
             // As Docker: the connection is taken over all the same, and carries the reason.
-            let text = error.report();
+            let text = unrunnable(&spec.args, &error)
+                .map_or_else(|| error.report(), |why| format!("OCI runtime exec failed: exec failed: {why}"));
             let framing = wanted.framing;
             return Ok(hijack.answer(wanted.content_type(version), async move |connection| {
                 pump::tell(connection, &text, framing).await;
@@ -158,7 +162,10 @@ async fn resize(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Par
     let (id, entry) = api.execs.find(&id)?;
     let size = size(&params)?;
     let container = api.engine.container(entry.container.as_str()).await?;
-    container.exec_resize(&id, size).await?;
+    // As with Docker, one without a terminal has nothing to resize, and that is no failure.
+    if entry.spec.terminal.is_some() || !matches!(entry.state, ExecState::Running { .. }) {
+        container.exec_resize(&id, size).await?;
+    }
     Ok(reply::with_status(StatusCode::OK))
 }
 

@@ -18,7 +18,7 @@ mod tests;
 
 pub use host::{CopiedTree, pack_host, stat_host, unpack_host};
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -27,17 +27,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 
+use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, PathStat, UnpackFiles};
 use crate::io::ByteStream;
 use crate::linux::image_store::unpack::{CopyRules, UnpackError, UnpackOptions, Whiteouts, unpack};
 use crate::linux::rootfd::RootFd;
-use crate::tar::{ArchiveWriter, TarLimits};
+use crate::tar::{ArchiveWriter, TarError, TarLimits};
 use pack::{Located, PackOptions};
 use view::Viewer;
 
 const COPY_OUT: &str = "copy from container";
 const COPY_IN: &str = "copy to container";
+/// The largest window of a zstd frame.
+const MAX_WINDOW: u64 = 128 << 20;
 
 /// [`ContainerFiles`] of the Linux runtime.
 #[derive(Clone, Debug)]
@@ -128,7 +131,7 @@ impl ContainerFiles for LinuxFiles {
     }
 }
 
-/// Unpacks beneath `root` as `rules` say. Must run on a thread of `work`, whose umask is 0.
+/// Unpacks beneath `root` as `rules` say what may be compressed. Must run on a thread of `work`, whose umask is 0.
 fn unpack_at(
     source: &mut dyn io::BufRead,
     root: &RootFd,
@@ -138,7 +141,13 @@ fn unpack_at(
     let open = root.open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
     let top = open.map_err(|error| UnpackError::Io { operation: "open", path: "/".to_owned(), error })?;
     let options = UnpackOptions { whiteouts: Whiteouts::Plain, tar: TarLimits::default(), copy: Some(rules) };
-    unpack(source, top, scratch, options).map(drop)
+    // The decoder looks at the first four bytes, which a client may send one by one.
+    let mut head = Vec::new();
+    (&mut *source).take(4).read_to_end(&mut head).map_err(TarError::Io)?;
+    match Decoder::new(io::Cursor::new(head).chain(source), MAX_WINDOW).map_err(TarError::Io)? {
+        Decoder::Plain(source) => unpack(source, top, scratch, options).map(drop),
+        packed => unpack(io::BufReader::new(packed), top, scratch, options).map(drop),
+    }
 }
 
 /// `path` as one from the root: the container has no other working directory here.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
+use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, PathStat, UnpackFiles};
 use crate::id::ContainerId;
@@ -25,6 +27,8 @@ const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFLNK: u32 = 0o120_000;
 const MAX_LINKS: u32 = 40;
+/// The largest window of a zstd frame.
+const MAX_WINDOW: u64 = 128 << 20;
 
 /// What is in a file system, by absolute path; the root itself is always there.
 pub(super) type Tree = BTreeMap<PathBuf, Item>;
@@ -153,11 +157,16 @@ impl ContainerFiles for MemoryFiles {
                 Ok(all)
             })
             .await?;
-        let items = archive::read(&Bytes::from(bytes)).map_err(|why| {
+        let malformed = |why: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(ErrorKind::Corrupt, "copy to container")
                 .with_message("the archive is malformed")
                 .with_source(why)
-        })?;
+        };
+        let mut plain = Vec::new();
+        let decoded =
+            Decoder::new(&bytes[..], MAX_WINDOW).and_then(|mut packed| packed.read_to_end(&mut plain));
+        decoded.map_err(|error| malformed(error.into()))?;
+        let items = archive::read(&Bytes::from(plain)).map_err(|why| malformed(why.into()))?;
         let mut trees = lock(&self.trees);
         let tree = trees.entry(self.id.clone()).or_default();
         let dir = resolve(tree, path, true)?;

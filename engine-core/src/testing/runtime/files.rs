@@ -81,6 +81,12 @@ pub async fn files_are_looked_up_safely(bench: Bench<'_>) {
     assert_kind(into("/", &[("f/", b"")], &keep).await, &[ErrorKind::Conflict], "a directory over a file");
     into("/", &[("d", b"now a file")], &options).await.expect("replace");
     assert!(files.stat(Path::new("/d")).await.expect("stat").is_file());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &tar(&[("packed", b"x")])).expect("compress");
+    // Clients send what they have, and one byte at a time if they like.
+    let bytes = gzip.finish().expect("compress").into_iter().map(|byte| Ok(vec![byte].into()));
+    files.unpack(root, Box::pin(stream::iter(bytes)), &options).await.expect("unpack a compressed archive");
+    assert!(files.stat(Path::new("/packed")).await.expect("stat").is_file());
     let torn: ByteStream = Box::pin(stream::iter([Ok(vec![1; 100].into())]));
     let outcome = files.unpack(root, torn, &options).await;
     assert_kind(outcome, &[ErrorKind::Corrupt], "unpack of no archive");

@@ -134,6 +134,11 @@ async fn replay_log(connection: &mut Raw, container: &Container, wanted: &Wanted
 
 async fn resize(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Result<Response> {
     let size = size(&params)?;
-    api.engine.container(&name).await?.resize(size).await?;
+    let container = api.engine.container(&name).await?;
+    let info = container.inspect().await?;
+    // As with Docker, one without a terminal has nothing to resize, and that is no failure.
+    if info.spec.terminal.is_some() || !info.state.status.is_running() {
+        container.resize(size).await?;
+    }
     Ok(reply::with_status(StatusCode::OK))
 }

@@ -33,5 +33,8 @@ async fn inspect(
     let mut document = container_document(&api.engine, &info, &shown).await?;
     let execs: Vec<String> = api.execs.running_in(&info.id).iter().map(ToString::to_string).collect();
     document["ExecIDs"] = if execs.is_empty() { Value::Null } else { json!(execs) };
+    if let Some(why) = api.failures.of(&info.id).filter(|_| !info.state.status.is_running()) {
+        document["State"]["Error"] = json!(why);
+    }
     Ok(reply::json(&document))
 }

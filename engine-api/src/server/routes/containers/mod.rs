@@ -22,6 +22,7 @@ use axum::Router;
 use crate::server::api::Api;
 
 pub(super) use create::endpoint_options;
+pub(super) use start::unrunnable;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()

@@ -42,5 +42,6 @@ async fn changes(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Resul
             json!({ "Path": change.path, "Kind": kind })
         })
         .collect();
-    Ok(reply::json(&documents))
+    // Docker's list of nothing is none.
+    Ok(reply::json(&(!documents.is_empty()).then_some(documents)))
 }

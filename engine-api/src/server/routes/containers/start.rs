@@ -28,8 +28,15 @@ async fn start(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<
     let options = waiting.iter().map(|one| one.wanted.options()).collect();
     let attached = match container.start_attached_each(options).await {
         Ok(attached) => attached,
-        Err(error) => return Err(failed(&container, &info, error).await),
+        Err(error) => {
+            let error = failed(&container, &info, error).await;
+            if !info.spec.auto_remove {
+                api.failures.set(container.id(), error.message());
+            }
+            return Err(error);
+        }
     };
+    api.failures.clear(container.id());
     for (one, streams) in waiting.into_iter().zip(attached) {
         one.ready(streams);
     }
@@ -45,16 +52,24 @@ async fn failed(container: &Container, info: &ContainerInfo, error: Error) -> Ap
             tracing::warn!(container = %info.id, error = %later.report(), "container not removed after its start failed");
         }
     }
-    let command = info.command.first().map_or("", String::as_str);
+    match unrunnable(&info.command, &error) {
+        Some(why) => ApiError::bad_request(format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: {why}"
+        )),
+        None => error.into(),
+    }
+}
+
+/// Says in Docker's words why a command was not run, if it is the command's fault.
+pub(in crate::server) fn unrunnable(command: &[String], error: &Error) -> Option<String> {
+    let command = command.first().map_or("", String::as_str);
     let why = match error.kind() {
         ErrorKind::CommandNotFound if command.contains('/') => {
             format!("exec: \"{command}\": stat {command}: no such file or directory")
         }
         ErrorKind::CommandNotFound => format!("exec: \"{command}\": executable file not found in $PATH"),
         ErrorKind::CommandNotExecutable => format!("exec: \"{command}\": permission denied"),
-        _ => return error.into(),
+        _ => return None,
     };
-    ApiError::bad_request(format!(
-        "failed to create task for container: failed to create shim task: OCI runtime create failed: unable to start container process: {why}: unknown"
-    ))
+    Some(format!("unable to start container process: {why}: unknown"))
 }

@@ -8,11 +8,15 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::post;
 use engine_core::{ContainerStatus, ErrorKind, signal};
+use tokio::time::timeout;
 
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
 use crate::server::params::Params;
 use crate::server::reply;
+
+/// How long the end of what was killed is waited for: as long as Docker does.
+const KILLED: Duration = Duration::from_secs(10);
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -46,7 +50,15 @@ async fn kill(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Par
     let container = api.engine.container(&name).await?;
     let signal = signal_of(&params)?.unwrap_or(signal::SIGKILL);
     match container.kill(signal).await {
-        Ok(()) => Ok(reply::no_content()),
+        Ok(()) => {
+            // Clients remove it next.
+            if signal == signal::SIGKILL
+                && let Err(error) = timeout(KILLED, container.wait()).await
+            {
+                tracing::debug!(container = %container.id(), %error, "killed, and not ended");
+            }
+            Ok(reply::no_content())
+        }
         Err(error) if error.kind() == ErrorKind::Conflict => Err(ApiError::conflict(format!(
             "Cannot kill container: {name}: container {} is not running",
             container.id()

@@ -1,4 +1,4 @@
-//! docker-py and testcontainers, from PyPI.
+//! What test suites drive Docker with: docker-py and testcontainers from PyPI, testcontainers from npm.
 
 use engine_testkit::require;
 
@@ -29,5 +29,22 @@ fn testcontainers_waits_for_logs_and_reaches_ports() {
     let daemon = Daemon::start();
     assert_eq!(run(&daemon, include_str!("files/testcontainers.py")), "all done\n");
     assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
+    daemon.finish();
+}
+
+#[test]
+fn testcontainers_for_node_does_so_too() {
+    require!(root, overlayfs, "unshare", "nsenter", "ip", "/opt/engine-tests/clients/bin/node");
+    let daemon = Daemon::start();
+    let script = daemon.path("script.cjs");
+    std::fs::write(&script, include_str!("files/testcontainers.cjs")).unwrap();
+    let mut command = daemon.client("node");
+    command.env("NODE_PATH", "/opt/engine-tests/clients/npm/node_modules");
+    // Its helper, which removes what a killed test leaves, is an image of Docker Hub.
+    command.env("TESTCONTAINERS_RYUK_DISABLED", "true");
+    let said: Said = command.arg(&script).output().unwrap().into();
+    assert_eq!(said.ok(), "all done\n");
+    assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
+    assert_eq!(daemon.cli(&["network", "ls", "-q"]).ok().lines().count(), 3);
     daemon.finish();
 }
