@@ -96,6 +96,7 @@ pub trait ContainerFiles: fmt::Debug + Send + Sync {
 
 /// How an archive is unpacked into a container.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct UnpackFiles {
     /// Refuses to replace a directory by something else, and the other way round (Docker's `noOverwriteDirNonDir`).

@@ -255,6 +255,7 @@ pub enum Lifetime {
 
 /// A process to run in a running container.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ExecSpec {
     /// The id that the process gets, one that was never used before; a random one without it.

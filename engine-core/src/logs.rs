@@ -17,6 +17,7 @@ pub type LogStream = Pin<Box<dyn Stream<Item = Result<LogEntry>> + Send>>;
 
 /// Which entries of a log to read. The default is all there are now.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct LogQuery {
     /// Goes on with new entries until the container ends.

@@ -68,6 +68,7 @@ impl Secret {
 
 /// How a secret is created.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct SecretOptions {
     /// Labels.

@@ -5,15 +5,19 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use engine_core::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio_util::sync::CancellationToken;
 
 use super::host::Host;
 
 /// What is kept of what ssh says.
 const KEPT: usize = 4 << 10;
+/// How long its last words may take.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What runs there: our own program, or Docker's where that is not. The socket, if one is given, is its first argument.
 const REMOTE: &str = "if command -v engine-cli >/dev/null 2>&1; then p=engine-cli; else p=docker; fi; \
@@ -21,19 +25,29 @@ exec \"$p\" ${1:+--host \"$1\"} system dial-stdio";
 
 /// What ssh, or the program behind it, wrote to its standard error.
 #[derive(Debug, Default)]
-pub(super) struct Said(Mutex<Vec<u8>>);
+pub(super) struct Said {
+    text: Mutex<Vec<u8>>,
+    /// Cancelled once it says nothing more.
+    silent: CancellationToken,
+}
 
 impl Said {
     /// Returns it as a line.
     pub(super) fn text(&self) -> Option<String> {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: Vec<String> =
             String::from_utf8_lossy(&said).lines().map(|line| line.trim().to_owned()).collect();
         Some(lines.join("; ")).filter(|text| !text.is_empty())
     }
 
+    /// Returns once it has said all, or after a moment: its end may be seen before its last words.
+    pub(super) async fn settle(&self) {
+        // What there is by then is told.
+        let _ = tokio::time::timeout(PATIENCE, self.silent.cancelled()).await;
+    }
+
     fn add(&self, piece: &[u8]) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let room = KEPT - said.len().min(KEPT);
         said.extend_from_slice(&piece[..piece.len().min(room)]);
     }
@@ -98,6 +112,7 @@ async fn listen(mut stderr: ChildStderr, said: Arc<Said>) {
     while let Ok(read @ 1..) = stderr.read(&mut piece).await {
         said.add(&piece[..read]);
     }
+    said.silent.cancel();
 }
 
 impl AsyncRead for SshStream {

@@ -77,7 +77,12 @@ impl Transport {
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if used => request = unsent,
-                    _ => return Err(connection.lost(&self.host, error.into_error())),
+                    _ => {
+                        if let Some(said) = &connection.said {
+                            said.settle().await;
+                        }
+                        return Err(connection.lost(&self.host, error.into_error()));
+                    }
                 },
             }
         }

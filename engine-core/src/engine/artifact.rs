@@ -62,6 +62,7 @@ impl ArtifactFile {
 
 /// What a new artifact says of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ArtifactOptions {
     /// Its type, such as `application/spdx+json`; `application/vnd.unknown.artifact.v1` by default.

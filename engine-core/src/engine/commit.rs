@@ -23,6 +23,7 @@ use super::{LocalEngine, launch};
 
 /// How a container becomes an image.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct CommitOptions {
     /// The image's name; without one, its id leads to it.

@@ -70,6 +70,7 @@ pub struct ContainerInfo {
 
 /// How to remove a container.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct RemoveOptions {
     /// Kills it if it runs.

@@ -23,6 +23,7 @@ use super::{LocalEngine, names, task};
 
 /// How a container is forked.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ForkOptions {
     /// The new container's name; a random one without it.

@@ -87,6 +87,7 @@ pub struct RemovedImage {
 
 /// How a tar archive becomes an image.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ImportOptions {
     /// Defaults of the process.

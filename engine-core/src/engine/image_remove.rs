@@ -20,6 +20,7 @@ use super::records::Record;
 
 /// Which images a prune removes. By default those without a name that no container uses.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ImagePruneOptions {
     /// Also images that have names.

@@ -24,6 +24,7 @@ use super::pull::{no_platform, wrap};
 
 /// How to load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct LoadOptions {
     /// The platform to take from images that have several; all that are there without it.

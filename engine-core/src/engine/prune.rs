@@ -14,6 +14,7 @@ use super::{LocalEngine, RemoveOptions};
 
 /// What a prune may remove.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct PruneOptions {
     /// Removes what has a name as well: named volumes.

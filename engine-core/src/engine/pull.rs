@@ -25,6 +25,7 @@ use super::operation::{Operation, Progress};
 
 /// How to pull.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct PullOptions {
     /// The platform to take from an index; the host's by default.

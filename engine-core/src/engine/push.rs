@@ -27,6 +27,7 @@ use super::pull::wrap;
 
 /// How to push.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct PushOptions {
     /// The platform to push of an index; all of it without this, or what is here if only some is.

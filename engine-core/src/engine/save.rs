@@ -24,6 +24,7 @@ use super::pull::wrap;
 
 /// How to save.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct SaveOptions {
     /// The platform to save of images that have several; all that are in the store without it.

@@ -9,6 +9,7 @@ use super::event::{Action, Cursor, Event, ObjectKind};
 
 /// Which events to read. The default is all that happen from now on, without an end.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct EventQuery {
     /// Begins with the events kept since this time.
@@ -53,6 +54,7 @@ impl EventQuery {
 
 /// Filters of events, as Docker's: values of one kind are alternatives, different kinds must all match.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct EventFilters {
     /// Kinds of objects.

@@ -1,10 +1,8 @@
 //! The engine as a whole, over the wire.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use axum::response::Response;
-use engine_core::Result;
 use engine_core::events::EventQuery;
 use engine_core::id::{ContainerId, Name};
 
@@ -13,7 +11,7 @@ use crate::wire::{self, Hello};
 
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
-        "hello" => call.plain(async move |engine, (): ()| hello(&engine).await).await,
+        "hello" => call.plain(async move |engine, (): ()| Ok(hello(&engine))).await,
         "info" => call.plain(async move |engine, (): ()| engine.info().await).await,
         "events" => {
             call.stream(async move |engine, (query,): (EventQuery,)| engine.events(query).await, wire::text)
@@ -29,10 +27,10 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
     })
 }
 
-async fn hello(engine: &Ops) -> Result<Hello> {
+fn hello(engine: &Ops) -> Hello {
     let default_network = engine.default_network().cloned();
-    let networks = engine.networks().await?.into_iter().map(|network| network.name);
-    let all: BTreeSet<Name> = networks.chain(default_network.clone()).collect();
-    let predefined = all.into_iter().filter(|name| engine.is_predefined(name)).collect();
-    Ok(Hello { default_network, predefined })
+    let modes = ["none", "host"].into_iter().filter_map(|name| name.parse::<Name>().ok());
+    let all = modes.chain(default_network.clone());
+    let predefined = all.filter(|name| engine.is_predefined(name)).collect();
+    Hello { default_network, predefined }
 }

@@ -64,6 +64,23 @@ async fn tcp_takes_certificates_on_both_sides() {
 }
 
 #[tokio::test]
+async fn ssh_says_itself_what_is_wrong() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host: Host = format!("ssh://127.0.0.1:{}", listener.local_addr().unwrap().port()).parse().unwrap();
+    // Nobody listens there any more.
+    drop(listener);
+    let error = RemoteEngine::connect(&host, ConnectOptions::default()).await.unwrap_err();
+    match error.kind() {
+        // There is no ssh here.
+        ErrorKind::NotFound => assert!(error.hint().is_some(), "{error:?}"),
+        kind => {
+            assert_eq!(kind, ErrorKind::Unavailable);
+            assert!(error.report().contains("Connection refused"), "{}", error.report());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_connection_can_be_carried() {
     let pair = Pair::new().await;
     let dir = tempfile::tempdir().unwrap();
