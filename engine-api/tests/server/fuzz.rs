@@ -91,6 +91,7 @@ const PATHS: &[&str] = &[
     "/secrets/*",
     "/configs",
     "/tasks",
+    "/engine/v1/*",
     "/*",
     "/",
 ];
@@ -472,7 +473,7 @@ async fn no_request_is_a_failure_of_ours_or_stops_the_server() {
         assert!(told && (status >= 100 || answer.is_empty() && !whole), "{answer:?} to {}", shown());
     }
     // They are not so wrong that nothing looks at them.
-    assert!(done > requests / 20, "{done} of {requests}");
+    assert!(done > requests / 50, "{done} of {requests}");
     let alive = "GET /containers/json?all=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
     let answer = tokio::time::timeout(Duration::from_secs(30), ask(&server, alive.as_bytes())).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
