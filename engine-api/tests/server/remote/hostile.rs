@@ -111,3 +111,27 @@ async fn frames_that_make_no_sense_end_the_session() {
     assert_eq!(status, 400, "{answer}");
     assert!(pair.far.container(container.id().as_str()).await.is_ok());
 }
+
+#[tokio::test]
+async fn every_operation_of_an_engine_is_there() {
+    let pair = Pair::new().await;
+    let traits = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine-core/src/engine/operations");
+    let mut operations = Vec::new();
+    for file in std::fs::read_dir(traits).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let names = text.lines().filter_map(|line| {
+            let (before, after) = line.trim().split_once("fn ")?;
+            matches!(before, "" | "async ").then(|| after.split('(').next().unwrap_or_default().to_owned())
+        });
+        operations.extend(names);
+    }
+    // What a client knows since it connected, and what it makes of an archive.
+    let own = ["as_local", "default_network", "is_predefined", "save_layout"];
+    operations.retain(|operation| !own.contains(&operation.as_str()));
+    assert!(operations.len() > 80, "{operations:?}");
+    for operation in operations {
+        // No operation has such arguments.
+        let (status, answer) = post(&pair, &operation, OURS, b"[7]\n").await;
+        assert_eq!(status, 400, "{operation}: {answer}");
+    }
+}
