@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    archive, artifact, attach, branch, daemon, df, events, exec, files, history, image, inspect, lifecycle,
-    login, logs, network, port, prune, ps, registry, rename, run, secret, stats, system, top, transfer,
-    update, volume,
+    archive, artifact, attach, branch, context, daemon, df, events, exec, files, history, image, inspect,
+    lifecycle, login, logs, network, port, prune, ps, registry, rename, run, secret, stats, system, top,
+    transfer, update, volume,
 };
 use crate::options::Later;
+use crate::remote::HostArgs;
 
 /// Containers without a daemon.
 #[derive(Debug, Parser)]
@@ -25,6 +26,8 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
     /// Directory of images, containers and volumes
     #[arg(long, global = true, value_name = "DIR", env = "ENGINE_ROOT", hide_env_values = true)]
     pub(crate) root: Option<PathBuf>,
@@ -187,6 +190,9 @@ pub(crate) enum Command {
     /// Commands of secrets
     #[command(subcommand)]
     Secret(Later<secret::SecretCommand>),
+    /// Names for engines elsewhere
+    #[command(subcommand)]
+    Context(Later<context::ContextCommand>),
     /// Serve Docker's API
     Daemon(Later<daemon::DaemonArgs>),
     /// Commands of a registry of one's own

@@ -9,12 +9,14 @@ use engine_core::Engine;
 use engine_core::cgroups::{CgroupDriver, CgroupOptions, SystemdInstance};
 use engine_core::container_spec::IdMappings;
 use engine_core::engine::IdPool;
+use engine_core::registry_client::Credentials;
 use engine_net::{AddressPool, LocalNetworks};
 use engine_registry::{DockerConfig, OciRegistry};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::cli::GlobalArgs;
 use crate::failure::{Failure, Result};
+use crate::remote::{HostArgs, Remote};
 
 const DEFAULT_ROOT: &str = "/var/lib/engine-cli";
 const DEFAULT_RUN_ROOT: &str = "/run/engine-cli";
@@ -43,11 +45,45 @@ impl Context {
         // The default one has its sockets elsewhere.
         global.root = Some(root.to_owned()).filter(|root| root != std::path::Path::new(DEFAULT_ROOT));
         global.run_root = None;
+        // It is a directory of this machine, wherever the engine is.
+        global.host = HostArgs::default();
         Self { global, address_pools: self.address_pools.clone() }
     }
 
-    /// Opens the engine.
+    /// Returns the engine that the command works on.
     pub(crate) async fn engine(&self) -> Result<Engine> {
+        match self.remote()? {
+            Some(remote) => remote.connect().await,
+            None => self.local_engine().await,
+        }
+    }
+
+    /// Returns the engine elsewhere that the command works on, if it does. Whoever names a directory means the one in this process.
+    pub(crate) fn remote(&self) -> Result<Option<Remote>> {
+        let given = |value: Option<&std::ffi::OsStr>, name| {
+            value.is_some() && std::env::var_os(name).as_deref() != value
+        };
+        let global = &self.global;
+        let root = given(global.root.as_ref().map(|root| root.as_os_str()), "ENGINE_ROOT");
+        match (root, global.host.is_given()) {
+            (true, true) => Err(Failure::usage(
+                "--root is the directory of an engine in this process, and --host or --context names another (leave one out)",
+            )),
+            (true, false) => Ok(None),
+            (false, _) => global.host.remote(),
+        }
+    }
+
+    /// Returns the credentials that an engine elsewhere needs for this registry; one in this process finds them itself.
+    pub(crate) async fn credentials(&self, registry: &str) -> Result<Option<Credentials>> {
+        match docker_config() {
+            Some(config) if self.remote()?.is_some() => Ok(config.credentials(registry).await?),
+            _ => Ok(None),
+        }
+    }
+
+    /// Opens the engine in this process.
+    pub(crate) async fn local_engine(&self) -> Result<Engine> {
         let root = absolute(self.root());
         let run_root = match (&self.global.run_root, &self.global.root) {
             (Some(run_root), _) => absolute(run_root.clone()),
@@ -189,11 +225,15 @@ fn absolute(path: PathBuf) -> PathBuf {
 
 /// Returns Docker's `config.json`: in `$DOCKER_CONFIG`, or in `.docker` of the home directory.
 pub(crate) fn docker_config() -> Option<DockerConfig> {
-    let dir = match std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir),
-        None => std::env::home_dir()?.join(".docker"),
-    };
-    Some(DockerConfig::new(dir.join("config.json")))
+    Some(DockerConfig::new(docker_dir()?.join("config.json")))
+}
+
+/// Returns the directory of Docker's configuration.
+pub(crate) fn docker_dir() -> Option<PathBuf> {
+    match std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()) {
+        Some(dir) => Some(PathBuf::from(dir)),
+        None => Some(std::env::home_dir()?.join(".docker")),
+    }
 }
 
 /// Turns messages of the libraries on, on standard error: those that the flags ask for, or else those of level `default`.

@@ -6,10 +6,12 @@
 mod cli;
 mod commands;
 mod context;
+mod contexts;
 mod failure;
 mod hello;
 mod options;
 mod output;
+mod remote;
 mod session;
 
 use std::process;

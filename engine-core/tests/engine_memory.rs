@@ -386,6 +386,23 @@ async fn restart_policies_are_checked_changed_and_carried_out_after_a_boot() {
 }
 
 #[tokio::test]
+async fn who_waits_learns_the_end_of_a_container_that_another_removed() {
+    let (_parts, engine, image) = with_image().await;
+    let spec = ContainerSpec::command(["sleep", "1000"]).with_auto_remove(true);
+    let container = engine.create(&image, spec).await.unwrap();
+    container.start().await.unwrap();
+    container.kill(9).await.unwrap();
+    // A daemon over the same root, say.
+    engine.container(container.id().as_str()).await.unwrap().wait().await.unwrap();
+    assert_eq!(container.inspect().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(container.wait().await.unwrap().code, 137);
+    let never_ran = engine.create(&image, ContainerSpec::command(["true"])).await.unwrap();
+    assert_eq!(never_ran.wait().await.unwrap().code, 0);
+    never_ran.remove(RemoveOptions::default()).await.unwrap();
+    assert_eq!(never_ran.wait().await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
 async fn a_health_check_is_carried_out_and_an_impossible_one_refused() {
     let (_parts, engine, image) = with_image().await;
     let mut check = HealthCheck::new(HealthProbe::Command(vec!["true".to_owned()]));

@@ -13,7 +13,6 @@ use super::failures::Failures;
 use super::keeper;
 use super::limits::Limits;
 use super::listen::Listener;
-use super::native::Starts;
 use super::pending::Pending;
 use super::routes;
 use super::server_info::ServerInfo;
@@ -35,7 +34,6 @@ pub(super) struct Api {
     pub(super) execs: Execs,
     pub(super) failures: Failures,
     pub(super) pending: Pending,
-    pub(super) starts: Starts,
     /// Becomes true when the server is to stop: then what would follow for ever ends.
     pub(super) stopping: watch::Sender<bool>,
 }
@@ -122,7 +120,6 @@ impl Api {
             execs: Execs::default(),
             failures: Failures::default(),
             pending: Pending::default(),
-            starts: Starts::default(),
             stopping: watch::Sender::new(false),
         }
     }

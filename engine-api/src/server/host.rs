@@ -20,11 +20,3 @@ pub(super) fn cpu_time() -> Duration {
         .sum();
     Duration::from_millis(ticks * (1000 / TICKS_PER_SECOND))
 }
-
-/// Returns the host's memory in bytes.
-pub(super) fn memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    #[allow(clippy::useless_conversion, reason = "its type is the machine's word")]
-    let units = u64::from(info.totalram);
-    units * u64::from(info.mem_unit)
-}

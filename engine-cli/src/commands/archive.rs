@@ -198,7 +198,7 @@ pub(crate) async fn copy(context: &Context, args: &CopyArgs) -> Result<u8> {
     if args.name.is_some() && args.images.len() > 1 {
         return Err(Failure::usage("--name is for one image"));
     }
-    let (from, to) = (context.engine().await?, context.at_root(&args.to).engine().await?);
+    let (from, to) = (context.engine().await?, context.at_root(&args.to).local_engine().await?);
     let mut options = CopyImageOptions::default();
     options.platform.clone_from(&args.platform);
     options.name.clone_from(&args.name);

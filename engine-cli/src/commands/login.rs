@@ -56,7 +56,10 @@ pub(crate) async fn login(context: &Context, args: &LoginArgs) -> Result<u8> {
         return Err(Failure::usage("a user name and a password are needed"));
     }
     let credentials = Credentials::Basic { username, password };
-    context.registry()?.check_credentials(&server, &credentials).await?;
+    match context.remote()? {
+        Some(remote) => remote.connect().await?.check_credentials(&server, &credentials).await?,
+        None => context.registry()?.check_credentials(&server, &credentials).await?,
+    }
     config.store(&server, &credentials).await?;
     output::line("Login Succeeded")?;
     Ok(0)

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod artifact;
 pub(crate) mod attach;
 pub(crate) mod branch;
+pub(crate) mod context;
 pub(crate) mod daemon;
 pub(crate) mod df;
 pub(crate) mod events;
@@ -112,6 +113,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Volume(command) => volume::run(context, command.0).await,
         Command::Network(command) => network::run(context, command.0).await,
         Command::Secret(command) => secret::run(context, command.0).await,
+        Command::Context(command) => context::run(context, command.0),
         Command::Daemon(args) => daemon::daemon(context, &args).await,
         Command::Registry(command) => registry::run(context, command.0).await,
         Command::Login(args) => login::login(context, &args).await,

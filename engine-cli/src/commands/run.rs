@@ -52,7 +52,7 @@ pub(crate) async fn create(context: &Context, args: &CreateArgs) -> Result<u8> {
         let args = &args.container;
         let cidfile = CidFile::reserve(args.cidfile.as_deref())?;
         let spec = args.spec(false)?;
-        let image = find_image(&engine, args).await?;
+        let image = find_image(context, &engine, args).await?;
         let container = engine.create(&image, spec).await?;
         cidfile.write(&container)?;
         output::line(container.id())
@@ -71,7 +71,7 @@ async fn start(context: &Context, args: &RunArgs) -> Result<u8> {
     let engine = context.engine().await?;
     let cidfile = CidFile::reserve(args.container.cidfile.as_deref())?;
     let spec = args.container.spec(args.detach)?;
-    let image = find_image(&engine, &args.container).await?;
+    let image = find_image(context, &engine, &args.container).await?;
     let signals = Signals::new()?;
     if args.scoped {
         let container = engine.create_scoped(&image, spec).await?;
@@ -131,7 +131,7 @@ fn wanted(args: &RunArgs) -> Wanted {
 }
 
 /// Makes sure the image is in the store, and returns what to call it.
-async fn find_image(engine: &Engine, args: &ContainerArgs) -> Result<String> {
+async fn find_image(context: &Context, engine: &Engine, args: &ContainerArgs) -> Result<String> {
     let name = args.image();
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     if args.pull != Pull::Always || hello::is_name(name) {
@@ -150,7 +150,7 @@ async fn find_image(engine: &Engine, args: &ContainerArgs) -> Result<String> {
     if args.pull == Pull::Missing && !args.quiet {
         eprintln!("Unable to find image '{}' locally", reference.familiar());
     }
-    transfer::fetch(engine, &reference, platform, args.quiet, true).await?;
+    transfer::fetch(context, engine, &reference, platform, args.quiet, true).await?;
     Ok(name.to_owned())
 }
 

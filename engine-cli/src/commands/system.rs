@@ -2,7 +2,7 @@
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use engine_core::engine::{Diagnosis, Verdict};
+use engine_core::engine::{Diagnosis, EngineInfo, HostInfo, Verdict};
 use serde_json::{Value, json};
 
 use crate::cli::Cli;
@@ -33,7 +33,7 @@ pub(crate) fn version(args: &FormatArgs) -> Result<u8> {
         "Version": version,
         "Os": "linux",
         "Arch": engine_core::Platform::host().architecture,
-        "Kernel": kernel(),
+        "Kernel": HostInfo::of_this().kernel,
     });
     // There is no server; scripts that ask Docker's for its version get the engine's.
     let both = json!({ "Client": value, "Server": value });
@@ -71,10 +71,12 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
         }
         images = engine.images().await?.len();
     }
-    let runtime = match &opened {
-        Ok(engine) => engine.info().await?.runtime,
-        Err(_) => Default::default(),
+    let parts = match &opened {
+        Ok(engine) => engine.info().await?,
+        Err(_) => here(context),
     };
+    let (runtime, host) = (&parts.runtime, &parts.host);
+    let root = parts.root.clone().unwrap_or_default();
     // Docker's words: a hybrid host is one of version 1.
     let version = if runtime.cgroup == "v2" { "2" } else { "1" };
     let checks: Vec<Value> = diagnosis
@@ -85,19 +87,19 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
     let [running, paused, stopped] = counts;
     let value = json!({
         "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "DockerRootDir": context.root(),
+        "DockerRootDir": root,
         "Containers": running + paused + stopped,
         "ContainersRunning": running,
         "ContainersPaused": paused,
         "ContainersStopped": stopped,
         "Images": images,
-        "KernelVersion": kernel(),
+        "KernelVersion": host.kernel,
         "CgroupDriver": runtime.cgroup_driver,
         "CgroupVersion": version,
         "OSType": "linux",
-        "Architecture": std::env::consts::ARCH,
-        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": memory(),
+        "Architecture": host.architecture,
+        "NCPU": host.cpus,
+        "MemTotal": host.memory,
         "Plugins": { "Network": ["bridge", "host", "ipvlan", "macvlan", "null"], "Volume": ["local"] },
         "Checks": checks,
         "Error": failure,
@@ -106,13 +108,13 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
         let mut text = format!(
             "Version: {}\nRoot: {}\nContainers: {}\n Running: {running}\n Paused: {paused}\n Stopped: {stopped}\nImages: {images}\nCgroup Driver: {}\nCgroup Version: {version}\nKernel: {}\nArchitecture: {}\nCPUs: {}\nMemory: {}\nHost:\n",
             env!("CARGO_PKG_VERSION"),
-            context.root().display(),
+            root.display(),
             running + paused + stopped,
             runtime.cgroup_driver,
-            kernel(),
-            std::env::consts::ARCH,
-            std::thread::available_parallelism().map_or(1, usize::from),
-            human::size(memory()),
+            host.kernel,
+            host.architecture,
+            host.cpus,
+            human::size(host.memory),
         );
         for check in &diagnosis.checks {
             let mark = if check.verdict == Verdict::Works { "" } else { " <-" };
@@ -126,14 +128,12 @@ pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
     }
 }
 
-fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
-}
-
-fn memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) * 1024
+/// What is known without an engine.
+fn here(context: &Context) -> EngineInfo {
+    let mut parts = EngineInfo::default();
+    parts.root = Some(context.root());
+    parts.host = HostInfo::of_this();
+    parts
 }
 
 fn shown(args: &FormatArgs, value: &Value, plain: impl FnOnce() -> String) -> Result<u8> {

@@ -66,7 +66,8 @@ pub(crate) async fn pull(context: &Context, args: &PullArgs) -> Result<u8> {
         let repository = repository(&args.image)?;
         let engine = context.engine().await?;
         for tag in engine.remote_tags(&repository).await? {
-            fetch_with(&engine, &repository.with_tag(&tag)?, options.clone(), args.quiet, false).await?;
+            fetch_with(context, &engine, &repository.with_tag(&tag)?, options.clone(), args.quiet, false)
+                .await?;
         }
         output::line(format!("{}/{}", repository.registry(), repository.repository()))?;
         return Ok(0);
@@ -78,26 +79,28 @@ pub(crate) async fn pull(context: &Context, args: &PullArgs) -> Result<u8> {
         output::line(&image)?;
         return Ok(0);
     }
-    fetch_with(&engine, &image, options, args.quiet, false).await?;
+    fetch_with(context, &engine, &image, options, args.quiet, false).await?;
     output::line(&image)?;
     Ok(0)
 }
 
 /// Pulls an image and shows how it gets on: on standard error if the output is not what the user asked for.
 pub(crate) async fn fetch(
+    context: &Context,
     engine: &Engine,
     reference: &Reference,
     platform: Platform,
     quiet: bool,
     aside: bool,
 ) -> Result<Image> {
-    fetch_with(engine, reference, PullOptions::default().with_platform(platform), quiet, aside).await
+    fetch_with(context, engine, reference, PullOptions::default().with_platform(platform), quiet, aside).await
 }
 
 async fn fetch_with(
+    context: &Context,
     engine: &Engine,
     reference: &Reference,
-    options: PullOptions,
+    mut options: PullOptions,
     quiet: bool,
     aside: bool,
 ) -> Result<Image> {
@@ -109,6 +112,9 @@ async fn fetch_with(
     };
     let mut progress = Progress::new(target, terminal);
     progress.line(&format!("{}: Pulling from {}", reference.tag_or_digest(), reference.repository()))?;
+    if let Some(credentials) = context.credentials(reference.registry()).await? {
+        options = options.with_credentials(credentials);
+    }
     let mut operation = engine.pull(reference, options);
     while let Some(event) = operation.next().await {
         progress.pulled(reference, &event)?;
@@ -143,6 +149,9 @@ pub(crate) async fn push(context: &Context, args: &PushArgs) -> Result<u8> {
     progress.line(&format!("The push refers to repository [{}]", wish.familiar_name()))?;
     let mut options = PushOptions::default();
     options.platform.clone_from(&args.platform);
+    if let Some(credentials) = context.credentials(wish.registry()).await? {
+        options = options.with_credentials(credentials);
+    }
     for image in &images {
         let mut operation = engine.push(image, options.clone());
         while let Some(event) = operation.next().await {

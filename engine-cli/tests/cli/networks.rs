@@ -315,7 +315,7 @@ fn a_container_in_a_user_namespace_has_a_network_and_its_names() {
 
 /// Runs the binary under strace, which ends when all that it started has.
 fn traced(cli: &Cli, log: &Path, args: &[&str]) -> std::process::Child {
-    let command = cli.command(args);
+    let command = cli.local(args);
     std::process::Command::new("strace")
         .args(["-f", "-qq", "-e", "trace=execve,execveat", "-e", "signal=none", "-o"])
         .arg(log)

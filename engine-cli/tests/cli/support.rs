@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use engine_testkit::{LeakCheck, image};
 
+use crate::daemons::{Daemons, engine_cli};
+
 /// An engine of its own.
 pub(crate) struct Cli {
     pub(crate) dir: tempfile::TempDir,
     leaks: Option<LeakCheck>,
+    daemons: Daemons,
 }
 
 /// What a command said.
@@ -55,7 +58,8 @@ impl Cli {
     pub(crate) fn empty() -> Self {
         let dir = tempfile::Builder::new().prefix("engine-cli-test").tempdir().expect("temporary directory");
         let root = dir.path().join("root");
-        let mut cli = Self { dir, leaks: None };
+        let daemons = Daemons::new(dir.path());
+        let mut cli = Self { dir, leaks: None, daemons };
         // What an empty engine consists of is no leak.
         cli.run(&["ps"]).ok();
         cli.leaks = Some(LeakCheck::begin(&root, &root.join("run")));
@@ -84,13 +88,20 @@ impl Cli {
 
     /// Returns the command with these arguments, to be run by the caller.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_engine-cli"));
-        command
-            .arg("--root")
-            .arg(self.root())
-            .args(args)
-            .env_remove("ENGINE_ROOT")
-            .env_remove("ENGINE_RUN_ROOT");
+        match self.daemons.host(args) {
+            Some((host, args)) => self.with("--host", host.as_ref(), args),
+            None => self.local(args),
+        }
+    }
+
+    /// As [`command`](Self::command), always on an engine in its own process.
+    pub(crate) fn local(&self, args: &[&str]) -> Command {
+        self.with("--root", &self.root(), args)
+    }
+
+    fn with(&self, flag: &str, place: &Path, args: &[&str]) -> Command {
+        let mut command = engine_cli();
+        command.arg(flag).arg(place).args(args);
         // Credentials of the person who runs the tests are none of their business.
         command.env("DOCKER_CONFIG", self.path("docker")).stdin(Stdio::null());
         command
@@ -140,6 +151,7 @@ impl Cli {
         assert_eq!(self.run(&["ps", "-aq"]).ok(), "", "containers are left");
         // The default network's bridge as well.
         self.run(&["network", "prune", "-f"]).ok();
+        self.daemons.stop();
         if let Some(leaks) = self.leaks.take() {
             leaks.finish();
         }

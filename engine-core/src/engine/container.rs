@@ -155,10 +155,18 @@ impl LocalContainer {
     }
 
     pub(super) async fn wait(&self) -> Result<ExitStatus> {
-        let record = self.record().await?;
+        let record = match self.record().await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return self.engine.told_exit(&self.id).await?.ok_or(error);
+            }
+            record => record?,
+        };
         let status = match self.engine.inner.runtime.wait(&self.id).await {
             Ok(status) => status,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ExitStatus::new(0)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // It never ran, or somebody else removed it after its end.
+                return Ok(self.engine.told_exit(&self.id).await?.unwrap_or(ExitStatus::new(0)));
+            }
             Err(error) => return Err(error),
         };
         // An end that nothing told is told now.

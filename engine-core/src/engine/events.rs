@@ -20,12 +20,15 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::SystemTime;
 
+use futures_util::StreamExt as _;
+
 use crate::container_spec::MountSpec;
 use crate::error::Result;
-use crate::events::{Action, Cursor, Event, EventQuery, EventStream, ObjectKind};
+use crate::events::{Action, Cursor, Event, EventFilters, EventQuery, EventStream, ObjectKind};
+use crate::id::ContainerId;
 use crate::launch::LifeEvents;
 use crate::reference::Reference;
-use crate::state::{ContainerStatus, RuntimeState};
+use crate::state::{ContainerStatus, ExitStatus, RuntimeState};
 
 use super::records::Record;
 use super::{LocalEngine, blocking, task};
@@ -44,6 +47,27 @@ impl LocalEngine {
     pub(super) async fn event_cursor(&self) -> Result<Cursor> {
         let journal = self.inner.outbox.journal().clone();
         blocking(move || journal.cursor()).await
+    }
+
+    /// How a container that is no more has ended, as events have told it, if they are still kept.
+    pub(super) async fn told_exit(&self, id: &ContainerId) -> Result<Option<ExitStatus>> {
+        let mut filters = EventFilters::default().with_object(ObjectKind::Container);
+        filters.containers.push(id.to_string());
+        filters.actions = vec![Action::Die, Action::Oom];
+        let kept = EventQuery::default().with_since(SystemTime::UNIX_EPOCH).with_until(SystemTime::now());
+        let mut kept = self.inner.outbox.journal().read(kept.with_filters(filters)).await?;
+        let (mut exit, mut oom_killed) = (None, false);
+        while let Some(event) = kept.next().await {
+            let event = event?;
+            if event.action == Action::Oom {
+                oom_killed = true;
+                continue;
+            }
+            let code = event.attributes.get("exitCode").and_then(|code| code.parse().ok());
+            exit = code.map(|code| ExitStatus::new(code).with_oom_killed(oom_killed));
+            oom_killed = false;
+        }
+        Ok(exit)
     }
 
     /// Tells of something that has happened and changed nothing lasting. Failing to tell does not undo it.

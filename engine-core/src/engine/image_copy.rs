@@ -154,9 +154,14 @@ pub(super) fn copy_as_archive(
     let (from, to, image) = (from.clone(), to.clone(), image.to_owned());
     Operation::new(move |progress| async move {
         let (reader, writer) = tokio::io::duplex(PIECE);
+        // With another name there, the archive has none: what has the old name there is not to be touched.
+        let saved = match &options.name {
+            Some(_) => nameless(&from, &image).await?,
+            None => image.clone(),
+        };
         let save = SaveOptions { platform: options.platform.clone(), ..SaveOptions::default() };
-        let saved = from.save(&[&image], writer, save);
-        let load = LoadOptions { parallel: options.parallel, ..LoadOptions::default() };
+        let saved = from.save(&[&saved], writer, save);
+        let load = LoadOptions { parallel: options.parallel, name: options.name, ..LoadOptions::default() };
         let mut loaded = to.load(LoadSource::stream(pieces(reader)), load);
         let report = async {
             while let Some(event) = loaded.next().await {
@@ -168,16 +173,15 @@ pub(super) fn copy_as_archive(
         // What stops the source stops the load, too.
         saved?;
         let nothing = || Error::new(ErrorKind::NotFound, "copy image").with("image", &image);
-        let mut copied = loaded?.pop().ok_or_else(|| nothing().with_message("no image arrived"))?;
-        if let Some(name) = options.name.filter(|name| !copied.names.contains(name)) {
-            let id = copied.id.as_ref().unwrap_or(&copied.target.digest).to_string();
-            to.tag(&copied.names.first().map_or(id, Reference::familiar), &name).await?;
-            for old in std::mem::replace(&mut copied.names, vec![name]) {
-                to.remove_image(&old.familiar(), false).await?;
-            }
-        }
-        Ok(copied)
+        loaded?.pop().ok_or_else(|| nothing().with_message("no image arrived"))
     })
+}
+
+/// What an image is called without using its name.
+async fn nameless(engine: &Engine, image: &str) -> Result<String> {
+    let reference = image.parse::<Reference>().ok();
+    let named = engine.images().await?.into_iter().find(|known| Some(&known.reference) == reference.as_ref());
+    Ok(named.map_or_else(|| image.to_owned(), |known| known.target.digest.to_string()))
 }
 
 fn pieces(reader: tokio::io::DuplexStream) -> impl Stream<Item = Result<Bytes>> + Send {

@@ -21,6 +21,38 @@ pub struct EngineInfo {
     pub runtime: RuntimeCapabilities,
     /// The name of its volume driver.
     pub volume_driver: String,
+    /// The machine it works on.
+    pub host: HostInfo,
+}
+
+/// The machine that an engine works on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HostInfo {
+    /// The release of its kernel.
+    pub kernel: String,
+    /// Its architecture, in Rust's words: `x86_64`.
+    pub architecture: String,
+    /// How many processors an engine may use there.
+    pub cpus: usize,
+    /// Its memory, in bytes.
+    pub memory: u64,
+}
+
+impl HostInfo {
+    /// Returns what this machine is.
+    #[must_use]
+    pub fn of_this() -> Self {
+        let info = rustix::system::sysinfo();
+        #[allow(clippy::useless_conversion, reason = "its type is the machine's word")]
+        let units = u64::from(info.totalram);
+        Self {
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            architecture: std::env::consts::ARCH.to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: units * u64::from(info.mem_unit),
+        }
+    }
 }
 
 impl LocalEngine {
@@ -30,6 +62,7 @@ impl LocalEngine {
             image_store: self.inner.images.capabilities(),
             runtime: self.inner.runtime.capabilities(),
             volume_driver: self.inner.volumes.name().to_owned(),
+            host: HostInfo::of_this(),
         }
     }
 }

@@ -90,7 +90,7 @@ pub use image_copy::CopyImageOptions;
 pub use image_platforms::ImagePlatform;
 pub use image_remove::{ImagePruneOptions, PrunedImages};
 pub use image_usage::{ImageUsage, ImagesUsage};
-pub use info::EngineInfo;
+pub use info::{EngineInfo, HostInfo};
 pub use layers::LayerProgress;
 pub use load::{LoadEvent, LoadOptions, LoadedImage};
 pub use network_use::ContainerNetwork;

@@ -11,6 +11,7 @@ use engine_core::engine::{
 };
 use engine_core::io::{ByteStream, Writer};
 use engine_core::reference::Reference;
+use engine_core::registry_client::Credentials;
 use engine_core::{Error, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::AsyncWriteExt as _;
@@ -38,6 +39,10 @@ impl TransferOperations for RemoteEngine {
 
     async fn remote_tags(&self, repository: &Reference) -> Result<Vec<String>> {
         self.call("remote_tags", (repository,)).await
+    }
+
+    async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()> {
+        self.call("check_credentials", (registry, WireCredentials::from(credentials.clone()))).await
     }
 
     fn load(&self, source: LoadSource, options: LoadOptions) -> Operation<LoadEvent, Vec<LoadedImage>> {

@@ -1,7 +1,6 @@
 //! Containers, over the wire.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -33,16 +32,11 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             call.plain(async move |engine, (id,): (ContainerId,)| engine.inspect_container(&id).await).await
         }
         "start_container" => {
-            let api = Arc::clone(&call.api);
-            call.plain(async move |engine, (id,): (ContainerId,)| {
-                api.starts.add(&id);
-                engine.start_container(&id, None).await
-            })
-            .await
+            call.plain(async move |engine, (id,): (ContainerId,)| engine.start_container(&id, None).await)
+                .await
         }
         "wait_container" => {
-            let api = Arc::clone(&call.api);
-            call.waiting(async move |engine, (id,): (ContainerId,)| api.starts.wait(&engine, &id).await).await
+            call.waiting(async move |engine, (id,): (ContainerId,)| engine.wait_container(&id).await).await
         }
         "stop_container" => {
             call.plain(
@@ -53,10 +47,8 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             .await
         }
         "restart_container" => {
-            let api = Arc::clone(&call.api);
             call.plain(
                 async move |engine, (id, signal, timeout): (ContainerId, Option<i32>, Option<Duration>)| {
-                    api.starts.add(&id);
                     engine.restart_container(&id, signal, timeout).await
                 },
             )

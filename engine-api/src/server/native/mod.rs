@@ -16,7 +16,6 @@ mod processes;
 mod scoped;
 mod secrets;
 mod session;
-mod starts;
 mod system;
 mod transfers;
 mod volumes;
@@ -34,7 +33,6 @@ use hyper::StatusCode;
 use super::api::Api;
 use call::Call;
 pub(super) use presence::ClientSocket;
-pub(super) use starts::Starts;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/engine/v1/{operation}", post(answer))

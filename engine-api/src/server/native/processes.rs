@@ -1,7 +1,6 @@
 //! Processes in containers and their streams, over the wire.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use axum::response::Response;
 use engine_core::ExecId;
@@ -19,9 +18,7 @@ type Exec = (ContainerId, ExecSpec, AttachWanted, ExecSnapshot);
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
         "start_attached" => {
-            let api = Arc::clone(&call.api);
             call.session(async move |engine, (id, wanted): (ContainerId, AttachWanted)| {
-                api.starts.add(&id);
                 let streams = engine.start_attached(&id, vec![wanted.options()]).await?;
                 Ok(((), streams.into_iter().next().unwrap_or_default()))
             })

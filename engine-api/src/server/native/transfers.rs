@@ -40,6 +40,15 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             call.plain(async move |engine, (repository,): (Reference,)| engine.remote_tags(&repository).await)
                 .await
         }
+        "check_credentials" => {
+            call.plain(async move |engine, (registry, credentials): (String, WireCredentials)| {
+                match WireCredentials::given(Some(credentials)) {
+                    Some(credentials) => engine.check_credentials(&registry, &credentials).await,
+                    None => Err(Error::new(ErrorKind::Unsupported, "log in").with("registry", registry)),
+                }
+            })
+            .await
+        }
         "load" => call.taking_operation(|engine, (options, name): (LoadOptions, Option<String>), archive| {
             let source = match name {
                 Some(name) => LoadSource::Named(name, archive),

@@ -82,7 +82,7 @@ pub(crate) async fn daemon(context: &Context, args: &DaemonArgs) -> Result<u8> {
         return Ok(0);
     }
     context::trace(&context.global, Some(LOG_LEVEL));
-    let engine = context.engine().await?;
+    let engine = context.local_engine().await?;
     let info = ServerInfo::default().with_version(env!("CARGO_PKG_VERSION")).with_platform("engine-cli");
     let limits = Limits::default().with_drain(Duration::from_secs(args.shutdown_timeout.unwrap_or(15)));
     let server = ApiServer::new(engine.clone())

@@ -73,10 +73,11 @@ impl Container {
     }
 
     /// Waits until the container has ended and returns how. A container that was never started has ended with
-    /// code 0, as Docker has it. One that was to remove itself is gone when this returns.
+    /// code 0, as Docker has it. One that was to remove itself is gone when this returns; if somebody else, such as a
+    /// daemon over the same root, was faster to remove it, events tell how it ended.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) if it was removed.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if it was removed, and how it ended is no longer known.
     pub async fn wait(&self) -> Result<ExitStatus> {
         self.engine.backend.wait_container(&self.id).await
     }

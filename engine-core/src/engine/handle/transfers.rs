@@ -16,6 +16,7 @@ use crate::engine::{
 use crate::error::Result;
 use crate::io::ByteStream;
 use crate::reference::Reference;
+use crate::registry_client::Credentials;
 
 /// Bytes handed to a store at once.
 const PIECE: usize = 64 << 10;
@@ -173,6 +174,14 @@ impl Engine {
     /// As [`RegistryClient::list_tags`](crate::RegistryClient::list_tags).
     pub async fn remote_tags(&self, repository: &Reference) -> Result<Vec<String>> {
         self.backend.remote_tags(repository).await
+    }
+
+    /// Asks a registry whether it takes these credentials.
+    ///
+    /// # Errors
+    /// As [`RegistryClient::check_credentials`](crate::RegistryClient::check_credentials).
+    pub async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()> {
+        self.backend.check_credentials(registry, credentials).await
     }
 
     /// Copies an image, named as for [`image`](Self::image), into the engine `to`. Everything keeps its digest, and

@@ -13,6 +13,7 @@ use crate::engine::{
 use crate::error::Result;
 use crate::io::{ByteStream, Writer};
 use crate::reference::Reference;
+use crate::registry_client::Credentials;
 
 #[async_trait]
 impl TransferOperations for LocalEngine {
@@ -26,6 +27,10 @@ impl TransferOperations for LocalEngine {
 
     async fn remote_tags(&self, repository: &Reference) -> Result<Vec<String>> {
         self.inner.registry.list_tags(repository).await
+    }
+
+    async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()> {
+        self.inner.registry.check_credentials(registry, credentials).await
     }
 
     fn load(&self, source: LoadSource, options: LoadOptions) -> Operation<LoadEvent, Vec<LoadedImage>> {

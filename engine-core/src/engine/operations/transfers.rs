@@ -13,6 +13,7 @@ use crate::engine::{
 use crate::error::Result;
 use crate::io::{ByteStream, Writer};
 use crate::reference::Reference;
+use crate::registry_client::Credentials;
 
 /// Images and artifacts that come and go.
 #[async_trait]
@@ -23,6 +24,8 @@ pub trait TransferOperations: fmt::Debug + Send + Sync {
     fn push(&self, reference: &Reference, options: PushOptions) -> Operation<PushEvent, Descriptor>;
     /// See [`Engine::remote_tags`](crate::engine::Engine::remote_tags).
     async fn remote_tags(&self, repository: &Reference) -> Result<Vec<String>>;
+    /// See [`Engine::check_credentials`](crate::engine::Engine::check_credentials).
+    async fn check_credentials(&self, registry: &str, credentials: &Credentials) -> Result<()>;
     /// See [`Engine::load`](crate::engine::Engine::load).
     fn load(&self, source: LoadSource, options: LoadOptions) -> Operation<LoadEvent, Vec<LoadedImage>>;
     /// See [`Engine::save`](crate::engine::Engine::save).

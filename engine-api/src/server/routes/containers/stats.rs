@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
+use engine_core::engine::HostInfo;
 use engine_core::{Container, ErrorKind};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
@@ -70,7 +71,7 @@ impl Samples {
             }
             Err(error) => return Err(error),
         };
-        let now = StatsSample { stats, host_cpu: host::cpu_time(), host_memory: host::memory() };
+        let now = StatsSample { stats, host_cpu: host::cpu_time(), host_memory: HostInfo::of_this().memory };
         let document = container_stats(info.id.as_str(), info.name.as_str(), &now, self.before.as_ref());
         self.before = Some(now);
         Ok(document)

@@ -16,8 +16,6 @@ use crate::server::error::{ApiError, Result};
 use crate::server::registry_auth::AuthConfig;
 use crate::server::reply;
 
-use super::create::registry;
-
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/auth", post(auth))
 }
@@ -28,11 +26,11 @@ async fn auth(State(api): State<Arc<Api>>, Json(config): Json<AuthConfig>) -> Re
     let Some(credentials) = config.credentials() else {
         return Err(unauthorized("there are no credentials to check"));
     };
-    registry(&api)?.check_credentials(config.registry(), &credentials).await.map_err(|error| match error
-        .kind()
-    {
-        ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => unauthorized(&error.report()),
-        _ => error.into(),
+    api.engine.check_credentials(config.registry(), &credentials).await.map_err(|error| {
+        match error.kind() {
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => unauthorized(&error.report()),
+            _ => error.into(),
+        }
     })?;
     Ok(reply::json(&json!({ "Status": "Login Succeeded", "IdentityToken": "" })))
 }

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::server::api::Api;
 use crate::server::error::Result;
+use crate::server::reply;
 use crate::server::version::ApiVersion;
-use crate::server::{host, reply};
 
 /// What runs containers: no program of others.
 const RUNTIME: &str = "engine-shim";
@@ -92,7 +92,7 @@ async fn info(State(api): State<Arc<Api>>, version: ApiVersion) -> Result<Respon
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": host::memory(),
+        "MemTotal": parts.host.memory,
         "Name": uname.nodename().to_string_lossy(),
         "HttpProxy": "",
         "HttpsProxy": "",
