@@ -42,11 +42,14 @@ impl Service {
         let mut health =
             HealthCheck::new(HealthProbe::Command(vec!["test".into(), "-e".into(), "/up".into()]));
         health.interval = Some(Duration::from_millis(500));
-        Ok(ContainerSpec::command(self.command.iter().cloned())
+        let mut spec = ContainerSpec::command(self.command.iter().cloned())
             .with_name(format!("{NAME}-{number}").parse()?)
             .with_label(SERVICE, NAME)
             .with_network(NetworkMode::None)
-            .with_health(health))
+            .with_health(health);
+        // A command that is no init hears no SIGTERM.
+        spec.init = true;
+        Ok(spec)
     }
 }
 

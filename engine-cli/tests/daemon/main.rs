@@ -10,5 +10,6 @@ mod docker;
 mod dockerd;
 mod fixtures;
 mod oracle;
+mod orchestrator;
 mod process;
 mod support;
