@@ -336,6 +336,9 @@ pub(crate) enum ImageCommand {
 /// `engine-cli system …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SystemCommand {
+    /// Carry standard input and output to the daemon, as ssh:// needs at the other end
+    #[command(hide = true)]
+    DialStdio,
     /// Show this engine and what works on this host
     Info(Later<system::FormatArgs>),
     /// Start the containers whose restart policy wants them running: what a boot has to do

@@ -121,6 +121,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         Command::Info(args) | Command::System(Later(SystemCommand::Info(args))) => {
             system::info(context, &args).await
         }
+        Command::System(Later(SystemCommand::DialStdio)) => system::dial_stdio(context).await,
         Command::System(Later(SystemCommand::StartAll)) => system::start_all(context).await,
         Command::System(Later(SystemCommand::Prune(args))) => prune::system(context, &args).await,
         Command::System(Later(SystemCommand::Df(args))) => df::df(context, &args).await,

@@ -2,6 +2,7 @@
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use engine_api::client::ConnectOptions;
 use engine_core::engine::{Diagnosis, EngineInfo, HostInfo, Verdict};
 use serde_json::{Value, json};
 
@@ -9,6 +10,9 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::failure::{Failure, Result, Several};
 use crate::output::template::Template;
+use crate::remote::Remote;
+
+use super::daemon::DEFAULT_HOST;
 use crate::output::{self, human};
 
 /// The flags of commands that show one thing.
@@ -150,6 +154,16 @@ pub(crate) fn completion(args: &CompletionArgs) -> Result<u8> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "engine-cli", &mut script);
     output::print(&String::from_utf8(script).map_err(|e| Failure::usage(e.to_string()))?)?;
+    Ok(0)
+}
+
+/// Runs `system dial-stdio`.
+pub(crate) async fn dial_stdio(context: &Context) -> Result<u8> {
+    let remote = match context.remote()? {
+        Some(remote) => remote,
+        None => Remote { host: DEFAULT_HOST.parse()?, options: ConnectOptions::default() },
+    };
+    engine_api::client::relay(&remote.host, &remote.options, tokio::io::stdin(), tokio::io::stdout()).await?;
     Ok(0)
 }
 

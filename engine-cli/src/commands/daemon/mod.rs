@@ -23,7 +23,7 @@ use crate::output;
 use config::Config;
 
 /// Where it listens if nobody says otherwise.
-const DEFAULT_HOST: &str = "unix:///run/engine-cli/docker.sock";
+pub(crate) const DEFAULT_HOST: &str = "unix:///run/engine-cli/docker.sock";
 /// What it tells of itself if nobody asks for more or less.
 const LOG_LEVEL: &str = "info";
 
