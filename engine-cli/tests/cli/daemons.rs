@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a daemon has to be told, since it is the one to speak with registries.
@@ -62,16 +62,20 @@ impl Daemons {
         if rest.first().is_none_or(|first| LOCAL.contains(first)) {
             return None;
         }
-        let mut running = self.running.lock().unwrap();
-        let number = running.len();
-        let (_, socket) = running.entry(flags).or_insert_with_key(|flags| self.start(number, flags));
-        Some((format!("unix://{}", socket.display()), rest))
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if !running.contains_key(&flags) {
+            // What no daemon starts with no command does: it says so itself.
+            let started = self.start(running.len(), &flags)?;
+            running.insert(flags.clone(), started);
+        }
+        Some((format!("unix://{}", running[&flags].1.display()), rest))
     }
 
-    fn start(&self, number: usize, flags: &[String]) -> (Child, PathBuf) {
+    /// Starts a daemon; `None` if it refuses its flags.
+    fn start(&self, number: usize, flags: &[String]) -> Option<(Child, PathBuf)> {
         let socket = self.dir.join(format!("{number}.sock"));
         let log = std::fs::File::create(self.dir.join(format!("{number}.log"))).unwrap();
-        let child = engine_cli()
+        let mut child = engine_cli()
             .arg("--root")
             .arg(self.dir.join("root"))
             .args(flags)
@@ -84,15 +88,18 @@ impl Daemons {
             .unwrap();
         let end = Instant::now() + Duration::from_secs(20);
         while UnixStream::connect(&socket).is_err() {
+            if child.try_wait().unwrap().is_some() {
+                return None;
+            }
             assert!(Instant::now() < end, "the daemon does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
-        (child, socket)
+        Some((child, socket))
     }
 
     /// Ends them all; a panic's messages of theirs are shown.
     pub(crate) fn stop(&self) {
-        let mut running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, (mut child, socket)) in std::mem::take(&mut *running) {
             let pid = rustix::process::Pid::from_child(&child);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
