@@ -16,7 +16,7 @@ use crate::failure::{Failure, Result};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct HostArgs {
-    /// Work on the engine of the daemon at this address: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST
+    /// Work on the engine of the daemon at this address: unix://PATH, tcp://HOST:PORT or ssh://USER@HOST
     #[arg(short = 'H', long, value_name = "HOST", conflicts_with = "context")]
     host: Option<String>,
     /// Work on the engine of this context; default is the one in this process

@@ -1,6 +1,6 @@
 //! The examples, run as a reader would: each against a real registry and a root of its own.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -127,4 +127,30 @@ fn private_registry() {
     let interrupted =
         Command::new("kill").args(["-INT", &served.id().to_string()]).status().expect("run kill");
     assert!(interrupted.success() && served.wait().expect("wait").success(), "it did not end well");
+}
+
+#[test]
+fn orchestrator() {
+    require!(root, overlayfs, "docker-registry");
+    let mut stage = Stage::set("orchestrator");
+    let up = |replicas: usize| format!("{replicas} replicas of {} are up", stage.image);
+    let mut orchestrator = Command::new(example("orchestrator"))
+        .args([&stage.image, "2", "sh", "-c", "touch /up; exec sleep 1000"])
+        .env("ENGINE_ROOT", &stage.root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run the example");
+    let mut wishes = orchestrator.stdin.take().expect("its input was piped");
+    let mut lines = BufReader::new(orchestrator.stdout.take().expect("its output was piped")).lines();
+    let mut until =
+        |wanted: &str| lines.by_ref().map(|line| line.expect("its output")).any(|line| line == wanted);
+    assert!(until(&up(2)));
+    writeln!(wishes, "scale 3").expect("it reads");
+    assert!(until("web-3: started") && until(&up(3)));
+    writeln!(wishes, "down").expect("it reads");
+    assert!(until("web-1: removed"));
+    assert!(orchestrator.wait().expect("wait for it").success());
+    stage.watch();
+    stage.leaks.take().expect("begun above").finish();
 }

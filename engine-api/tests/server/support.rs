@@ -1,12 +1,13 @@
 //! An engine with a server for one test, and clients of it.
 
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use engine_api::server::{ApiServer, TempServer};
 use engine_core::engine::{EngineBuilder, LoadOptions};
 use engine_core::{Container, ContainerSpec, Engine};
+pub(crate) use engine_testkit::Said;
 use engine_testkit::{LeakCheck, image};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -21,33 +22,6 @@ pub(crate) struct Host {
     pub(crate) server: TempServer,
     leaks: Option<LeakCheck>,
     dir: tempfile::TempDir,
-}
-
-/// What a command said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Said {
-    /// Returns the output of a command that must have succeeded.
-    #[track_caller]
-    pub(crate) fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{self:?}");
-        self.out
-    }
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
 }
 
 impl Host {

@@ -62,13 +62,22 @@ impl Daemons {
         if rest.first().is_none_or(|first| LOCAL.contains(first)) {
             return None;
         }
+        Some((self.address(flags)?, rest))
+    }
+
+    /// The address of a daemon without flags.
+    pub(crate) fn serve(&self) -> String {
+        self.address(Vec::new()).unwrap()
+    }
+
+    fn address(&self, flags: Vec<String>) -> Option<String> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if !running.contains_key(&flags) {
             // What no daemon starts with no command does: it says so itself.
             let started = self.start(running.len(), &flags)?;
             running.insert(flags.clone(), started);
         }
-        Some((format!("unix://{}", running[&flags].1.display()), rest))
+        Some(format!("unix://{}", running[&flags].1.display()))
     }
 
     /// Starts a daemon; `None` if it refuses its flags.

@@ -7,6 +7,7 @@
 mod archives;
 mod branches;
 mod cgroups;
+mod contexts;
 mod daemons;
 mod devices;
 mod errors;

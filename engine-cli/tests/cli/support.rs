@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) use engine_testkit::Said;
 use engine_testkit::{LeakCheck, image};
 
 use crate::daemons::{Daemons, engine_cli};
@@ -14,43 +15,6 @@ pub(crate) struct Cli {
     pub(crate) dir: tempfile::TempDir,
     leaks: Option<LeakCheck>,
     daemons: Daemons,
-}
-
-/// What a command said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Said {
-    /// Returns the output of a command that must have succeeded.
-    #[track_caller]
-    pub(crate) fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{self:?}");
-        self.out
-    }
-
-    /// Checks that a command failed with `code` and a report that has all `words`.
-    #[track_caller]
-    pub(crate) fn fails(self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.err.contains("engine-cli: "), "{self:?}");
-        for word in words {
-            assert!(self.err.contains(word), "{word:?} is not in {self:?}");
-        }
-    }
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
 }
 
 impl Cli {
@@ -92,6 +56,11 @@ impl Cli {
             Some((host, args)) => self.with("--host", host.as_ref(), args),
             None => self.local(args),
         }
+    }
+
+    /// Serves the engine, and returns the address.
+    pub(crate) fn serve(&self) -> String {
+        self.daemons.serve()
     }
 
     /// As [`command`](Self::command), always on an engine in its own process.

@@ -2,40 +2,14 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) use engine_testkit::Said;
 use engine_testkit::{LeakCheck, image};
 
 /// Where .ci/setup puts clients from PyPI.
 const CLIENTS: &str = "/opt/engine-tests/clients";
-
-/// What a program said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Said {
-    /// Returns the output of a program that must have succeeded.
-    #[track_caller]
-    pub(crate) fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
-        self.out
-    }
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-}
 
 /// An engine of its own with a daemon over it.
 pub(crate) struct Daemon {

@@ -53,8 +53,9 @@ impl From<&Error> for ErrorDocument {
 
 impl From<ErrorDocument> for Error {
     fn from(document: ErrorDocument) -> Self {
-        let source = document
-            .causes
+        let mut causes = document.causes;
+        causes.truncate(DEPTH);
+        let source = causes
             .into_iter()
             .rev()
             .fold(None, |next: Option<Box<Told>>, text| Some(Box::new(Told { text, next })));

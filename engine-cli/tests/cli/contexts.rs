@@ -1,0 +1,117 @@
+//! Engines elsewhere, by address and by name.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use engine_testkit::require;
+
+use crate::support::{Cli, Said};
+
+/// A command with nothing but what this test sets, on whichever engine is meant.
+fn anywhere(cli: &Cli, variables: &[(&str, &str)], args: &[&str]) -> Said {
+    let mut command = crate::daemons::engine_cli();
+    command.args(args).envs(variables.iter().copied()).env("DOCKER_CONFIG", cli.path("docker"));
+    command.stdin(Stdio::null()).output().unwrap().into()
+}
+
+#[test]
+fn a_context_is_a_name_for_a_host() {
+    require!(root, overlayfs, "docker");
+    let cli = Cli::new();
+    let host = cli.serve();
+    let here = |args: &[&str]| anywhere(&cli, &[], args);
+    assert_eq!(here(&["context", "show"]).ok(), "default\n");
+    let endpoint = format!("host={host}");
+    here(&["context", "create", "box", "--description", "A box", "--docker", &endpoint]).ok();
+    let table = here(&["context", "ls"]).ok();
+    assert!(table.contains("default *") && table.contains(&host), "{table}");
+    assert_eq!(here(&["context", "inspect", "box", "-f", "{{.Endpoints.docker.Host}}"]).ok().trim(), host);
+
+    // By its name, by the environment, and for good; what is named on the command line counts before all.
+    let busybox = "busybox:latest\n";
+    let images = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+    let by = |first: &[&str]| here(&first.iter().chain(&images).copied().collect::<Vec<_>>());
+    assert_eq!(by(&["--context", "box"]).ok(), busybox);
+    assert_eq!(anywhere(&cli, &[("DOCKER_CONTEXT", "box")], &images).ok(), busybox);
+    assert_eq!(
+        anywhere(&cli, &[("DOCKER_HOST", &host), ("DOCKER_CONTEXT", "nothing")], &images).ok(),
+        busybox
+    );
+    here(&["context", "use", "box"]).ok();
+    assert_eq!(by(&[]).ok(), busybox);
+    let empty = cli.path("another").display().to_string();
+    assert_eq!(by(&["--root", &empty]).ok(), "");
+
+    // Docker's command line finds it, and what that makes is found here.
+    let docker = |args: &[&str]| -> Said {
+        let mut command = Command::new("docker");
+        command.args(args).env("DOCKER_CONFIG", cli.path("docker")).env_remove("DOCKER_HOST");
+        command.output().unwrap().into()
+    };
+    assert_eq!(docker(&[&["--context", "box"], &images[..]].concat()).ok(), busybox);
+    docker(&["context", "create", "theirs", "--docker", &endpoint]).ok();
+    assert_eq!(by(&["-c", "theirs"]).ok(), busybox);
+
+    here(&["context", "update", "theirs", "--description", "Docker's"]).ok();
+    assert!(here(&["context", "ls"]).ok().contains("Docker's"));
+    here(&["context", "rm", "box"]).fails(1, &["box", "in use"]);
+    here(&["context", "rm", "-f", "box", "theirs"]).ok();
+    assert_eq!(here(&["context", "ls", "-q"]).ok(), "default\n");
+    cli.finish();
+}
+
+#[test]
+fn wrong_hosts_and_contexts_are_named() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let here = |args: &[&str]| anywhere(&cli, &[], args);
+    for wrong in ["/run/sock", "unix://relative", "tcp://", "http://box", "ssh://-x"] {
+        here(&["--host", wrong, "ps"]).fails(1, &[wrong]);
+    }
+    let nobody = format!("unix://{}", cli.path("nobody").display());
+    here(&["--host", &nobody, "ps"]).fails(1, &[&nobody, "is the daemon running?"]);
+    here(&["--context", "nothing", "ps"]).fails(1, &["nothing", "context ls"]);
+    here(&["--host", &nobody, "--context", "x", "ps"]).fails(125, &["--context"]);
+    let root = cli.root().display().to_string();
+    here(&["--root", &root, "--host", &nobody, "ps"]).fails(1, &["--root", "--host"]);
+    here(&["context", "create", "x y", "--docker", "host=unix:///s"]).fails(1, &["x y"]);
+    here(&["context", "create", "default", "--docker", "host=unix:///s"]).fails(1, &["default"]);
+    here(&["context", "create", "xy"]).fails(1, &["host"]);
+    here(&["context", "create", "xy", "--docker", "hose=unix:///s"]).fails(1, &["hose=unix:///s"]);
+    here(&["context", "create", "xy", "--docker", "host=nowhere"]).fails(1, &["nowhere"]);
+    here(&["context", "create", "xy", "--docker", "host=tcp://box,ca=/no/such/ca"])
+        .fails(1, &["/no/such/ca"]);
+    assert_eq!(here(&["context", "ls", "-q"]).ok(), "default\n");
+    here(&["context", "use", "xy"]).fails(1, &["xy"]);
+    here(&["context", "rm", "xy"]).fails(1, &["xy"]);
+    cli.finish();
+}
+
+#[test]
+fn an_engine_is_reached_by_ssh() {
+    require!(root, overlayfs);
+    let cli = Cli::new();
+    let socket = cli.serve().strip_prefix("unix://").unwrap().to_owned();
+    // What ssh(1) does, without a network: it gives the command to the shell of the user there.
+    let bin = cli.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let script = "#!/bin/sh\n\
+        while [ \"$1\" != -- ]; do shift; done\n\
+        [ \"$2\" = box ] || { echo \"ssh: Could not resolve hostname $2\" >&2; exit 255; }\n\
+        exec sh -c \"$3\"\n";
+    std::fs::write(bin.join("ssh"), script).unwrap();
+    std::fs::set_permissions(bin.join("ssh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let there = Path::new(env!("CARGO_BIN_EXE_engine-cli")).parent().unwrap();
+    let path = format!("{}:{}:{}", bin.display(), there.display(), std::env::var("PATH").unwrap_or_default());
+    let far =
+        |host: &str, args: &[&str]| anywhere(&cli, &[("PATH", &path)], &[&["--host", host], args].concat());
+    let host = format!("ssh://me@box:2222{socket}");
+    assert_eq!(far(&host, &["run", "--rm", "busybox", "echo", "far"]).ok(), "far\n");
+    assert_eq!(far(&host, &["run", "--rm", "busybox", "sh", "-c", "exit 3"]).code, 3);
+    assert_eq!(far(&host, &["ps", "-aq"]).ok(), "");
+    far("ssh://elsewhere", &["ps"]).fails(1, &["ssh://elsewhere", "Could not resolve hostname elsewhere"]);
+    let nobody = format!("ssh://box{}", cli.path("nobody").display());
+    far(&nobody, &["ps"]).fails(1, &[&nobody]);
+    cli.finish();
+}
