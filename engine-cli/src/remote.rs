@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use engine_api::client::{ClientTls, ConnectOptions, Host, RemoteEngine};
-use engine_core::Engine;
+use engine_core::{Engine, ErrorKind};
 
 use crate::context::docker_dir;
 use crate::contexts::{Contexts, DEFAULT};
@@ -113,7 +113,13 @@ impl HostArgs {
 impl Remote {
     /// Connects to it.
     pub(crate) async fn connect(&self) -> Result<Engine> {
-        Ok(Engine::from(RemoteEngine::connect(&self.host, self.options.clone()).await?))
+        match RemoteEngine::connect(&self.host, self.options.clone()).await {
+            // As with a DOCKER_HOST that is meant for Docker's command line.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                Err(error.with_hint("--context default works on the engine in this process").into())
+            }
+            connected => Ok(Engine::from(connected?)),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use engine_core::mount::{MountKind, MountOptions};
 use engine_core::time::rfc3339;
 use engine_core::{ContainerInfo, ContainerStatus, Mount};
 
+use super::dates::date;
 use super::host_config::{flags, host_config, propagation};
 use super::{health, network};
 
@@ -25,7 +26,7 @@ pub fn container_inspect(info: &ContainerInfo) -> ContainerInspectResponse {
     let mut command = info.command.iter().cloned();
     ContainerInspectResponse {
         id: Some(info.id.to_string()),
-        created: Some(rfc3339(info.created_at)),
+        created: date(info.created_at),
         path: Some(command.next().unwrap_or_default()),
         args: Some(command.collect()),
         state: Some(state(info)),

@@ -3,13 +3,14 @@
 use bollard_stubs::models::{self, HealthConfig, HealthStatusEnum, HealthcheckResult};
 use engine_core::ContainerInfo;
 use engine_core::health::{Health, HealthProbe, HealthSpec, HealthStatus};
-use engine_core::time::rfc3339;
+
+use super::dates::date;
 
 /// Returns `State.Health`.
 pub(crate) fn health(health: &Health) -> models::Health {
     let results = health.results.iter().map(|result| HealthcheckResult {
-        start: Some(rfc3339(result.start)),
-        end: Some(rfc3339(result.end)),
+        start: date(result.start),
+        end: date(result.end),
         exit_code: Some(result.exit_code.into()),
         output: Some(result.output.clone()),
     });

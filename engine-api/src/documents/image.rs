@@ -8,6 +8,8 @@ use bollard_stubs::models::{
 use engine_core::engine::Image;
 use engine_core::image_config::{Healthcheck, ProcessDefaults};
 
+use super::dates;
+
 /// Returns the answer of `GET /images/{name}/json`.
 #[must_use]
 pub fn image_inspect(image: &Image) -> ImageInspect {
@@ -27,7 +29,7 @@ pub fn image_inspect(image: &Image) -> ImageInspect {
         repo_tags: Some(tags.collect()),
         repo_digests: Some(digests),
         comment: Some(config.history.last().and_then(|h| h.comment.clone()).unwrap_or_default()),
-        created: Some(config.created.clone()).filter(|created| !created.is_empty()),
+        created: dates::parsed(&config.created),
         author: Some(config.author.clone()),
         config: Some(process(&config.config)),
         architecture: Some(config.architecture.clone()),

@@ -3,6 +3,7 @@
 
 mod complete;
 mod container;
+mod dates;
 mod health;
 mod host_config;
 mod image;

@@ -10,7 +10,8 @@ use bollard_stubs::models::{
 use engine_core::ContainerInfo;
 use engine_core::engine::ContainerNetwork;
 use engine_core::network::{Endpoint, EndpointOptions, NetworkInfo, PortMapping, Protocol};
-use engine_core::time::rfc3339;
+
+use super::dates::date;
 
 /// Returns the answer of `GET /networks/{id}`.
 #[must_use]
@@ -27,7 +28,7 @@ pub fn network_inspect(info: &NetworkInfo) -> NetworkInspect {
     NetworkInspect {
         name: Some(info.name.to_string()),
         id: Some(info.id.clone()),
-        created: Some(rfc3339(info.created_at)),
+        created: date(info.created_at),
         scope: Some("local".to_owned()),
         driver: Some(options.driver.clone().unwrap_or_default()),
         enable_ipv4: Some(options.ipv4),

@@ -1,8 +1,9 @@
 //! A volume as `docker volume inspect` shows it.
 
 use bollard_stubs::models::{Volume as Document, VolumeScopeEnum, VolumeUsageData};
-use engine_core::time::rfc3339;
 use engine_core::volume_driver::Volume;
+
+use super::dates::date;
 
 /// Returns the answer of `GET /volumes/{name}`. `usage` is its size, where that is known, and how many containers use it.
 #[must_use]
@@ -16,7 +17,7 @@ pub fn volume_inspect(volume: &Volume, usage: Option<(Option<u64>, usize)>) -> D
         name: volume.name.to_string(),
         driver: volume.driver.clone(),
         mountpoint: volume.mountpoint.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        created_at: Some(rfc3339(volume.created_at)),
+        created_at: date(volume.created_at),
         labels: volume.labels.clone().into_iter().collect(),
         options: volume.driver_options.clone().into_iter().collect(),
         scope: Some(VolumeScopeEnum::LOCAL),

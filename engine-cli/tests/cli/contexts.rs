@@ -1,6 +1,8 @@
 //! Engines elsewhere, by address and by name.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -71,6 +73,18 @@ fn wrong_hosts_and_contexts_are_named() {
     }
     let nobody = format!("unix://{}", cli.path("nobody").display());
     here(&["--host", &nobody, "ps"]).fails(1, &[&nobody, "is the daemon running?"]);
+    // Somebody else's daemon.
+    let socket = cli.path("other.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nServer: Docker/28.2.2 (linux)\r\nContent-Length: 2\r\n\r\nOK").unwrap();
+    });
+    let theirs = format!("unix://{}", socket.display());
+    let said = anywhere(&cli, &[("DOCKER_HOST", &theirs)], &["ps"]);
+    said.fails(1, &[&theirs, "Docker/28.2.2", "--context default"]);
+    daemon.join().unwrap();
     here(&["--context", "nothing", "ps"]).fails(1, &["nothing", "context ls"]);
     here(&["--host", &nobody, "--context", "x", "ps"]).fails(125, &["--context"]);
     let root = cli.root().display().to_string();
