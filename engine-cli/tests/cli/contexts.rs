@@ -79,7 +79,9 @@ fn wrong_hosts_and_contexts_are_named() {
     let daemon = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 4096]).unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\nServer: Docker/28.2.2 (linux)\r\nContent-Length: 2\r\n\r\nOK").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nServer: Docker/28.2.2 (linux)\r\nContent-Length: 2\r\n\r\nOK")
+            .unwrap();
     });
     let theirs = format!("unix://{}", socket.display());
     let said = anywhere(&cli, &[("DOCKER_HOST", &theirs)], &["ps"]);
