@@ -63,6 +63,7 @@ pub mod database;
 mod decode;
 pub mod descriptor;
 pub mod digest;
+pub mod dockerfile;
 pub mod engine;
 pub mod error;
 pub mod events;

@@ -1,0 +1,239 @@
+//! Warnings about what is not wrong but not good either, under BuildKit's names.
+//!
+//! Rules that need nothing but the file are applied when it is parsed. Those that need an image, values or the context are here as
+//! functions for whoever has them.
+
+mod notes;
+
+pub(super) use notes::Notes;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::instruction::boolean;
+use super::source::Span;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A rule of `# check=`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Keywords are written in one case.
+    ConsistentInstructionCasing,
+    /// `COPY` of what the ignore file leaves out.
+    CopyIgnoredFile,
+    /// Two stages have one name.
+    DuplicateStageName,
+    /// `EXPOSE` with an address or a port of the host.
+    ExposeInvalidFormat,
+    /// The protocol of `EXPOSE` is in lower case.
+    ExposeProtoCasing,
+    /// `AS` is written as `FROM` is.
+    FromAsCasing,
+    /// `FROM --platform` with a fixed value.
+    FromPlatformFlagConstDisallowed,
+    /// The base image is for another platform.
+    InvalidBaseImagePlatform,
+    /// The defaults of arguments make no name of an image.
+    InvalidDefaultArgInFrom,
+    /// A comment above an argument or a stage that does not begin with its name.
+    InvalidDefinitionDescription,
+    /// `CMD` and `ENTRYPOINT` are arrays of JSON.
+    JsonArgsRecommended,
+    /// `ENV name value` without `=`.
+    LegacyKeyValueFormat,
+    /// `MAINTAINER` is deprecated.
+    MaintainerDeprecated,
+    /// `CMD`, `ENTRYPOINT` and `HEALTHCHECK` count once for a stage.
+    MultipleInstructionsDisallowed,
+    /// Empty lines in the middle of an instruction.
+    NoEmptyContinuation,
+    /// `FROM --platform=$TARGETPLATFORM` says nothing.
+    RedundantTargetPlatform,
+    /// A stage has a name that means something else.
+    ReservedStageName,
+    /// Secrets do not belong into `ARG` and `ENV`.
+    SecretsUsedInArgOrEnv,
+    /// Names of stages are in lower case.
+    StageNameCasing,
+    /// `FROM` with an argument that nothing defines.
+    UndefinedArgInFrom,
+    /// A variable that nothing defines.
+    UndefinedVar,
+    /// `WORKDIR` relative to what the base image has.
+    WorkdirRelativePath,
+}
+
+impl Rule {
+    /// All rules.
+    pub const ALL: [Self; 22] = [
+        Self::ConsistentInstructionCasing,
+        Self::CopyIgnoredFile,
+        Self::DuplicateStageName,
+        Self::ExposeInvalidFormat,
+        Self::ExposeProtoCasing,
+        Self::FromAsCasing,
+        Self::FromPlatformFlagConstDisallowed,
+        Self::InvalidBaseImagePlatform,
+        Self::InvalidDefaultArgInFrom,
+        Self::InvalidDefinitionDescription,
+        Self::JsonArgsRecommended,
+        Self::LegacyKeyValueFormat,
+        Self::MaintainerDeprecated,
+        Self::MultipleInstructionsDisallowed,
+        Self::NoEmptyContinuation,
+        Self::RedundantTargetPlatform,
+        Self::ReservedStageName,
+        Self::SecretsUsedInArgOrEnv,
+        Self::StageNameCasing,
+        Self::UndefinedArgInFrom,
+        Self::UndefinedVar,
+        Self::WorkdirRelativePath,
+    ];
+
+    /// Returns BuildKit's name of the rule.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConsistentInstructionCasing => "ConsistentInstructionCasing",
+            Self::CopyIgnoredFile => "CopyIgnoredFile",
+            Self::DuplicateStageName => "DuplicateStageName",
+            Self::ExposeInvalidFormat => "ExposeInvalidFormat",
+            Self::ExposeProtoCasing => "ExposeProtoCasing",
+            Self::FromAsCasing => "FromAsCasing",
+            Self::FromPlatformFlagConstDisallowed => "FromPlatformFlagConstDisallowed",
+            Self::InvalidBaseImagePlatform => "InvalidBaseImagePlatform",
+            Self::InvalidDefaultArgInFrom => "InvalidDefaultArgInFrom",
+            Self::InvalidDefinitionDescription => "InvalidDefinitionDescription",
+            Self::JsonArgsRecommended => "JSONArgsRecommended",
+            Self::LegacyKeyValueFormat => "LegacyKeyValueFormat",
+            Self::MaintainerDeprecated => "MaintainerDeprecated",
+            Self::MultipleInstructionsDisallowed => "MultipleInstructionsDisallowed",
+            Self::NoEmptyContinuation => "NoEmptyContinuation",
+            Self::RedundantTargetPlatform => "RedundantTargetPlatform",
+            Self::ReservedStageName => "ReservedStageName",
+            Self::SecretsUsedInArgOrEnv => "SecretsUsedInArgOrEnv",
+            Self::StageNameCasing => "StageNameCasing",
+            Self::UndefinedArgInFrom => "UndefinedArgInFrom",
+            Self::UndefinedVar => "UndefinedVar",
+            Self::WorkdirRelativePath => "WorkdirRelativePath",
+        }
+    }
+
+    /// Returns whether the rule only counts where it is asked for: `check=experimental=all`.
+    #[must_use]
+    pub fn is_experimental(self) -> bool {
+        matches!(self, Self::CopyIgnoredFile | Self::InvalidDefinitionDescription)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Something that is not good, at its place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// The rule.
+    pub rule: Rule,
+    /// What is not good, as a sentence.
+    pub message: String,
+    /// Where.
+    pub span: Span,
+}
+
+impl Warning {
+    pub(super) fn new(rule: Rule, span: Span, message: impl Into<String>) -> Self {
+        Self { rule, message: message.into(), span }
+    }
+}
+
+impl fmt::Display for Warning {
+    /// Writes it as BuildKit does: `FromAsCasing: 'as' and 'FROM' … (line 1)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} (line {})", self.rule, self.message, self.span.line)
+    }
+}
+
+/// How warnings are treated: `# check=skip=…;experimental=…;error=true`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Checks {
+    skip: Names,
+    experimental: Names,
+    error: bool,
+}
+
+/// Rules by name; names that are none may be of a later version.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Names {
+    all: bool,
+    some: BTreeSet<String>,
+}
+
+impl Names {
+    fn parse(text: &str) -> Self {
+        if text == "all" {
+            return Self { all: true, some: BTreeSet::new() };
+        }
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Self { all: false, some: names.map(str::to_owned).collect() }
+    }
+
+    fn has(&self, rule: Rule) -> bool {
+        self.all || self.some.contains(rule.as_str())
+    }
+}
+
+impl Checks {
+    /// Reads the value of the directive `check`, or of the build argument `BUILDKIT_DOCKERFILE_CHECK`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut checks = Self::default();
+        for option in text.split(';').map(str::trim).filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let value = value.trim();
+            match name.trim() {
+                "skip" if !value.is_empty() => checks.skip = Names::parse(value),
+                "experimental" if !value.is_empty() => checks.experimental = Names::parse(value),
+                "error" => {
+                    checks.error = boolean(value)
+                        .ok_or_else(|| format!("error of the checks is true or false, not {value:?}"))?;
+                }
+                _ => return Err(format!("invalid option of the checks {option:?}")),
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Returns whether `rule` is applied.
+    #[must_use]
+    pub fn apply(&self, rule: Rule) -> bool {
+        if rule.is_experimental() { self.experimental.has(rule) } else { !self.skip.has(rule) }
+    }
+
+    /// Returns whether warnings fail the build.
+    #[must_use]
+    pub fn warnings_are_errors(&self) -> bool {
+        self.error
+    }
+
+    /// Decides whether a build with these warnings goes on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if there are warnings and they fail the build.
+    pub fn verdict(&self, warnings: &[Warning]) -> Result<()> {
+        if !self.error || warnings.is_empty() {
+            return Ok(());
+        }
+        let rules: BTreeSet<&str> = warnings.iter().map(|warning| warning.rule.as_str()).collect();
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+        Err(Error::new(ErrorKind::InvalidArgument, "check Dockerfile")
+            .with_message(format!("lint violation found for rules: {rules}"))
+            .with_hint("the directive check of the file makes warnings errors"))
+    }
+}
