@@ -19,6 +19,8 @@
 pub mod client;
 mod detach;
 pub mod documents;
+#[cfg(any(feature = "client", feature = "server"))]
+mod keepalive;
 pub mod listing;
 pub mod notation;
 #[cfg(any(feature = "client", feature = "server"))]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use engine_core::Digest;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::context::docker_dir;
 use crate::failure::{Failure, Result};
@@ -19,13 +20,19 @@ pub(crate) const DEFAULT: &str = "default";
 /// Docker's name for the endpoint of an engine.
 const ENDPOINT: &str = "docker";
 
-/// One context.
+/// The files of a context by TCP, by what they are called where they are given.
+pub(crate) const CERTIFICATES: [(&str, &str); 3] =
+    [("ca", "ca.pem"), ("cert", "cert.pem"), ("key", "key.pem")];
+
+/// One context. What only others know of it stays as it is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct NamedContext {
     pub(crate) name: String,
     pub(crate) metadata: Metadata,
     pub(crate) endpoints: BTreeMap<String, EndpointOf>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 /// What people say about it.
@@ -34,6 +41,8 @@ pub(crate) struct NamedContext {
 pub(crate) struct Metadata {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) description: String,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 /// Where it leads.
@@ -42,18 +51,23 @@ pub(crate) struct Metadata {
 pub(crate) struct EndpointOf {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) host: String,
-    #[serde(rename = "SkipTLSVerify")]
-    pub(crate) skip_tls_verify: bool,
+    #[serde(rename = "SkipTLSVerify", skip_serializing_if = "Option::is_none")]
+    skip_tls_verify: Option<bool>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 impl NamedContext {
-    pub(crate) fn new(name: &str, description: &str, host: &str) -> Self {
-        let endpoint = EndpointOf { host: host.to_owned(), skip_tls_verify: false };
-        Self {
-            name: name.to_owned(),
-            metadata: Metadata { description: description.to_owned() },
-            endpoints: BTreeMap::from([(ENDPOINT.to_owned(), endpoint)]),
-        }
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Sets its host.
+    pub(crate) fn set_host(&mut self, host: String) {
+        let endpoint = self.endpoints.entry(ENDPOINT.to_owned()).or_default();
+        endpoint.host = host;
+        // Docker always says it.
+        endpoint.skip_tls_verify.get_or_insert(false);
     }
 
     /// Returns its host, empty if it has none.
@@ -97,6 +111,14 @@ impl Contexts {
     /// Returns the directory of a context's certificates.
     pub(crate) fn tls(&self, name: &str) -> PathBuf {
         self.dir.join("contexts/tls").join(Digest::sha256(name.as_bytes()).hex()).join(ENDPOINT)
+    }
+
+    /// Returns which of [`CERTIFICATES`] a context lacks, if it has any beside these.
+    pub(crate) fn missing_certificate(&self, name: &str, more: &[&str]) -> Option<&'static str> {
+        let dir = self.tls(name);
+        let there = |file: &str| more.contains(&file) || dir.join(file).exists();
+        let (known, missing): (Vec<_>, Vec<_>) = CERTIFICATES.iter().partition(|(_, file)| there(file));
+        missing.first().filter(|_| !known.is_empty()).map(|(name, _)| *name)
     }
 
     fn choice(&self) -> PathBuf {
@@ -175,7 +197,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {
     let text = match std::fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // A file beside the directories of contexts is nobody's context.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         text => text.map_err(|error| unreadable(path, &error))?,
     };
     serde_json::from_slice(&text)

@@ -46,8 +46,13 @@ pub(crate) struct Remote {
     pub(crate) options: ConnectOptions,
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+fn variable(name: &str) -> Result<Option<String>> {
+    match std::env::var_os(name).filter(|value| !value.is_empty()).map(std::ffi::OsString::into_string) {
+        None => Ok(None),
+        Some(Ok(value)) => Ok(Some(value)),
+        // Without it, the command would work on another engine than is meant.
+        Some(Err(value)) => Err(Failure::usage(format!("{name} is no text: {value:?}"))),
+    }
 }
 
 impl HostArgs {
@@ -58,13 +63,13 @@ impl HostArgs {
 
     /// Returns the engine elsewhere that is meant, if one is.
     pub(crate) fn remote(&self) -> Result<Option<Remote>> {
-        if let Some(host) = &self.host {
-            return self.at(host).map(Some);
-        }
-        if self.context.is_none()
-            && let Some(host) = variable("DOCKER_HOST")
-        {
+        if let Some(host) = self.host()? {
             return self.at(&host).map(Some);
+        }
+        if self.names_certificates() || self.tls || self.tlsverify {
+            return Err(Failure::usage(
+                "--tls, --tlsverify and the files of certificates belong to --host or DOCKER_HOST: a context has its own",
+            ));
         }
         let name = self.context_name()?;
         if name == DEFAULT {
@@ -78,15 +83,36 @@ impl HostArgs {
         let tls = contexts.tls(&name);
         let host = parse(context.host())?;
         let mut options = ConnectOptions::default();
+        if let (Host::Tcp { .. }, Some(missing)) = (&host, contexts.missing_certificate(&name, &[])) {
+            return Err(Failure::usage(format!(
+                "context {name:?} has certificates, but no {missing} (\"context update\" takes it by --docker {missing}=FILE)"
+            )));
+        }
         if tls.join("cert.pem").exists() {
             options = options.with_tls(ClientTls::in_directory(&tls));
         }
         Ok(Some(Remote { host, options }))
     }
 
-    /// Returns the name of the context that counts where no host is given.
+    /// Returns the host that is given, which counts before contexts.
+    fn host(&self) -> Result<Option<String>> {
+        match (&self.host, &self.context) {
+            (Some(host), _) => Ok(Some(host.clone())),
+            (None, None) => variable("DOCKER_HOST"),
+            (None, Some(_)) => Ok(None),
+        }
+    }
+
+    fn names_certificates(&self) -> bool {
+        [&self.tlscacert, &self.tlscert, &self.tlskey].iter().any(|file| file.is_some())
+    }
+
+    /// Returns the name of the context that counts; where a host is given, that is the default one, as with Docker.
     pub(crate) fn context_name(&self) -> Result<String> {
-        match self.context.clone().or_else(|| variable("DOCKER_CONTEXT")) {
+        if self.host()?.is_some() {
+            return Ok(DEFAULT.to_owned());
+        }
+        match self.context.clone().map_or_else(|| variable("DOCKER_CONTEXT"), |name| Ok(Some(name)))? {
             Some(name) => Ok(name),
             None => Contexts::of_user().map_or_else(|| Ok(DEFAULT.to_owned()), |contexts| contexts.current()),
         }
@@ -94,11 +120,13 @@ impl HostArgs {
 
     fn at(&self, host: &str) -> Result<Remote> {
         let host = parse(host)?;
-        let named = [&self.tlscacert, &self.tlscert, &self.tlskey].iter().any(|file| file.is_some());
-        let wanted = self.tls || self.tlsverify || named || variable("DOCKER_TLS_VERIFY").is_some();
+        let named = self.names_certificates();
+        let wanted = self.tls || self.tlsverify || named || variable("DOCKER_TLS_VERIFY")?.is_some();
         let mut options = ConnectOptions::default();
         if wanted && matches!(host, Host::Tcp { .. }) {
-            let dir = variable("DOCKER_CERT_PATH").map(PathBuf::from).or_else(docker_dir).unwrap_or_default();
+            // A path need be no text.
+            let given = std::env::var_os("DOCKER_CERT_PATH").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+            let dir = given.or_else(docker_dir).unwrap_or_default();
             let file = |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| dir.join(name));
             options = options.with_tls(ClientTls::new(
                 file(&self.tlscert, "cert.pem"),

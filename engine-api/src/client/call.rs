@@ -194,7 +194,7 @@ async fn document<T: DeserializeOwned>(answer: Answer) -> Result<T> {
     wire::parsed(&bytes)
 }
 
-async fn whole(answer: Answer) -> Result<(Bytes, Lease)> {
+pub(super) async fn whole(answer: Answer) -> Result<(Bytes, Lease)> {
     let Answer { response, lease } = answer;
     let mut body: Incoming = response.into_body();
     let mut bytes = BytesMut::new();

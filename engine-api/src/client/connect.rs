@@ -14,6 +14,7 @@ use super::host::Host;
 use super::options::{ClientTls, ConnectOptions};
 use super::ssh::{self, Said};
 use super::tls;
+use crate::keepalive;
 
 /// How long a connection by TCP may take, with its handshake.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,13 +73,30 @@ async fn tcp(
         Error::new(ErrorKind::InvalidArgument, "connect to the engine").with("host", host).with_source(error)
     })?;
     let stream = first(&addresses).await.map_err(failed)?;
-    let stream = connector.connect(server, stream).await.map_err(|error| {
-        Error::new(ErrorKind::Unauthenticated, "connect to the engine")
-            .with("host", host)
-            .with_message("the certificates do not fit")
-            .with_source(error)
-    })?;
-    Ok(Box::new(stream))
+    match connector.connect(server, stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) if is_about_certificates(&error) => {
+            Err(Error::new(ErrorKind::Unauthenticated, "connect to the engine")
+                .with("host", host)
+                .with_message("the certificates do not fit")
+                .with_source(error))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether a handshake failed by what one side showed the other, and not by the connection, or by one who speaks something else.
+fn is_about_certificates(error: &std::io::Error) -> bool {
+    use rustls::Error::{
+        AlertReceived, InvalidCertRevocationList, InvalidCertificate, NoCertificatesPresented,
+    };
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        inner,
+        Some(
+            AlertReceived(_) | InvalidCertificate(_) | InvalidCertRevocationList(_) | NoCertificatesPresented
+        )
+    )
 }
 
 fn is_own(address: IpAddr) -> bool {
@@ -88,6 +106,7 @@ fn is_own(address: IpAddr) -> bool {
 async fn first(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(addresses).await?;
     stream.set_nodelay(true)?;
+    keepalive::enable(&stream)?;
     Ok(stream)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! They may be of any kind, and of others as well, so that nothing about them may be changed: files, which are never waited for, and
 //! terminals and pipes, which must not become non-blocking under those who share them. So a thread of its own does what may block.
-//! Invariant: no byte of input is taken after the stream was dropped.
+//! Invariant: no byte of input is taken once the stream was dropped, but for what a read takes that had begun by then: whether it was is
+//! looked at right before each, and nothing can do both at once without making the descriptor non-blocking.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,11 +11,13 @@ use std::thread;
 
 use bytes::Bytes;
 use engine_core::{Error, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::io::StreamReader;
+
+use super::session::Piece;
 
 const PIECE: usize = 32 << 10;
 
@@ -24,8 +27,11 @@ pub(super) fn reader(fd: OwnedFd) -> Result<impl AsyncRead + Send + Unpin + use<
     let (dropped, alive) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
     spawn("engine-stdin", move || {
-        while wait(&fd, &dropped) {
+        loop {
             let mut piece = vec![0; PIECE];
+            if !wait(&fd, &dropped) || is_closed(&dropped) {
+                return;
+            }
             let read = match rustix::io::read(&fd, &mut piece[..]) {
                 Ok(0) => return,
                 Ok(read) => read,
@@ -61,16 +67,21 @@ fn wait(fd: &OwnedFd, dropped: &OwnedFd) -> bool {
     }
 }
 
+/// Whether the other end of a pipe that nobody writes to is closed.
+fn is_closed(pipe: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut one = [PollFd::new(pipe, PollFlags::empty())];
+    poll(&mut one, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 /// Writes the pieces to `fd`, until there are no more. What is returned is ready once they are written.
-pub(super) fn write(
-    fd: OwnedFd,
-    mut pieces: mpsc::Receiver<io::Result<Bytes>>,
-) -> Result<oneshot::Receiver<()>> {
+pub(super) fn write(fd: OwnedFd, mut pieces: mpsc::Receiver<Piece>) -> Result<oneshot::Receiver<()>> {
     let (over, written) = oneshot::channel();
     spawn("engine-stdout", move || {
         // Dropped at the end, whatever that is.
         let _over: oneshot::Sender<()> = over;
-        while let Some(Ok(piece)) = pieces.blocking_recv() {
+        // What is queued is no more once it is written.
+        while let Some((Ok(piece), _queued)) = pieces.blocking_recv() {
             let mut left = &piece[..];
             while !left.is_empty() {
                 match rustix::io::write(&fd, left) {

@@ -21,9 +21,9 @@ pub async fn relay(
     let failed = |error| Error::from_io("carry connection", error).with("host", host);
     let (mut from, mut to) = tokio::io::split(connect::open(host, options).await?.stream);
     let going = async {
-        copy(&mut input, &mut to).await?;
-        to.shutdown().await?;
-        // It may well go on answering.
+        // It may well go on answering, also where it takes nothing more: what comes back decides.
+        let _ = copy(&mut input, &mut to).await;
+        let _ = to.shutdown().await;
         std::future::pending().await
     };
     let coming = async {
@@ -39,7 +39,7 @@ pub async fn relay(
         }
     };
     tokio::select! {
-        gone = going => gone,
+        never = going => never,
         over = coming => over,
     }
     .map_err(failed)

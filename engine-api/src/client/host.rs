@@ -1,5 +1,6 @@
 //! Where an engine is: what people give as `--host`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -66,7 +67,9 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
-            Error::new(ErrorKind::InvalidArgument, "parse host").with("host", text).with_message(why)
+            Error::new(ErrorKind::InvalidArgument, "parse host")
+                .with("host", without_password(text))
+                .with_message(why)
         };
         let (scheme, rest) = text
             .split_once("://")
@@ -87,14 +90,18 @@ impl FromStr for Host {
                     Some((user, place)) => (Some(user), place),
                     None => (None, place),
                 };
-                let (host, port) = authority(place).map_err(wrong)?;
-                // ssh would take such a name for an option.
-                if host.starts_with('-') || user.is_some_and(|user| user.is_empty() || user.starts_with('-'))
-                {
-                    return Err(wrong("a name does not begin with a dash"));
-                }
                 if user.is_some_and(|user| user.contains(':')) {
                     return Err(wrong("a password has no place in it"));
+                }
+                let (host, port) = authority(place).map_err(wrong)?;
+                // ssh would take such a name for an option.
+                if host.starts_with('-') || user.is_some_and(|user| user.starts_with('-')) {
+                    return Err(wrong("a name does not begin with a dash"));
+                }
+                // ssh may hand it to a shell (ProxyCommand's %r), as the host.
+                let usual = |c: char| c.is_ascii_alphanumeric() || "-._+@".contains(c);
+                if user.is_some_and(|user| user.is_empty() || !user.chars().all(usual)) {
+                    return Err(wrong("its user is none"));
                 }
                 let path = Some(path.trim_end_matches('/')).filter(|path| !path.is_empty());
                 Ok(Self::Ssh { user: user.map(str::to_owned), host, port, path: path.map(Into::into) })
@@ -102,6 +109,18 @@ impl FromStr for Host {
             _ => Err(wrong("its scheme is none of unix, tcp and ssh")),
         }
     }
+}
+
+/// Returns what was given as errors may show it: of a user and a password, the password is nobody's to read.
+fn without_password(text: &str) -> Cow<'_, str> {
+    let shown = || {
+        let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| *scheme != "unix")?;
+        // There may be anything in a password.
+        let (user, place) = rest.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:…@{place}"))
+    };
+    shown().map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// Reads `HOST`, `HOST:PORT` and `[ADDRESS]:PORT`.
@@ -145,6 +164,7 @@ mod tests {
             "tcp://[::1]:9",
             "ssh://box",
             "ssh://me@box:2222/run/engine.sock",
+            "ssh://me.too+x@example@box",
         ] {
             assert_eq!(text.parse::<Host>().unwrap().to_string(), text);
         }
@@ -163,8 +183,18 @@ mod tests {
             "ssh://a:b@box",
             "ssh://@box",
             "ssh://box;id",
+            "ssh://$(id)@box",
+            "ssh://a b@box",
+            "ssh://`id`@box",
+            "ssh://a\nb@box",
         ] {
             assert_eq!(wrong.parse::<Host>().unwrap_err().kind(), ErrorKind::InvalidArgument, "{wrong}");
+        }
+        for wrong in
+            ["ssh://me:s3cret@box", "ssh://me:s3cret@box;id", "tcp://me:s3cret/@box:9", "http://a:s3cret@b/c"]
+        {
+            let said = wrong.parse::<Host>().unwrap_err().report();
+            assert!(!said.contains("s3cret") && said.contains("@b"), "{said}");
         }
     }
 }

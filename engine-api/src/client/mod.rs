@@ -17,6 +17,8 @@
 //!   loses nothing: results and errors are those of the engine there.
 //! - A [`Host`] is where it listens. Who may connect may do there what root may.
 //! - To drop a future, a stream or the streams of a process closes its connection, and there does what dropping it here would.
+//! - Both outputs of a process come by one connection. Who asks for two reads both: one that is not read holds the other back as soon as a
+//!   few hundred kB of it wait.
 
 mod artifacts;
 mod call;
@@ -32,6 +34,8 @@ mod remote;
 mod scoped;
 mod session;
 mod ssh;
+#[expect(unsafe_code, reason = "what a child does before it executes a program")]
+mod sys;
 mod tls;
 mod transport;
 mod upload;

@@ -1,6 +1,7 @@
 //! How to connect.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How a [`RemoteEngine`](super::RemoteEngine) connects. Everything is optional.
 #[derive(Clone, Debug, Default)]
@@ -8,6 +9,9 @@ use std::path::{Path, PathBuf};
 pub struct ConnectOptions {
     /// The certificates for a host by TCP; without, only the loopback address is spoken to.
     pub tls: Option<ClientTls>,
+    /// How long it may take until the engine has answered for the first time: 20 seconds by default, and 150 by ssh, which may ask
+    /// somebody for a password.
+    pub timeout: Option<Duration>,
 }
 
 impl ConnectOptions {
@@ -15,6 +19,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn with_tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Sets how long it may take until the engine has answered for the first time.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 }

@@ -1,6 +1,7 @@
 //! [`RemoteEngine`]: an engine behind a connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine_core::engine::ContainerEngine;
@@ -9,13 +10,20 @@ use engine_core::{Error, ErrorKind, Result};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
 use hyper::header::{HOST, HeaderMap, SERVER};
+use tokio::time::timeout;
 
+use super::call::whole;
 use super::flows::Flows;
 use super::host::Host;
 use super::options::ConnectOptions;
 use super::scoped::Scoped;
 use super::transport::Transport;
 use crate::wire::{self, Hello};
+
+/// How long a connection and the first answers may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same where a person may be asked for a password: a little longer than servers of ssh wait for one.
+const PATIENCE_WITH_PEOPLE: Duration = Duration::from_secs(150);
 
 /// An engine that an `ApiServer` elsewhere serves. Clones are the same engine.
 ///
@@ -34,8 +42,20 @@ impl RemoteEngine {
     /// Connects to the engine at `host`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if nobody is there, [`ErrorKind::Unsupported`] if it is a daemon of another kind.
+    /// [`ErrorKind::Unavailable`] if nobody is there or answers in time, [`ErrorKind::Unsupported`] if it is a daemon of another kind.
     pub async fn connect(host: &Host, options: ConnectOptions) -> Result<Self> {
+        let patience = options.timeout.unwrap_or(match host {
+            Host::Ssh { .. } => PATIENCE_WITH_PEOPLE,
+            _ => PATIENCE,
+        });
+        let late = |_| {
+            Error::new(ErrorKind::Unavailable, format!("cannot connect to the engine at {host}"))
+                .with_message(format!("it does not answer within {patience:?}"))
+        };
+        timeout(patience, Self::begin(host, options)).await.map_err(late)?
+    }
+
+    async fn begin(host: &Host, options: ConnectOptions) -> Result<Self> {
         let transport = Transport::new(host.clone(), options);
         let ping = Request::get("/_ping")
             .header(HOST, "engine")
@@ -43,6 +63,9 @@ impl RemoteEngine {
             .map_err(|error| Error::new(ErrorKind::Other, "call engine").with_source(error))?;
         let answer = transport.send(ping).await?;
         require_ours(host, answer.response.headers())?;
+        // Read to its end, the connection is the next request's: by ssh, another one would ask for a password again.
+        let (_, lease) = whole(answer).await?;
+        lease.release();
         let mut engine =
             Self { transport, flows: Flows::default(), scoped: Scoped::default(), hello: Arc::default() };
         let hello: Hello = engine.call("hello", ()).await?;

@@ -3,8 +3,10 @@
 //! One task copies in both directions. It ends when the process has closed its output, and when the caller has dropped everything,
 //! which closes the connection: that is how one leaves a process.
 //! Invariant: what is on its way to the caller is [`DEPTH`] pieces for each stream; a reader that does not read makes the other side wait.
+//! Both outputs come by one connection, so it makes its fellow wait as well: who reads one of two reads both.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::error::ErrorDocument;
@@ -20,7 +22,7 @@ use tokio_util::io::StreamReader;
 
 use super::call::misunderstood;
 use super::descriptor;
-use super::flows::Flow;
+use super::flows::{Flow, Queued};
 use super::transport::Answer;
 use crate::wire;
 use crate::wire::frame;
@@ -38,7 +40,23 @@ pub(super) struct Session {
     to: WriteHalf<TokioIo<Upgraded>>,
 }
 
-type Output = mpsc::Sender<io::Result<Bytes>>;
+/// One side of an output. What is on its way into a descriptor is known to its flow.
+#[derive(Clone)]
+struct Output {
+    pieces: mpsc::Sender<Piece>,
+    flow: Option<Arc<Flow>>,
+}
+
+/// What is on its way to a reader.
+pub(super) type Piece = (io::Result<Bytes>, Option<Queued>);
+
+impl Output {
+    /// Sends a piece. Returns false once nobody reads.
+    async fn send(&self, piece: io::Result<Bytes>) -> bool {
+        let queued = self.flow.as_ref().map(Flow::queued);
+        self.pieces.send((piece, queued)).await.is_ok()
+    }
+}
 
 impl Session {
     /// Takes the connection of `answer` over, and reads what it begins with.
@@ -57,6 +75,7 @@ impl Session {
 
     /// Connects the streams to what `options` say. Returns the caller's ends. The flow ends when all output is where it is to be.
     pub(super) fn connect(self, options: AttachOptions, flow: Flow) -> Result<Streams> {
+        let flow = Arc::new(flow);
         let mut written = Vec::new();
         let mut streams = Streams::default();
         let stdin: Option<Box<dyn AsyncRead + Send + Unpin>> = match options.stdin {
@@ -69,22 +88,26 @@ impl Session {
             }
         };
         let mut output = |side: Stdio, reader: &mut Option<Reader>| -> Result<Option<Output>> {
-            let (sender, receiver) = mpsc::channel(DEPTH);
+            let (pieces, receiver) = mpsc::channel::<Piece>(DEPTH);
+            // Pipes are the caller's to read to their end.
+            let mut known = None;
             match side {
                 Stdio::Null => return Ok(None),
-                Stdio::Fd(fd) => written.push(descriptor::write(fd, receiver)?),
+                Stdio::Fd(fd) => {
+                    written.push(descriptor::write(fd, receiver)?);
+                    known = Some(Arc::clone(&flow));
+                }
                 _ => {
                     let pieces = futures_util::stream::unfold(receiver, |mut receiver| async {
-                        receiver.recv().await.map(|piece| (piece, receiver))
+                        receiver.recv().await.map(|(piece, _)| (piece, receiver))
                     });
                     *reader = Some(Box::pin(StreamReader::new(pieces.boxed())));
                 }
             }
-            Ok(Some(sender))
+            Ok(Some(Output { pieces, flow: known }))
         };
         let stdout = output(options.stdout, &mut streams.stdout)?;
         let stderr = output(options.stderr, &mut streams.stderr)?;
-        // Pipes are the caller's to read to their end.
         let flow = Some(flow).filter(|_| !written.is_empty());
         tokio::spawn(async move {
             copy(self, stdin, stdout, stderr).await;
@@ -109,17 +132,14 @@ async fn copy(
     let (refused, refusal) = tokio::sync::oneshot::channel();
     let coming = copy_out(&mut from, stdout, stderr, refused);
     let going = async {
-        let sent = tokio::select! {
-            sent = copy_in(&mut to, stdin) => sent,
+        tokio::select! {
+            // Input that does not get through is no reason to end the output: there may be some on its way, and its end.
+            _ = copy_in(&mut to, stdin) => {}
             // Whoever writes sees that nobody reads.
-            Ok(()) = refusal => Ok(()),
-        };
-        // What does not get through is seen by the other direction.
-        if sent.is_err() || outputs.iter().all(Option::is_none) {
-            return;
+            Ok(()) = refusal => {}
         }
         for output in outputs.iter().flatten() {
-            output.closed().await;
+            output.pieces.closed().await;
         }
     };
     tokio::select! {
@@ -180,13 +200,14 @@ async fn copy_out(
         // An empty piece would be an end to a reader. What has no reader any more is for nobody.
         if let Some(reader) = output
             && !bytes.is_empty()
-            && reader.send(Ok(bytes)).await.is_err()
+            && !reader.send(Ok(bytes)).await
         {
             *output = None;
         }
     };
     for output in [stdout, stderr].into_iter().flatten() {
         let failure = io::Error::new(failure.kind(), failure.to_string());
-        let _ = output.send(Err(failure)).await;
+        // Nobody may be there to be told.
+        output.send(Err(failure)).await;
     }
 }

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::host::Host;
+use super::sys;
 
 /// What is kept of what ssh says.
 const KEPT: usize = 4 << 10;
@@ -35,9 +36,18 @@ impl Said {
     /// Returns it as a line.
     pub(super) fn text(&self) -> Option<String> {
         let said = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<String> =
-            String::from_utf8_lossy(&said).lines().map(|line| line.trim().to_owned()).collect();
-        Some(lines.join("; ")).filter(|text| !text.is_empty())
+        line(&said)
+    }
+
+    /// Returns how much was said so far.
+    pub(super) fn length(&self) -> usize {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// As [`text`](Self::text), of what was said since it was `length` long.
+    pub(super) fn since(&self, length: usize) -> Option<String> {
+        let said = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        line(said.get(length..)?)
     }
 
     /// Returns once it has said all, or after a moment: its end may be seen before its last words.
@@ -46,11 +56,19 @@ impl Said {
         let _ = tokio::time::timeout(PATIENCE, self.silent.cancelled()).await;
     }
 
-    fn add(&self, piece: &[u8]) {
+    pub(super) fn add(&self, piece: &[u8]) {
         let mut said = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let room = KEPT - said.len().min(KEPT);
         said.extend_from_slice(&piece[..piece.len().min(room)]);
     }
+}
+
+/// Makes one line of what was said. It goes to people's terminals, which obey control characters.
+fn line(said: &[u8]) -> Option<String> {
+    let said = String::from_utf8_lossy(said);
+    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let lines: Vec<String> = said.lines().map(|line| line.trim().chars().map(plain).collect()).collect();
+    Some(lines.join("; ")).filter(|text| !text.is_empty())
 }
 
 /// The connection; the program ends with it.
@@ -64,7 +82,9 @@ pub(super) struct SshStream {
 /// Returns the arguments of ssh.
 fn arguments(host: &Host) -> Vec<String> {
     let Host::Ssh { user, host, port, path } = host else { return Vec::new() };
-    let mut arguments: Vec<String> = ["-T", "-o", "ConnectTimeout=30"].map(str::to_owned).into();
+    // A machine that is gone says nothing: ssh notices it after three times as long.
+    let options = ["-T", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=30"];
+    let mut arguments: Vec<String> = options.map(str::to_owned).into();
     for (flag, value) in [("-l", user.clone()), ("-p", port.map(|port| port.to_string()))] {
         if let Some(value) = value {
             arguments.extend([flag.to_owned(), value]);
@@ -85,18 +105,20 @@ fn quoted(word: &str) -> String {
 
 /// Starts ssh.
 pub(super) fn open(host: &Host) -> Result<(SshStream, Arc<Said>)> {
-    let mut child = Command::new("ssh")
+    let mut command = Command::new("ssh");
+    command
         .args(arguments(host))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            Error::from_io("run ssh", error)
-                .with("host", host)
-                .with_hint("install an ssh client, or give another host")
-        })?;
+        .kill_on_drop(true);
+    // It asks for passwords at the terminal, so it stays in our process group, to which the terminal sends these.
+    sys::ignoring_interrupts(&mut command);
+    let mut child = command.spawn().map_err(|error| {
+        Error::from_io("run ssh", error)
+            .with("host", host)
+            .with_hint("install an ssh client, or give another host")
+    })?;
     let said = Arc::new(Said::default());
     if let Some(stderr) = child.stderr.take() {
         tokio::spawn(listen(stderr, Arc::clone(&said)));
@@ -162,10 +184,36 @@ mod tests {
         let host: Host = "ssh://me@box:22/run/it's; id.sock".parse().unwrap();
         let arguments = arguments(&host);
         let (command, options) = arguments.split_last().unwrap();
-        assert_eq!(options, ["-T", "-o", "ConnectTimeout=30", "-l", "me", "-p", "22", "--", "box"]);
+        assert_eq!(
+            options,
+            [
+                "-T",
+                "-o",
+                "ConnectTimeout=30",
+                "-o",
+                "ServerAliveInterval=30",
+                "-l",
+                "me",
+                "-p",
+                "22",
+                "--",
+                "box"
+            ]
+        );
         // As sshd does: the login shell gets it as one text.
         let shown = command.replace(REMOTE, "printf %s \"$1\"");
         let said = std::process::Command::new("sh").arg("-c").arg(shown).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&said.stdout), "unix:///run/it's; id.sock");
+    }
+
+    #[test]
+    fn what_is_said_there_is_no_order_to_the_terminal_here() {
+        let said = Said::default();
+        said.add(b"one\x1b]0;title\x07\r\n\x1b[2Jtwo\n");
+        assert_eq!(said.text().unwrap(), "one\u{fffd}]0;title\u{fffd}; \u{fffd}[2Jtwo");
+        let length = said.length();
+        assert_eq!(said.since(length), None);
+        said.add(b"three\n");
+        assert_eq!(said.since(length).unwrap(), "three");
     }
 }

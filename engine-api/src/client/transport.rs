@@ -39,6 +39,8 @@ pub(super) struct Transport {
 struct Connection {
     sender: SendRequest<Body>,
     said: Option<Arc<Said>>,
+    /// How much was said when the last answer began: before the first one, what is said is why there is none.
+    heard: Option<usize>,
 }
 
 /// An answer whose body is to be read.
@@ -72,6 +74,7 @@ impl Transport {
             };
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
+                    connection.heard = Some(connection.said.as_ref().map_or(0, |said| said.length()));
                     let lease = Lease { connection, transport: Arc::clone(self) };
                     return Ok(Answer { response, lease });
                 }
@@ -100,14 +103,14 @@ impl Transport {
 
     async fn open(&self) -> Result<Connection> {
         let opened = connect::open(&self.host, &self.options).await?;
-        let lost = |error| lost(&self.host, opened.said.as_deref(), error);
+        let lost = |error| lost(&self.host, opened.said.as_deref(), None, error);
         let (sender, connection) = http1::handshake(TokioIo::new(opened.stream)).await.map_err(lost)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection ended");
             }
         });
-        Ok(Connection { sender, said: opened.said })
+        Ok(Connection { sender, said: opened.said, heard: None })
     }
 }
 
@@ -129,25 +132,63 @@ impl Lease {
 
 impl Connection {
     fn lost(&self, host: &Host, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-        lost(host, self.said.as_deref(), error)
+        lost(host, self.said.as_deref(), self.heard, error)
     }
 }
 
-fn lost(host: &Host, said: Option<&Said>, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    // Before an answer, what ssh says is the reason.
-    match said.and_then(Said::text) {
-        Some(text) => Error::new(ErrorKind::Unavailable, format!("cannot connect to the engine at {host}"))
-            .with_message(text)
-            .with_retryable(false),
-        None => Error::new(ErrorKind::Unavailable, "call engine")
+/// Before an answer, what ssh says is the reason; what it says later may be.
+fn lost(
+    host: &Host,
+    said: Option<&Said>,
+    heard: Option<usize>,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    let broke_off = || {
+        Error::new(ErrorKind::Unavailable, "call engine")
             .with("host", host)
             .with_message("the connection broke off")
-            .with_source(error),
+            .with_source(error)
+    };
+    match (heard, said) {
+        (None, Some(said)) => match said.text() {
+            Some(text) => {
+                Error::new(ErrorKind::Unavailable, format!("cannot connect to the engine at {host}"))
+                    .with_message(text)
+                    .with_retryable(false)
+            }
+            None => broke_off(),
+        },
+        (Some(heard), Some(said)) => match said.since(heard) {
+            Some(text) => broke_off().with("ssh", text),
+            None => broke_off(),
+        },
+        (_, None) => broke_off(),
     }
 }
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ssh_said_before_an_answer_is_no_reason_for_what_comes_later() {
+        let host = "ssh://box".parse().unwrap();
+        let said = Said::default();
+        said.add(b"Warning: Permanently added 'box' to the list of known hosts.\n");
+        let reset = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let before = lost(&host, Some(&said), None, reset()).report();
+        assert!(before.contains("cannot connect") && before.contains("Permanently"), "{before}");
+        let heard = Some(said.length());
+        let later = lost(&host, Some(&said), heard, reset()).report();
+        assert!(later.contains("broke off: connection reset") && !later.contains("Permanently"), "{later}");
+        said.add(b"Timeout, server box not responding.\n");
+        let later = lost(&host, Some(&said), heard, reset()).report();
+        assert!(later.contains("Timeout") && later.contains("connection reset"), "{later}");
     }
 }

@@ -1,8 +1,8 @@
 //! From a listener to requests.
 //!
 //! Owns the life of connections: how many there are, how long they may be silent, how they end. Dropping the future of
-//! [`serve`] drops them all, except those that a request has taken over ([`hijack`](super::hijack)), which end with the
-//! server's stop.
+//! [`serve`] drops them all, except those that a request has taken over ([`hijack`](super::hijack)), which count as before and end with
+//! the server's stop.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 
@@ -28,10 +28,14 @@ use super::listen::{Accepted, Listener};
 use super::native::ClientSocket;
 use super::unasked::Unasked;
 use super::version::{self, ApiVersion};
-use crate::wire;
+use crate::{keepalive, wire};
 
 /// What is buffered of a connection's requests.
 const BUFFER: usize = 64 << 10;
+
+/// What a connection takes of [`Limits::connections`](super::Limits::connections). Each of its requests has it among its extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Slot(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
 pub(super) async fn serve(
     listener: Listener,
@@ -62,16 +66,20 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let service = Served { router: TowerToHyperService::new(router.clone()), socket: None };
+        // Nobody closes it.
+        let slot = slot.ok().map(|slot| Slot(Arc::new(slot)));
+        let service = Served { router: TowerToHyperService::new(router.clone()), socket: None, slot };
         let api = Arc::clone(api);
-        connections.spawn(async move {
-            connection(accepted, service, &api).await;
-            drop(slot);
-        });
+        connections.spawn(async move { connection(accepted, service, &api).await });
     }
     drop(listener);
     api.stopping.send_replace(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
+    let drained = async {
+        while connections.join_next().await.is_some() {}
+        // Those that were taken over.
+        let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+        let _ = slots.acquire_many(all).await;
+    };
     if timeout(limits.drain, drained).await.is_err() {
         tracing::warn!("requests were cut off");
     }
@@ -86,6 +94,9 @@ async fn connection(accepted: Accepted, service: Served, api: &Api) {
         Accepted::Tcp(stream, acceptor) => {
             // A failure here is the client's to see.
             let _ = stream.set_nodelay(true);
+            if let Err(error) = keepalive::enable(&stream) {
+                tracing::debug!(%error, "a client that vanishes is not noticed");
+            }
             let service = service.with_socket(ClientSocket::of_tcp(&stream));
             match timeout(api.limits.head, acceptor.0.accept(stream)).await {
                 Ok(Ok(stream)) => http1(stream, service, api).await,
@@ -123,6 +134,7 @@ struct Served {
     router: TowerToHyperService<Router>,
     /// Tells of our own clients when they are gone.
     socket: Option<ClientSocket>,
+    slot: Option<Slot>,
 }
 
 impl Served {
@@ -150,6 +162,9 @@ impl Service<Request<Incoming>> for Served {
                 request.extensions_mut().insert(version);
                 if let Some(socket) = &self.socket {
                     request.extensions_mut().insert(socket.clone());
+                }
+                if let Some(slot) = &self.slot {
+                    request.extensions_mut().insert(slot.clone());
                 }
                 Ok(self.router.call(request))
             }

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 
+use super::connection::Slot;
 use super::error::{ApiError, Result};
 use super::raw::Raw;
 use super::reply;
@@ -43,6 +44,8 @@ pub(super) struct Hijack {
     upgrade: OnUpgrade,
     /// What the client asked for, in the answer's words.
     asked: Option<HeaderValue>,
+    /// What the connection counts as, for as long as somebody uses it.
+    slot: Option<Slot>,
 }
 
 impl Hijack {
@@ -56,7 +59,7 @@ impl Hijack {
         let upgrade = upgrade.filter(|_| request.headers().contains_key(UPGRADE)).ok_or_else(|| {
             ApiError::bad_request("this connection cannot be taken over: it takes HTTP/1.1 and the head of the request in one piece")
         })?;
-        Ok(Self { upgrade, asked })
+        Ok(Self { upgrade, asked, slot: request.extensions_mut().remove::<Slot>() })
     }
 
     /// Answers, and hands the connection to `work` as soon as the answer is on its way.
@@ -68,19 +71,24 @@ impl Hijack {
     where
         F: Future<Output = ()> + Send,
     {
+        let asked = self.asked.clone();
         tokio::spawn(async move {
             match self.upgrade.await {
                 Ok(upgraded) => {
                     let mut connection = Raw::new(upgraded);
-                    connection.head_is_read().await;
+                    // Our own clients lose nothing that comes with it.
+                    if self.asked.is_none_or(|asked| asked != wire::UPGRADE) {
+                        connection.head_is_read().await;
+                    }
                     work(connection).await;
                 }
                 Err(error) => tracing::debug!(%error, "connection not taken over"),
             }
+            drop(self.slot);
         });
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        if let Some(asked) = self.asked {
+        if let Some(asked) = asked {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             response.headers_mut().insert(UPGRADE, asked);
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections of a listener at once; more wait until one ends. 4,096 by default.
+    /// Connections of a listener at once, also those that `attach` and `exec` have taken over; more wait until one ends. 4,096 by
+    /// default.
     pub connections: usize,
     /// How long the head of a request, or a TLS handshake, may take, and a connection be idle. 60 seconds by default: clients
     /// keep connections for their next request.
@@ -17,6 +18,10 @@ pub struct Limits {
     pub document: usize,
     /// How long requests may go on when the server is to stop. 10 seconds by default.
     pub drain: Duration,
+    /// How long a client of the engine's own protocol may take nothing of the answer to an operation that others may have to wait for
+    /// (`pull`, `push`, `load`, `save`), or of the end of a session, before it is cut off. 5 minutes by default. What merely follows
+    /// something, as a log, has no limit.
+    pub unread: Duration,
 }
 
 impl Default for Limits {
@@ -27,6 +32,7 @@ impl Default for Limits {
             body: Duration::from_secs(30),
             document: 4 << 20,
             drain: Duration::from_secs(10),
+            unread: Duration::from_secs(300),
         }
     }
 }
@@ -64,6 +70,13 @@ impl Limits {
     #[must_use]
     pub fn with_drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets how long a client may take nothing of an answer that others may have to wait for.
+    #[must_use]
+    pub fn with_unread(mut self, unread: Duration) -> Self {
+        self.unread = unread;
         self
     }
 }

@@ -1,5 +1,5 @@
-//! Requests made up by a generator, over every path, method and document: whatever comes, the answer is no failure of ours, it
-//! comes, and the server goes on.
+//! Requests made up by a generator, over every path, method and document, and over every operation of the engine's own protocol:
+//! whatever comes, the answer is no failure of ours, it comes, and the server goes on.
 //!
 //! The engine is in memory, so that nothing asked for here reaches the machine. The requests are the same each time;
 //! `ENGINE_FUZZ_SEED` and `ENGINE_FUZZ_REQUESTS` try others, and more.
@@ -91,7 +91,6 @@ const PATHS: &[&str] = &[
     "/secrets/*",
     "/configs",
     "/tasks",
-    "/engine/v1/*",
     "/*",
     "/",
 ];
@@ -256,6 +255,66 @@ fn documents() -> Vec<Value> {
     ]
 }
 
+/// Arguments of operations as our client sends them, for the container `id`; those that are not here get some of another's.
+fn arguments(id: &str) -> Vec<(&'static str, Value)> {
+    let image = "registry.example/app:1";
+    let spec = serde_json::to_value(engine_core::ContainerSpec::command(["cat"])).unwrap();
+    let exec = serde_json::to_value(engine_core::ExecSpec::new(["cat"])).unwrap();
+    let all = json!({"stdin": true, "stdout": true, "stderr": true, "blocking": true});
+    let input = json!({"stdin": true, "stdout": false, "stderr": false, "blocking": false});
+    let file = json!({"title": "a", "media_type": "text/plain", "size": 5});
+    let soon = json!({"secs": 0, "nanos": 1});
+    vec![
+        ("containers", Value::Null),
+        ("hello", Value::Null),
+        ("find_container", json!(["box"])),
+        ("inspect_container", json!([id])),
+        ("create_container", json!([image, spec])),
+        ("create_scoped_container", json!([image, spec])),
+        ("start_container", json!([id])),
+        ("stop_container", json!([id, null, soon])),
+        ("restart_container", json!([id, 9, soon])),
+        ("kill_container", json!([id, 28])),
+        ("rename_container", json!([id, "box"])),
+        ("update_container", json!([id, {"memory": 67_108_864}])),
+        ("wait_container", json!([id])),
+        ("container_stats_stream", json!([id, soon])),
+        ("attach", json!([id, all])),
+        ("attach", json!([id, input])),
+        ("exec", json!([id, exec, all, {}])),
+        ("exec", json!([id, exec, input, {"snapshot": "Never"}])),
+        ("exec_unattached", json!([id, exec, all, {}])),
+        ("start_attached", json!([id, all])),
+        ("logs", json!([id, {"follow": true}])),
+        ("resize", json!([id, {"columns": 80, "rows": 24}])),
+        ("stat_path", json!([id, "/etc"])),
+        ("copy_in", json!([id, "/", {}])),
+        ("copy_out", json!([id, "/"])),
+        ("export_container", json!([id])),
+        ("commit_container", json!([id, {}])),
+        ("fork_container", json!([id, {}])),
+        ("image_for", json!([image, {"os": "linux", "architecture": "amd64"}])),
+        ("images", Value::Null),
+        ("tag_image", json!([image, "registry.example/app:2"])),
+        ("remove_image", json!(["registry.example/app:2", true])),
+        ("pull", json!([image, {}, null])),
+        ("push", json!([image, {}, {"username": "a", "password": "b"}])),
+        ("save", json!([[image], {"format": "Oci"}])),
+        ("load", json!([{}, "name"])),
+        ("import", json!(["registry.example/flat:1", {}])),
+        ("create_artifact", json!(["registry.example/bits:1", [file], {}])),
+        ("attach_artifact", json!([image, [file, file], {}])),
+        ("artifact_content", json!([image, 0, format!("sha256:{}", "0".repeat(64))])),
+        ("create_volume", json!(["data", {}])),
+        ("export_volume", json!(["data"])),
+        ("import_volume", json!(["data"])),
+        ("create_network", json!(["net", {}])),
+        ("connect_container", json!([id, "net", {}])),
+        ("create_secret", json!(["key", "aGVsbG8=", {}])),
+        ("events", json!([{}])),
+    ]
+}
+
 /// xorshift64*, by which a seed tells all requests.
 struct Random(u64);
 
@@ -341,6 +400,60 @@ impl Random {
         bytes
     }
 
+    /// Bytes that are frames, or nearly.
+    fn frames(&mut self) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for _ in 0..self.below(5) {
+            let payload = vec![b'x'; if self.one_in(4) { self.below(100_000) } else { self.below(20) }];
+            let length = if self.one_in(6) { self.next() as u32 } else { payload.len() as u32 };
+            frames.push(if self.one_in(4) { self.next() as u8 } else { 4 + self.below(2) as u8 });
+            frames.extend_from_slice(&length.to_be_bytes());
+            frames.extend_from_slice(&payload);
+        }
+        frames
+    }
+
+    /// A request of the engine's own protocol, and whether it is whole.
+    fn operation(&mut self, operations: &[String], known: &[(&'static str, Value)]) -> (Vec<u8>, bool) {
+        let (mut operation, mut arguments) = known[self.below(known.len())].clone();
+        if self.one_in(4) {
+            operation = &operations[self.below(operations.len())];
+        }
+        for _ in 0..self.below(5).saturating_sub(2) {
+            self.mutate(&mut arguments);
+        }
+        let mut body = arguments.to_string().into_bytes();
+        if self.one_in(20) {
+            let at = self.below(body.len());
+            body[at] ^= 1 << self.below(8);
+        }
+        body.push(if self.one_in(40) { b' ' } else { b'\n' });
+        let session = ["attach", "exec", "start_attached"].contains(&operation);
+        match self.below(4) {
+            0 if !session => body.extend_from_slice(b"helloworld and more"),
+            1 if !session => body.extend(std::iter::repeat_n(0, self.below(2048))),
+            _ => {}
+        }
+        let mut head = format!(
+            "POST {}{operation} HTTP/1.1\r\nHost: e\r\nConnection: {}\r\n",
+            "/engine/v1/",
+            if session { "Upgrade" } else { "close" }
+        );
+        if session != self.one_in(10) {
+            head.push_str("Upgrade: engine-streams\r\n");
+        }
+        let kind = if self.one_in(20) { "application/json" } else { "application/vnd.engine.v1" };
+        let said = body.len() + if self.one_in(20) { 5 } else { 0 };
+        let whole = said == body.len();
+        let mut request =
+            [format!("{head}Content-Type: {kind}\r\nContent-Length: {said}\r\n\r\n").as_bytes(), &body]
+                .concat();
+        if session && whole {
+            request.extend(self.frames());
+        }
+        (request, whole)
+    }
+
     /// A request, and whether it is whole.
     fn request(&mut self, documents: &[Value]) -> (Vec<u8>, bool) {
         let mut path = self.pick(PATHS).replace('*', self.pick(NAMES));
@@ -421,18 +534,42 @@ async fn engine() -> Engine {
 
 /// Sends a request, ends this side, and returns the head of the answer, or nothing. What follows for ever is not waited for.
 async fn ask(server: &TempServer, request: &[u8]) -> String {
+    let mut stream = sent(server, request).await;
+    let _ = stream.shutdown().await;
+    head(&mut stream, &mut Vec::new()).await
+}
+
+/// As [`ask`], of the engine's own protocol, in which the end of this side is the end of the client: only what lasts gets to see it.
+async fn call(server: &TempServer, request: &[u8]) -> String {
+    let (mut stream, mut read) = (sent(server, request).await, Vec::new());
+    let soon = tokio::time::timeout(Duration::from_millis(50), head(&mut stream, &mut read)).await;
+    if soon.is_err() || read.starts_with(b"HTTP/1.1 5") {
+        let _ = stream.shutdown().await;
+        head(&mut stream, &mut read).await;
+    }
+    if read.starts_with(b"HTTP/1.1 5") {
+        // What is wrong is told behind the head.
+        let _ = stream.read_to_end(&mut read).await;
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+async fn sent(server: &TempServer, request: &[u8]) -> UnixStream {
     let mut stream = UnixStream::connect(server.socket()).await.unwrap();
     // One that is refused before it has sent everything may find the other side closed.
     let _ = stream.write_all(request).await;
-    let _ = stream.shutdown().await;
-    let (mut head, mut piece) = (Vec::new(), [0; 4096]);
+    stream
+}
+
+async fn head(stream: &mut UnixStream, head: &mut Vec<u8>) -> String {
+    let mut piece = [0; 4096];
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut piece).await {
             Ok(0) | Err(_) => break,
             Ok(count) => head.extend_from_slice(&piece[..count]),
         }
     }
-    String::from_utf8_lossy(&head).into_owned()
+    String::from_utf8_lossy(head).into_owned()
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -441,7 +578,10 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_a_failure_of_ours_or_stops_the_server() {
-    let server = ApiServer::new(engine().await).serve_temp().await.unwrap();
+    let engine = engine().await;
+    let server = ApiServer::new(engine.clone()).serve_temp().await.unwrap();
+    let operations = crate::remote::hostile::operations();
+    let mut known = Vec::new();
     let mut random = Random(number("ENGINE_FUZZ_SEED", 0x9e37_79b9_7f4a_7c15));
     let documents = documents();
     let make = br#"{"Image": "registry.example/app:1", "Cmd": ["sleep", "1000"], "StopTimeout": 0}"#;
@@ -452,13 +592,32 @@ async fn no_request_is_a_failure_of_ours_or_stops_the_server() {
         );
         [head.as_bytes(), body].concat()
     };
-    let (requests, mut done) = (number("ENGINE_FUZZ_REQUESTS", REQUESTS), 0);
+    let (requests, mut done, mut calls) = (number("ENGINE_FUZZ_REQUESTS", REQUESTS), 0, (0, 0));
     for count in 0..requests {
         if count % 50 == 0 {
             // What was removed meanwhile is there again.
             ask(&server, &post("/images/create?fromImage=registry.example/app&tag=1", b"")).await;
             ask(&server, &post("/containers/create?name=box", make)).await;
             ask(&server, &post("/containers/box/start", b"")).await;
+            let found = engine.container("box").await;
+            known = arguments(found.map_or_else(|_| "0".repeat(64), |found| found.id().to_string()).as_str());
+        }
+        if random.one_in(4) {
+            let (request, whole) = random.operation(&operations, &known);
+            let shown = || {
+                format!("request {count}: {}", String::from_utf8_lossy(&request[..request.len().min(3000)]))
+            };
+            let answer = tokio::time::timeout(PATIENCE, call(&server, &request)).await;
+            let answer = answer.unwrap_or_else(|_| panic!("no answer to {}", shown()));
+            let status: u16 = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+            calls = (calls.0 + 1, calls.1 + u64::from((101..300).contains(&status)));
+            // Whoever goes is told so, and of an archive, what is wrong with it: neither is the server's fault, which HTTP knows no word for.
+            let kinds = ["canceled", "corrupt", "resource_exhausted"];
+            let told = status < 500
+                || [501, 503].contains(&status)
+                || kinds.iter().any(|kind| answer.contains(&format!("\"kind\":\"{kind}\"")));
+            assert!(told && (status >= 100 || answer.is_empty() && !whole), "{answer:?} to {}", shown());
+            continue;
         }
         let (request, whole) = random.request(&documents);
         let shown =
@@ -474,6 +633,7 @@ async fn no_request_is_a_failure_of_ours_or_stops_the_server() {
     }
     // They are not so wrong that nothing looks at them.
     assert!(done > requests / 50, "{done} of {requests}");
+    assert!(calls.1 > calls.0 / 4, "{calls:?}");
     let alive = "GET /containers/json?all=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
     let answer = tokio::time::timeout(Duration::from_secs(30), ask(&server, alive.as_bytes())).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -7,7 +7,7 @@ use engine_api::client::Host;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::contexts::{Contexts, DEFAULT, NamedContext};
+use crate::contexts::{CERTIFICATES, Contexts, DEFAULT, NamedContext};
 use crate::failure::{Failure, Result, Several};
 use crate::output;
 use crate::output::documents::Documents;
@@ -112,7 +112,7 @@ pub(crate) fn run(context: &Context, command: ContextCommand) -> Result<u8> {
                     args.name
                 )));
             }
-            store(&contexts, &args, NamedContext::new(&args.name, "", ""))?;
+            store(&contexts, &args, NamedContext::new(&args.name))?;
             output::line(&args.name)?;
             eprintln!("Successfully created context {:?}", args.name);
         }
@@ -130,6 +130,12 @@ pub(crate) fn run(context: &Context, command: ContextCommand) -> Result<u8> {
             }
             contexts.choose(&args.name)?;
             output::line(&args.name)?;
+            if std::env::var_os("DOCKER_HOST").is_some_and(|host| !host.is_empty()) {
+                eprintln!(
+                    "Warning: DOCKER_HOST counts before the context in use. To use {:?}, unset it, or name it by --context.",
+                    args.name
+                );
+            }
         }
         ContextCommand::Rm(args) => return rm(&contexts, &args),
     }
@@ -137,7 +143,7 @@ pub(crate) fn run(context: &Context, command: ContextCommand) -> Result<u8> {
 }
 
 /// Keeps what the flags say of a context, and what they do not say as it was.
-fn store(contexts: &Contexts, args: &CreateArgs, known: NamedContext) -> Result<()> {
+fn store(contexts: &Contexts, args: &CreateArgs, mut context: NamedContext) -> Result<()> {
     let usual = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
     let begins = args.name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if args.name == DEFAULT || !begins || args.name.len() < 2 || !args.name.chars().all(usual) {
@@ -146,14 +152,15 @@ fn store(contexts: &Contexts, args: &CreateArgs, known: NamedContext) -> Result<
             args.name
         )));
     }
-    let mut host = known.host().to_owned();
     let mut files: Vec<(&str, PathBuf)> = Vec::new();
     for option in &args.docker {
         match option.split_once('=') {
-            Some(("host", value)) => host = value.parse::<Host>()?.to_string(),
-            Some(("ca", file)) => files.push(("ca.pem", file.into())),
-            Some(("cert", file)) => files.push(("cert.pem", file.into())),
-            Some(("key", file)) => files.push(("key.pem", file.into())),
+            Some(("host", value)) => context.set_host(value.parse::<Host>()?.to_string()),
+            Some((kind, file))
+                if let Some((_, name)) = CERTIFICATES.iter().find(|(known, _)| *known == kind) =>
+            {
+                files.push((name, file.into()));
+            }
             _ => {
                 return Err(Failure::usage(format!(
                     "invalid --docker {option:?}: give host=HOST, ca=FILE, cert=FILE or key=FILE"
@@ -161,12 +168,20 @@ fn store(contexts: &Contexts, args: &CreateArgs, known: NamedContext) -> Result<
             }
         }
     }
-    if host.is_empty() {
+    if context.host().is_empty() {
         return Err(Failure::usage("a context needs a host: --docker host=HOST"));
     }
-    let description = args.description.clone().unwrap_or(known.metadata.description);
+    let given: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    if let Some(missing) = contexts.missing_certificate(&args.name, &given) {
+        return Err(Failure::usage(format!(
+            "certificates are on both sides, so ca, cert and key belong together: --docker {missing}=FILE is missing"
+        )));
+    }
+    if let Some(description) = &args.description {
+        context.metadata.description.clone_from(description);
+    }
     let files: Vec<(&str, &Path)> = files.iter().map(|(name, file)| (*name, file.as_path())).collect();
-    contexts.store(&NamedContext::new(&args.name, &description, &host), &files)
+    contexts.store(&context, &files)
 }
 
 fn ls(context: &Context, contexts: &Contexts, args: &LsArgs) -> Result<()> {
@@ -193,7 +208,7 @@ fn inspect(context: &Context, contexts: &Contexts, args: &InspectArgs) -> Result
     let mut documents = Vec::new();
     for name in &names {
         let found = match name.as_str() {
-            DEFAULT => NamedContext { name: DEFAULT.to_owned(), ..NamedContext::default() },
+            DEFAULT => NamedContext::new(DEFAULT),
             name => contexts.require(name)?,
         };
         let mut document = serde_json::to_value(&found).map_err(|error| Failure::usage(error.to_string()))?;

@@ -51,9 +51,12 @@ pub(crate) fn version(args: &FormatArgs) -> Result<u8> {
     })
 }
 
-/// Runs `info`. It works without an engine too: then it says what is missing for one.
+/// Runs `info`. It works without an engine too: then it says what is missing for one. Of a machine that cannot be reached it says nothing.
 pub(crate) async fn info(context: &Context, args: &FormatArgs) -> Result<u8> {
-    let opened = context.engine().await;
+    let opened = match context.remote()? {
+        Some(remote) => Ok(remote.connect().await?),
+        None => context.local_engine().await,
+    };
     let (mut diagnosis, failure) = match &opened {
         Ok(engine) => (engine.diagnose().await?, None),
         Err(failure) => (Diagnosis::of_host(&context.root()), Some(failure.to_string())),

@@ -1,8 +1,10 @@
 //! Engines elsewhere, by address and by name.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -40,8 +42,16 @@ fn a_context_is_a_name_for_a_host() {
         anywhere(&cli, &[("DOCKER_HOST", &host), ("DOCKER_CONTEXT", "nothing")], &images).ok(),
         busybox
     );
-    here(&["context", "use", "box"]).ok();
+    let over = [("DOCKER_HOST", host.as_str())];
+    let said = anywhere(&cli, &over, &["context", "use", "box"]);
+    assert!(said.err.contains("DOCKER_HOST counts before"), "{}", said.err);
+    assert!(here(&["context", "use", "box"]).err.is_empty());
     assert_eq!(by(&[]).ok(), busybox);
+    assert_eq!(here(&["context", "show"]).ok(), "box\n");
+    assert_eq!(anywhere(&cli, &over, &["context", "show"]).ok(), "default\n");
+    assert!(here(&["--host", &host, "context", "ls"]).ok().contains("default *"));
+    // What is none of ours is in nobody's way.
+    std::fs::write(cli.path("docker/contexts/meta/.DS_Store"), "x").unwrap();
     let empty = cli.path("another").display().to_string();
     assert_eq!(by(&["--root", &empty]).ok(), "");
 
@@ -73,6 +83,15 @@ fn wrong_hosts_and_contexts_are_named() {
     }
     let nobody = format!("unix://{}", cli.path("nobody").display());
     here(&["--host", &nobody, "ps"]).fails(1, &[&nobody, "is the daemon running?"]);
+    // This machine is not the one that was asked for.
+    let info = here(&["--host", &nobody, "info"]);
+    assert_eq!(info.out, "");
+    info.fails(1, &[&nobody]);
+    here(&["--tls", "--context", "default", "ps"]).fails(1, &["--tls"]);
+    let mut command = crate::daemons::engine_cli();
+    let no_text = std::ffi::OsStr::from_bytes(b"unix:///\xff");
+    let said: Said = command.arg("ps").env("DOCKER_HOST", no_text).output().unwrap().into();
+    said.fails(1, &["DOCKER_HOST is no text"]);
     // Somebody else's daemon.
     let socket = cli.path("other.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -96,12 +115,56 @@ fn wrong_hosts_and_contexts_are_named() {
     here(&["context", "create", "xy"]).fails(1, &["host"]);
     here(&["context", "create", "xy", "--docker", "hose=unix:///s"]).fails(1, &["hose=unix:///s"]);
     here(&["context", "create", "xy", "--docker", "host=nowhere"]).fails(1, &["nowhere"]);
-    here(&["context", "create", "xy", "--docker", "host=tcp://box,ca=/no/such/ca"])
+    let certificates = "ca=/no/such/ca,cert=/no/such/cert,key=/no/such/key";
+    here(&["context", "create", "xy", "--docker", &format!("host=tcp://box,{certificates}")])
         .fails(1, &["/no/such/ca"]);
+    // Without one of them there is no TLS, and without TLS everybody would be believed.
+    here(&["context", "create", "xy", "--docker", "host=tcp://127.0.0.1:1,ca=/etc/hosts"])
+        .fails(1, &["cert=FILE is missing"]);
     assert_eq!(here(&["context", "ls", "-q"]).ok(), "default\n");
     here(&["context", "use", "xy"]).fails(1, &["xy"]);
     here(&["context", "rm", "xy"]).fails(1, &["xy"]);
     cli.finish();
+}
+
+#[test]
+fn what_only_others_know_of_a_context_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = |args: &[&str]| -> Said {
+        let mut command = crate::daemons::engine_cli();
+        command.args(args).env("DOCKER_CONFIG", dir.path()).stdin(Stdio::null()).output().unwrap().into()
+    };
+    here(&["context", "create", "theirs", "--docker", "host=unix:///s"]).ok();
+    let meta = std::fs::read_dir(dir.path().join("contexts/meta")).unwrap().next().unwrap().unwrap().path();
+    let file = meta.join("meta.json");
+    let read = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(&file).unwrap()).unwrap();
+    let made = serde_json::json!({
+        "Name": "theirs", "Metadata": {},
+        "Endpoints": {"docker": {"Host": "unix:///s", "SkipTLSVerify": false}},
+    });
+    assert_eq!(read(), made);
+    let mut known = serde_json::json!({
+        "Name": "theirs", "Metadata": {"Description": "one", "otherTool": {"a": [1]}}, "Later": 7,
+        "Endpoints": {
+            "docker": {"Host": "unix:///s", "SkipTLSVerify": true, "New": "x"},
+            "kubernetes": {"Host": "https://k", "DefaultNamespace": "n"},
+        },
+    });
+    std::fs::write(&file, known.to_string()).unwrap();
+    here(&["context", "update", "theirs", "--description", "two", "--docker", "host=unix:///t"]).ok();
+    known["Metadata"]["Description"] = "two".into();
+    known["Endpoints"]["docker"]["Host"] = "unix:///t".into();
+    assert_eq!(read(), known);
+
+    // A part of its certificates is gone.
+    let tls = dir.path().join("contexts/tls").join(meta.file_name().unwrap()).join("docker");
+    std::fs::create_dir_all(&tls).unwrap();
+    std::fs::write(tls.join("ca.pem"), "x").unwrap();
+    here(&["context", "update", "theirs", "--docker", "host=tcp://127.0.0.1:1"])
+        .fails(1, &["cert=FILE is missing"]);
+    known["Endpoints"]["docker"]["Host"] = "tcp://127.0.0.1:1".into();
+    std::fs::write(&file, known.to_string()).unwrap();
+    here(&["--context", "theirs", "ps"]).fails(1, &["theirs", "no cert"]);
 }
 
 #[test]
@@ -126,6 +189,20 @@ fn an_engine_is_reached_by_ssh() {
     assert_eq!(far(&host, &["run", "--rm", "busybox", "echo", "far"]).ok(), "far\n");
     assert_eq!(far(&host, &["run", "--rm", "busybox", "sh", "-c", "exit 3"]).code, 3);
     assert_eq!(far(&host, &["ps", "-aq"]).ok(), "");
+    // What is typed at the terminal goes to every program in front of it, and is meant for the one in the container.
+    let script = "trap 'echo caught; exit 4' INT; echo ready; sleep 1000 & wait";
+    let mut command = crate::daemons::engine_cli();
+    command.args(["--host", &host, "run", "--rm", "busybox", "sh", "-c", script]).env("PATH", &path);
+    let mut child = cli.spawn(command.stdin(Stdio::null()).process_group(0));
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    rustix::process::kill_process_group(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!((said.code, said.out.as_str()), (4, "caught\n"), "{}", said.err);
     far("ssh://elsewhere", &["ps"]).fails(1, &["ssh://elsewhere", "Could not resolve hostname elsewhere"]);
     let nobody = format!("ssh://box{}", cli.path("nobody").display());
     far(&nobody, &["ps"]).fails(1, &[&nobody]);

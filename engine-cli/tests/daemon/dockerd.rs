@@ -3,37 +3,30 @@
 //! What it keeps lies in the test's directory, and its cgroups beneath one of their own, so that all of it can be removed.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::until;
+use crate::support::{NetHost, until};
 
 const PARENT: &str = "engine-test-oracle";
 
 /// A dockerd that serves at a socket in its directory.
 pub(crate) struct Dockerd {
     dir: tempfile::TempDir,
-    host: Child,
+    host: NetHost,
     daemon: Child,
 }
 
 impl Dockerd {
     pub(crate) fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("engine-dockerd-test").tempdir().unwrap();
-        let mut host = Command::new("unshare")
-            .args(["-n", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        BufReader::new(host.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let host = NetHost::start();
         fs::write(dir.path().join("daemon.json"), "{}").unwrap();
         let log = fs::File::create(dir.path().join("log")).unwrap();
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", host.id())).args(["--", "dockerd"]);
+        let mut command = host.command("dockerd");
         command.args(["--storage-driver", "vfs", "--cgroup-parent", PARENT]);
         command.arg("-H").arg(format!("unix://{}", dir.path().join("docker.sock").display()));
         let files = [
@@ -58,8 +51,7 @@ impl Dockerd {
 
     /// A program on the daemon's host.
     pub(crate) fn on_host(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.host.id())).arg("--").arg(program);
+        let mut command = self.host.command(program);
         command
             .env("DOCKER_HOST", format!("unix://{}", self.path("docker.sock").display()))
             .env("DOCKER_CONFIG", self.path("docker-config"))
@@ -83,12 +75,11 @@ impl Drop for Dockerd {
             if self.daemon.try_wait().is_ok_and(|ended| ended.is_some()) {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
-        let _ = self.host.kill();
-        let _ = self.host.wait();
+        self.host.end();
         clean(self.dir.path());
         clean_cgroups();
     }
@@ -114,11 +105,19 @@ fn clean(dir: &Path) {
     }
 }
 
-/// Removes the cgroups of the parent that is ours, in each hierarchy.
+/// Removes the cgroups of the parent that is ours, in each hierarchy, with the processes of containers whose shims are gone.
 fn clean_cgroups() {
     fn remove(dir: &Path) {
         let beneath = fs::read_dir(dir).into_iter().flatten().flatten();
         beneath.filter(|entry| entry.path().is_dir()).for_each(|entry| remove(&entry.path()));
+        let processes = || fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        let end = Instant::now() + Duration::from_secs(5);
+        while !processes().is_empty() && Instant::now() < end {
+            for pid in processes().lines().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = fs::remove_dir(dir);
     }
     let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();

@@ -11,12 +11,48 @@ use engine_testkit::{LeakCheck, image};
 /// Where .ci/setup puts clients from PyPI.
 const CLIENTS: &str = "/opt/engine-tests/clients";
 
+/// A network namespace, whoever works in it, for as long as this lives.
+pub(crate) struct NetHost(Child);
+
+impl NetHost {
+    pub(crate) fn start() -> Self {
+        let child = Command::new("unshare")
+            .args(["-n", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut host = Self(child);
+        let mut ready = String::new();
+        BufReader::new(host.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert_eq!(ready, "ready\n");
+        host
+    }
+
+    /// A program in it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.0.id())).arg("--").arg(program);
+        command
+    }
+
+    /// Ends it, and with it its interfaces.
+    pub(crate) fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for NetHost {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// An engine of its own with a daemon over it.
 pub(crate) struct Daemon {
     dir: tempfile::TempDir,
     leaks: Option<LeakCheck>,
-    /// Holds the network namespace, whoever serves in it.
-    host: Child,
+    host: NetHost,
     child: Option<Child>,
     /// More arguments of the daemon's.
     pub(crate) args: Vec<String>,
@@ -38,14 +74,7 @@ impl Daemon {
     /// Prepares everything but the daemon's start.
     pub(crate) fn prepare(args: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("engine-daemon-test").tempdir().unwrap();
-        let mut host = Command::new("unshare")
-            .args(["-n", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        BufReader::new(host.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        assert_eq!(ready, "ready\n");
+        let host = NetHost::start();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let mut daemon = Self { dir, leaks: None, host, child: None, args };
         let tar = daemon.path("busybox.tar");
@@ -66,8 +95,7 @@ impl Daemon {
 
     /// A program on the daemon's host.
     pub(crate) fn on_host(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.host.id())).arg("--").arg(program);
+        let mut command = self.host.command(program);
         command
             .env("DOCKER_HOST", self.socket())
             .env("DOCKER_CONFIG", self.path("docker-config"))
@@ -141,9 +169,7 @@ impl Daemon {
         self.clear();
         self.end("TERM");
         assert!(!self.path("docker.sock").exists(), "the socket is left");
-        // It takes its interfaces along.
-        self.host.kill().unwrap();
-        self.host.wait().unwrap();
+        self.host.end();
         self.leaks.take().unwrap().finish();
     }
 
@@ -169,8 +195,6 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = self.host.kill();
-        let _ = self.host.wait();
     }
 }
 

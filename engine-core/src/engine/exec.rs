@@ -23,10 +23,12 @@ use super::task;
 
 /// How [`Container::exec`](crate::Container::exec) begins a process. Made of [`AttachOptions`], it does what the
 /// container's spec says.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ExecOptions {
-    /// How to attach to the process; to nothing, by default.
+    /// How to attach to the process; to nothing, by default. What is connected to it is no data: nobody else can read it.
+    #[serde(skip)]
     pub io: AttachOptions,
     /// Whether to keep the root file system's state before it; by default as the container's spec says.
     pub snapshot: ExecSnapshot,

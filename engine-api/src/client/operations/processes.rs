@@ -43,16 +43,15 @@ impl ProcessOperations for RemoteEngine {
     }
 
     async fn exec(&self, id: &ContainerId, exec: &ExecSpec, options: ExecOptions) -> Result<Exec> {
-        let ExecOptions { io, snapshot, .. } = options;
-        let wanted = AttachWanted::of(&io);
-        let arguments = (id, exec, wanted, snapshot);
+        let wanted = AttachWanted::of(&options.io);
+        let arguments = (id, exec, wanted, &options);
         if !wanted.any() {
             let began: Began = self.call("exec_unattached", arguments).await?;
             return Ok(began.process(Streams::default()));
         }
         let (began, session): (Began, _) = self.session("exec", arguments).await?;
         let flow = self.flows.begin(began.id.as_str());
-        Ok(began.process(session.connect(io, flow)?))
+        Ok(began.process(session.connect(options.io, flow)?))
     }
 
     async fn exec_wait(&self, id: &ContainerId, exec: &ExecId) -> Result<ExitStatus> {

@@ -153,7 +153,9 @@ async fn layout(
             next = frames.next().await?;
         }
     };
-    let filling = async { layout.fill(pieces.boxed()).await.map_err(&wrap) };
+    // As large as what is loaded may be.
+    let limit = LoadOptions::default().max_bytes;
+    let filling = async { layout.fill(pieces.boxed(), limit).await.map_err(&wrap) };
     tokio::try_join!(coming, filling).map(drop)
 }
 

@@ -14,12 +14,22 @@ use futures_util::StreamExt as _;
 
 use crate::wire::SentFile;
 
+/// How many files there may be: each is open until the end.
+const MAX_FILES: usize = 1000;
+/// How many bytes they may have together: as many as an archive that is loaded.
+const MAX_BYTES: u64 = 256 << 30;
+
 /// Takes the bytes of the files, one behind the other. They lie beneath `root`, if there is such a directory.
 pub(super) async fn take(
     root: Option<&Path>,
     sent: Vec<SentFile>,
     mut bytes: ByteStream,
 ) -> Result<Vec<ArtifactFile>> {
+    let bytes_in_all = sent.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.size));
+    if sent.len() > MAX_FILES || bytes_in_all.is_none_or(|sum| sum > MAX_BYTES) {
+        return Err(Error::new(ErrorKind::ResourceExhausted, "read request")
+            .with_message(format!("an artifact has at most {MAX_FILES} files of {MAX_BYTES} bytes in all")));
+    }
     let mut files = Vec::with_capacity(sent.len());
     let mut rest = Bytes::new();
     for SentFile { title, media_type, size } in sent {

@@ -58,6 +58,11 @@ impl Client {
         })
     }
 
+    /// Whether nothing is known of its connection.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+
     /// Returns once the client is gone.
     pub(super) async fn gone(&self) {
         loop {

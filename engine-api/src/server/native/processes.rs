@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use axum::response::Response;
 use engine_core::ExecId;
-use engine_core::engine::{ExecOptions, ExecSnapshot};
+use engine_core::engine::ExecOptions;
 use engine_core::id::ContainerId;
 use engine_core::io::TerminalSize;
 use engine_core::launch::ExecSpec;
@@ -13,7 +13,7 @@ use engine_core::logs::LogQuery;
 use super::call::Call;
 use crate::wire::{self, AttachWanted, Began};
 
-type Exec = (ContainerId, ExecSpec, AttachWanted, ExecSnapshot);
+type Exec = (ContainerId, ExecSpec, AttachWanted, ExecOptions);
 
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
@@ -45,15 +45,17 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             .await
         }
         "exec" => {
-            call.session(async move |engine, (id, spec, wanted, snapshot): Exec| {
-                let process = engine.exec(&id, &spec, options(wanted, snapshot)).await?;
+            call.session(async move |engine, (id, spec, wanted, mut options): Exec| {
+                options.io = wanted.options();
+                let process = engine.exec(&id, &spec, options).await?;
                 Ok((Began::of(&process), process.streams))
             })
             .await
         }
         "exec_unattached" => {
-            call.plain(async move |engine, (id, spec, wanted, snapshot): Exec| {
-                Ok(Began::of(&engine.exec(&id, &spec, options(wanted, snapshot)).await?))
+            call.plain(async move |engine, (id, spec, wanted, mut options): Exec| {
+                options.io = wanted.options();
+                Ok(Began::of(&engine.exec(&id, &spec, options).await?))
             })
             .await
         }
@@ -83,10 +85,4 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
         }
         _ => return ControlFlow::Continue(call),
     })
-}
-
-fn options(wanted: AttachWanted, snapshot: ExecSnapshot) -> ExecOptions {
-    let mut options = ExecOptions::from(wanted.options());
-    options.snapshot = snapshot;
-    options
 }

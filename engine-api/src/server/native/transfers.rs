@@ -59,7 +59,7 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
         "save" => match call.arguments() {
             Ok((images, options)) => {
                 let frames = save(&call.engine(), images, options);
-                call.framed(frames)
+                call.framed_in_time(frames)
             }
             Err(error) => failed(&error),
         },

@@ -71,6 +71,13 @@ async fn requests_that_make_no_sense_are_refused() {
     );
     let long = [head.as_bytes(), &vec![b'['; 5 << 20]].concat();
     assert_eq!(send(&pair, &long).await.0, 413);
+    // Neither have artifacts as many files, or bytes, as one may say they have.
+    let file = |size: u64| format!("{{\"title\":null,\"media_type\":\"a/b\",\"size\":{size}}}");
+    for files in [vec![file(0); 1001], vec![file(1 << 40)], vec![file(u64::MAX); 2]] {
+        let body = format!("[\"registry.example/bits:1\",[{}],{{}}]\n", files.join(","));
+        let (_, answer) = post(&pair, "create_artifact", OURS, body.as_bytes()).await;
+        assert!(answer.contains("at most 1000 files"), "{answer}");
+    }
     // What is secret is not told again.
     let (_, answer) = post(&pair, "create_secret", OURS, b"[\"key\",\"hunter2 is no base64\",{}]\n").await;
     assert!(answer.contains("400 Bad Request") && !answer.contains("hunter2"), "{answer}");
@@ -105,6 +112,8 @@ async fn frames_that_make_no_sense_end_the_session() {
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         assert!(answer.contains("upgrade: engine-streams"), "{answer}");
+        // One that breaks off knows why itself.
+        assert_eq!(answer.contains("a frame that is none of a client's"), wrong.len() != 3, "{answer}");
     }
     // Without an upgrade there is nothing to take over.
     let (status, answer) = post(&pair, "attach", OURS, arguments.as_bytes()).await;
@@ -112,9 +121,8 @@ async fn frames_that_make_no_sense_end_the_session() {
     assert!(pair.far.container(container.id().as_str()).await.is_ok());
 }
 
-#[tokio::test]
-async fn every_operation_of_an_engine_is_there() {
-    let pair = Pair::new().await;
+/// The operations of an engine that go over the wire, by their names in its traits.
+pub(crate) fn operations() -> Vec<String> {
     let traits = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine-core/src/engine/operations");
     let mut operations = Vec::new();
     for file in std::fs::read_dir(traits).unwrap() {
@@ -129,7 +137,13 @@ async fn every_operation_of_an_engine_is_there() {
     let own = ["as_local", "default_network", "is_predefined", "save_layout"];
     operations.retain(|operation| !own.contains(&operation.as_str()));
     assert!(operations.len() > 80, "{operations:?}");
-    for operation in operations {
+    operations
+}
+
+#[tokio::test]
+async fn every_operation_of_an_engine_is_there() {
+    let pair = Pair::new().await;
+    for operation in operations() {
         // No operation has such arguments.
         let (status, answer) = post(&pair, &operation, OURS, b"[7]\n").await;
         assert_eq!(status, 400, "{operation}: {answer}");

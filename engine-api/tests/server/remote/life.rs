@@ -59,7 +59,7 @@ async fn a_container_lives_and_goes() {
 
 #[tokio::test]
 async fn images_come_and_go() {
-    let Pair { near, far, registry, server: _server } = Pair::new().await;
+    let Pair { near, far, registry, server: _server, .. } = Pair::new().await;
     publish(&registry, "b", "registry.example/other:2");
     let mut pull = far.pull(&"registry.example/other:2".parse().unwrap(), PullOptions::default());
     let mut events = Vec::new();

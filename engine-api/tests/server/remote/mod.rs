@@ -1,9 +1,10 @@
 //! An engine behind the API, as an engine: the same results, the same errors, the same endings.
 
 mod errors;
-mod hostile;
+pub(crate) mod hostile;
 mod life;
 mod real;
+mod sessions;
 mod streams;
 mod transports;
 
@@ -22,6 +23,7 @@ struct Pair {
     near: Engine,
     far: Engine,
     registry: MemoryRegistry,
+    runtime: MemoryRuntime,
     server: TempServer,
 }
 
@@ -29,9 +31,10 @@ impl Pair {
     async fn new() -> Self {
         let registry = MemoryRegistry::new();
         publish(&registry, "a", IMAGE);
+        let runtime = MemoryRuntime::new();
         let near = Engine::in_memory()
             .image_store(MemoryImageStore::new())
-            .runtime(MemoryRuntime::new())
+            .runtime(runtime.clone())
             .registry(registry.clone())
             .volume_driver(MemoryVolumes::new())
             .network(MemoryNetwork::new())
@@ -41,7 +44,7 @@ impl Pair {
         near.pull(&IMAGE.parse().unwrap(), PullOptions::default()).await.unwrap();
         let server = ApiServer::new(near.clone()).serve_temp().await.unwrap();
         let far = connect(&server.docker_host()).await;
-        Self { near, far, registry, server }
+        Self { near, far, registry, runtime, server }
     }
 }
 
@@ -51,7 +54,10 @@ async fn connect(host: &str) -> Engine {
 }
 
 fn publish(registry: &MemoryRegistry, seed: &str, name: &str) {
-    let image = SampleImage::new(seed);
+    publish_image(registry, &SampleImage::new(seed), name);
+}
+
+fn publish_image(registry: &MemoryRegistry, image: &SampleImage, name: &str) {
     let reference = name.parse().unwrap();
     for layer in &image.layers {
         registry.add_blob(&reference, &layer.descriptor.media_type, layer.bytes.clone());

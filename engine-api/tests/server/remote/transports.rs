@@ -5,6 +5,12 @@ use engine_api::server::{ApiServer, Listener, MutualTls};
 use engine_core::{Engine, ErrorKind};
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::Pair;
 use crate::support::PATIENCE;
@@ -32,25 +38,30 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
+/// Serves an engine by TCP. Returns where, what its clients need, which lies in `dir`, and what is to be aborted.
+pub(super) async fn serve(engine: &Engine, dir: &Path) -> (Host, ClientTls, JoinHandle<()>) {
+    let ours = authority();
+    certify(&dir.join("server"), &ours, ExtendedKeyUsagePurpose::ServerAuth);
+    let client = certify(&dir.join("client"), &ours, ExtendedKeyUsagePurpose::ClientAuth);
+    let files = |name: &str| dir.join("server").join(name);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host: Host = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let tls = MutualTls::new(files("cert.pem"), files("key.pem"), files("ca.pem"));
+    let listener = Listener::tcp(listener, &tls).unwrap();
+    let server = ApiServer::new(engine.clone());
+    let serving = tokio::spawn(async move { server.serve(listener).await.unwrap() });
+    (host, client, serving)
+}
+
 #[tokio::test]
 async fn tcp_takes_certificates_on_both_sides() {
     let pair = Pair::new().await;
     let dir = tempfile::tempdir().unwrap();
-    let (ours, others) = (authority(), authority());
-    certify(&dir.path().join("server"), &ours, ExtendedKeyUsagePurpose::ServerAuth);
-    let client = certify(&dir.path().join("client"), &ours, ExtendedKeyUsagePurpose::ClientAuth);
+    let (host, client, serving) = serve(&pair.near, dir.path()).await;
+    let others = authority();
     let stranger = certify(&dir.path().join("stranger"), &others, ExtendedKeyUsagePurpose::ClientAuth);
-    let files = |name: &str| dir.path().join("server").join(name);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let host: Host = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let listener =
-        Listener::tcp(listener, &MutualTls::new(files("cert.pem"), files("key.pem"), files("ca.pem")))
-            .unwrap();
-    let serving = tokio::spawn({
-        let server = ApiServer::new(pair.near.clone());
-        async move { server.serve(listener).await }
-    });
-    let engine = RemoteEngine::connect(&host, ConnectOptions::default().with_tls(client)).await.unwrap();
+    let with_tls = ConnectOptions::default().with_tls(client);
+    let engine = RemoteEngine::connect(&host, with_tls.clone()).await.unwrap();
     assert_eq!(engine.host(), &host);
     assert_eq!(Engine::from(engine).images().await.unwrap().len(), 1);
     let error = RemoteEngine::connect(&host, ConnectOptions::default().with_tls(stranger)).await.unwrap_err();
@@ -61,6 +72,32 @@ async fn tcp_takes_certificates_on_both_sides() {
     let error = RemoteEngine::connect(&elsewhere, ConnectOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
     serving.abort();
+    // One without TLS, and one that hangs up: the certificates have no part in that.
+    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b""] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host: Host = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let plain = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            stream.write_all(answer).await.unwrap();
+        });
+        let error = RemoteEngine::connect(&host, with_tls.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        plain.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_that_takes_connections_and_never_answers_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("silent.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let host: Host = format!("unix://{}", socket.display()).parse().unwrap();
+    let options = ConnectOptions::default().with_timeout(Duration::from_millis(50));
+    let connecting = tokio::time::timeout(PATIENCE, RemoteEngine::connect(&host, options));
+    let error = connecting.await.expect("it ends").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("it does not answer within 50ms"), "{}", error.report());
 }
 
 #[tokio::test]
@@ -87,18 +124,25 @@ async fn a_connection_can_be_carried() {
     let socket = dir.path().join("relay.sock");
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let host: Host = pair.server.docker_host().parse().unwrap();
-    let carrying = tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let host = host.clone();
-            tokio::spawn(async move {
-                let (input, output) = stream.into_split();
-                relay(&host, &ConnectOptions::default(), input, output).await
-            });
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let carrying = tokio::spawn({
+        let accepted = Arc::clone(&accepted);
+        async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                accepted.fetch_add(1, Ordering::SeqCst);
+                let host = host.clone();
+                tokio::spawn(async move {
+                    let (input, output) = stream.into_split();
+                    relay(&host, &ConnectOptions::default(), input, output).await
+                });
+            }
         }
     });
     let engine = super::connect(&format!("unix://{}", socket.display())).await;
     assert_eq!(engine.images().await.unwrap().len(), 1);
+    // By ssh, each is a handshake, and may be a password.
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
     let container =
         engine.create(super::IMAGE, engine_core::ContainerSpec::command(["echo", "hi"])).await.unwrap();
     let mut streams = container.start_attached(engine_core::io::AttachOptions::piped(false)).await.unwrap();

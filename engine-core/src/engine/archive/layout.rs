@@ -14,8 +14,8 @@ use crate::tar;
 
 use super::super::task::blocking;
 use super::members::corrupt;
-use super::source::{Archive, LoadSource, Member};
-use super::write::Sink;
+use super::source::{Archive, LoadSource};
+use super::write::{BLOBS, INDEX, PARTS, Sink, VERSION};
 
 /// How deep the files of a layout lie: `blobs/sha256/…`.
 const DEPTH: usize = 3;
@@ -41,16 +41,27 @@ impl LayoutDirectory {
         Ok(Self { sink, scratch: dir.to_owned() })
     }
 
-    /// Fills it with what is in `archive`.
+    /// Fills it with what is in `archive`, of at most `limit` bytes.
     ///
     /// # Errors
-    /// Those of the archive; [`ErrorKind::Corrupt`] if it is none of a layout; what writing says.
-    pub async fn fill(self, archive: ByteStream) -> Result<()> {
+    /// Those of the archive; [`ErrorKind::Corrupt`] if it is none of a layout; [`ErrorKind::ResourceExhausted`] if it is larger; what
+    /// writing says.
+    pub async fn fill(self, archive: ByteStream, limit: u64) -> Result<()> {
         let Self { mut sink, scratch } = self;
-        let archive = Archive::open(LoadSource::Stream(archive), Some(scratch), u64::MAX).await?;
+        let archive = Archive::open(LoadSource::Stream(archive), Some(scratch), limit).await?;
+        let names = archive.names()?;
+        for missing in [VERSION, INDEX] {
+            if !names.iter().any(|name| name == missing) {
+                return Err(corrupt(format!("it is no layout: it has no {missing:?}")));
+            }
+        }
         let mut made = BTreeSet::new();
-        for name in archive.names() {
-            if name.split('/').count() > DEPTH {
+        for name in names {
+            let top = name.split('/').next().unwrap_or_default();
+            if name.split('/').count() > DEPTH
+                || !PARTS.contains(&top)
+                || (top == BLOBS) != name.contains('/')
+            {
                 return Err(corrupt(format!("its member {name:?} has no place in a layout")));
             }
             for (end, _) in name.match_indices('/') {
@@ -71,6 +82,7 @@ impl LayoutDirectory {
 /// # Errors
 /// If the directory cannot be read.
 pub async fn archive_directory(dir: &Path) -> Result<ByteStream> {
+    let archive = Archive::open(LoadSource::Path(dir.to_owned()), None, 0).await?;
     let root = dir.to_owned();
     let names = blocking(move || {
         let mut names = BTreeSet::new();
@@ -78,18 +90,19 @@ pub async fn archive_directory(dir: &Path) -> Result<ByteStream> {
         Ok(names)
     })
     .await?;
-    let root = dir.to_owned();
     let members = stream::iter(names).then(move |name| {
-        let path = root.join(&name);
-        async move { member(name, path).await }
+        let archive = archive.clone();
+        async move { member(name, &archive).await }
     });
     let pieces = members.flat_map(|member| member.unwrap_or_else(|error| stream::iter([Err(error)]).boxed()));
     Ok(pieces.chain(stream::iter([Ok(tar::END.to_vec().into())])).boxed())
 }
 
-/// The bytes of one member: its header, its content, and what fills its last block.
-async fn member(name: String, path: PathBuf) -> Result<ByteStream> {
-    let file = Member::of_file(path).await?;
+/// The bytes of one member: its header, its content, and what fills its last block. No link leads to it, whatever became of its name
+/// since it was listed.
+async fn member(name: String, archive: &Archive) -> Result<ByteStream> {
+    let file =
+        archive.find(&name).await?.ok_or_else(|| corrupt(format!("its file {name:?} is there no more")))?;
     let head = stream::iter([Ok(tar::header(&name, file.size).into())]);
     let padding = stream::iter([Ok(vec![0; tar::padding(file.size)].into())]);
     Ok(head.chain(file.stream()).chain(padding).boxed())
@@ -118,4 +131,78 @@ fn list(root: &Path, place: &mut PathBuf, names: &mut BTreeSet<String>) -> Resul
         place.pop();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::TryStreamExt as _;
+
+    use super::*;
+
+    fn archive_of(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let member = |(name, content): &(&str, &[u8])| {
+            let size = content.len() as u64;
+            [tar::header(name, size), content.to_vec(), vec![0; tar::padding(size)]].concat()
+        };
+        members.iter().map(member).chain([tar::END.to_vec()]).collect::<Vec<_>>().concat()
+    }
+
+    async fn fill(dir: &Path, archive: Vec<u8>, limit: u64) -> Result<()> {
+        let layout = LayoutDirectory::begin(dir).await.unwrap();
+        layout.fill(stream::iter([Ok(Bytes::from(archive))]).boxed(), limit).await
+    }
+
+    #[tokio::test]
+    async fn only_what_a_layout_has_is_unpacked_and_nothing_is_left_of_anything_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout: [(&str, &[u8]); 3] = [("blobs/sha256/ab", b"x"), (INDEX, b"{}"), (VERSION, b"{}")];
+        let with = |more: &[(&'static str, &'static [u8])]| archive_of(&[&layout[..], more].concat());
+        let link = |kind: u8| {
+            let mut header = tar::header("blobs/sha256/cd", 0);
+            header[156] = kind;
+            header[157..157 + 15].copy_from_slice(b"blobs/sha256/ab");
+            header[148..156].fill(b' ');
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            [&with(&[])[..with(&[]).len() - tar::END.len()], &header, &tar::END].concat()
+        };
+        for (wrong, kind) in [
+            (archive_of(&[]), ErrorKind::Corrupt),
+            (archive_of(&layout[..2]), ErrorKind::Corrupt),
+            (archive_of(&[layout[0], layout[2]]), ErrorKind::Corrupt),
+            (with(&[("zz", b"x")]), ErrorKind::Corrupt),
+            (with(&[("zz/y", b"x")]), ErrorKind::Corrupt),
+            (with(&[("blobs/sha256/ab/c", b"x")]), ErrorKind::Corrupt),
+            (with(&[("repositories/x", b"x")]), ErrorKind::Corrupt),
+            (link(b'1'), ErrorKind::Corrupt),
+            (link(b'2'), ErrorKind::Corrupt),
+            (with(&[("manifest.json", &[b' '; 4096])]), ErrorKind::ResourceExhausted),
+        ] {
+            let error = fill(&dir.path().join("made"), wrong, 6000).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{}", error.report());
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{}", error.report());
+        }
+        fill(&dir.path().join("made"), with(&[("manifest.json", b"[]")]), 6000).await.unwrap();
+        assert_eq!(std::fs::read(dir.path().join("made/blobs/sha256/ab")).unwrap(), b"x");
+    }
+
+    #[tokio::test]
+    async fn no_link_is_followed_that_comes_after_the_list() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), "of another").unwrap();
+        let layout = dir.path().join("layout");
+        for (link, target) in [("index.json", "../secret"), ("blobs/sha256", "../..")] {
+            std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+            std::fs::write(layout.join("blobs/sha256/secret"), "own").unwrap();
+            std::fs::write(layout.join("index.json"), "{}").unwrap();
+            let archive = archive_directory(&layout).await.unwrap();
+            let place = layout.join(link);
+            std::fs::remove_file(&place).or_else(|_| std::fs::remove_dir_all(&place)).unwrap();
+            std::os::unix::fs::symlink(target, &place).unwrap();
+            let error = archive.try_collect::<Vec<_>>().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.report());
+            std::fs::remove_dir_all(&layout).unwrap();
+        }
+    }
 }

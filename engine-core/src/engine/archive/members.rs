@@ -76,11 +76,14 @@ impl Members {
         }
     }
 
-    /// Returns the names, sorted.
-    pub(super) fn names(&self) -> Vec<String> {
+    /// Returns the names, sorted, if none of them is a link.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        if let Some((name, _)) = self.0.iter().find(|(_, place)| matches!(place, Place::Link(_))) {
+            return Err(corrupt(format!("its member {name:?} is a link")));
+        }
         let mut names: Vec<String> = self.0.keys().cloned().collect();
         names.sort();
-        names
+        Ok(names)
     }
 
     /// Returns where a member's bytes lie, following links to other members; `None` if there is no such member.

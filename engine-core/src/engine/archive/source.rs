@@ -179,11 +179,11 @@ impl Archive {
         Ok(Some(Member { file: Arc::new(file), offset: 0, size }))
     }
 
-    /// Returns the names of the members of a tar archive, in their order.
-    pub(crate) fn names(&self) -> Vec<String> {
+    /// Returns the names of the members of a tar archive, sorted. One that has links is refused: each would be a whole file.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
         match &*self.0 {
             Kind::Tar { members, .. } => members.names(),
-            Kind::Directory(_) => Vec::new(),
+            Kind::Directory(_) => Ok(Vec::new()),
         }
     }
 

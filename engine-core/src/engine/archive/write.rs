@@ -13,6 +13,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::ByteStream;
 use crate::tar::{self, END};
 
+/// The directory of a layout's blobs.
+pub(super) const BLOBS: &str = "blobs";
+/// The file of a layout that lists its images.
+pub(super) const INDEX: &str = "index.json";
+/// The file that says which version of layouts it is.
+pub(super) const VERSION: &str = "oci-layout";
+/// All that is made in a directory, and removed from one that is not finished.
+pub(super) const PARTS: [&str; 5] = [BLOBS, VERSION, INDEX, "manifest.json", "repositories"];
+
 /// Where members go.
 pub(crate) enum Sink {
     /// A tar stream.
@@ -127,7 +136,7 @@ impl Drop for Unfinished {
             return;
         }
         // Nothing was there but what we made.
-        for name in ["blobs", "oci-layout", "index.json", "manifest.json", "repositories"] {
+        for name in PARTS {
             let path = self.root.join(name);
             let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
         }

@@ -35,9 +35,7 @@ pub(super) struct Layout {
     containers: PathBuf,
     /// For syncfs(2).
     images_fd: OwnedFd,
-    /// Calls of [`sync`](Self::sync) begun, and how many of them are done.
-    sync_begun: AtomicU64,
-    sync_done: Mutex<u64>,
+    syncs: Syncs,
 }
 
 impl Layout {
@@ -73,8 +71,7 @@ impl Layout {
             }
         }
         let images_fd = OwnedFd::from(File::open(&images).map_err(fail(&images))?);
-        let layout =
-            Self { images, containers, images_fd, sync_begun: AtomicU64::new(0), sync_done: Mutex::new(0) };
+        let layout = Self { images, containers, images_fd, syncs: Syncs::default() };
         layout.sweep()?;
         Ok(layout)
     }
@@ -116,15 +113,8 @@ impl Layout {
     /// Brings everything written to the store's file system to the disk. Calls that wait for another's turn
     /// share the next one (group commit): forty layers do not cost forty times.
     pub(super) fn sync(&self) -> Result<()> {
-        let mine = self.sync_begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut done = self.sync_done.lock().unwrap_or_else(PoisonError::into_inner);
-        if *done >= mine {
-            return Ok(());
-        }
-        let begun = self.sync_begun.load(Ordering::SeqCst);
-        rustix::fs::syncfs(&self.images_fd).map_err(|e| Error::from_io("sync image store", e.into()))?;
-        *done = begun;
-        Ok(())
+        let sync = || rustix::fs::syncfs(&self.images_fd).map_err(io::Error::from);
+        self.syncs.run(sync).map_err(|error| Error::from_io("sync image store", error))
     }
 
     /// Takes the store's lock: shared for a lease, exclusive to collect garbage. `None`: somebody holds a
@@ -172,6 +162,52 @@ impl Layout {
             }
         }
         Ok(())
+    }
+}
+
+/// Turns at bringing a file system to the disk.
+#[derive(Debug, Default)]
+struct Syncs {
+    begun: AtomicU64,
+    ended: Mutex<Ended>,
+}
+
+/// How many of the calls begun so far have ended, and how many of them with those that failed.
+#[derive(Debug, Default)]
+struct Ended {
+    done: u64,
+    failed: u64,
+    errno: Option<i32>,
+}
+
+impl Syncs {
+    /// Returns once a whole `sync` has come to its end since this was called.
+    ///
+    /// The kernel tells a failure once (syncfs(2)) and takes the pages for written then. So whoever waited meanwhile, whose data may have been
+    /// among them, fails as well, rather than hear of the next `sync` that all is well.
+    fn run(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mine = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.failed >= mine {
+            return Err(ended
+                .errno
+                .map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error));
+        }
+        if ended.done >= mine {
+            return Ok(());
+        }
+        let begun = self.begun.load(Ordering::SeqCst);
+        match sync() {
+            Ok(()) => {
+                ended.done = begun;
+                Ok(())
+            }
+            Err(error) => {
+                ended.failed = self.begun.load(Ordering::SeqCst);
+                ended.errno = error.raw_os_error();
+                Err(error)
+            }
+        }
     }
 }
 
@@ -284,6 +320,26 @@ pub(super) fn lost(operation: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waited_for_a_sync_that_failed_fails_as_well() {
+        let syncs = Syncs::default();
+        std::thread::scope(|scope| {
+            let mut waiting = None;
+            let failed = syncs.run(|| {
+                waiting = Some(scope.spawn(|| syncs.run(|| Ok(()))));
+                while syncs.begun.load(Ordering::SeqCst) < 2 {
+                    std::thread::yield_now();
+                }
+                Err(Errno::IO.into())
+            });
+            let waited = waiting.unwrap().join().unwrap();
+            for result in [failed, waited] {
+                assert_eq!(result.unwrap_err().raw_os_error(), Some(Errno::IO.raw_os_error()));
+            }
+        });
+        assert!(syncs.run(|| Ok(())).is_ok(), "what was written since is another's");
+    }
 
     #[test]
     fn only_a_process_of_our_namespace_is_taken_for_dead() {
