@@ -14,6 +14,8 @@ const BEFORE: usize = 2;
 const AROUND: usize = 3;
 /// Characters shown of a line.
 const WIDTH: usize = 160;
+/// Characters shown of a message.
+const LONGEST: usize = 400;
 
 /// One thing that is wrong, at its place.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,7 +39,8 @@ impl SyntaxError {
         hint: Option<String>,
     ) -> Self {
         let excerpt = excerpt(source, span, line, column);
-        Self { file: source.name.clone(), span, line, column, message: message.into(), hint, excerpt }
+        let (message, hint) = (shown(&message.into()), hint.as_deref().map(shown));
+        Self { file: source.name.clone(), span, line, column, message, hint, excerpt }
     }
 
     /// Returns the file's name as it was given to the parser.
@@ -192,6 +195,15 @@ fn excerpt(source: &Source, span: Span, line: u32, column: u32) -> String {
     out.join("\n")
 }
 
+/// A message as it is shown: with texts of the file in it, it could be anything.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(LONGEST).map(plain).collect();
+    if shown.len() < text.len() && text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Control characters would steer the terminal that shows the error.
 fn plain(c: char) -> char {
     if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
@@ -221,6 +233,13 @@ mod tests {
         assert_eq!(error.subject(), Some(("file", "Dockerfile:4:3")));
         assert_eq!(error.hint(), Some("did you mean RUN?"));
         assert!(error.to_string().contains(">>> RUN x"), "{error}");
+    }
+
+    #[test]
+    fn messages_cannot_steer_the_terminal_or_fill_it() {
+        let text = format!("FROM a\nRU\x1b[2JNN x\n{} y\n", "Z".repeat(100_000));
+        let errors = crate::dockerfile::Dockerfile::parse("f", text.as_bytes()).unwrap_err().to_string();
+        assert!(errors.len() < 4096 && !errors.contains('\x1b'), "{errors}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::directives::Directives;
 use super::error::{SyntaxError, SyntaxErrors};
 use super::expand::Expander;
 use super::instruction::{Arg, Instruction, Line, describes, spanned};
-use super::limits::{MAX_ERRORS, MAX_FILE, MAX_INSTRUCTIONS};
+use super::limits::{MAX_ERRORS, MAX_FILE, MAX_INSTRUCTIONS, MAX_STAGES};
 use super::lines::{Fail, Joined, Lines};
 use super::lint::{self, Checks, Warning};
 use super::source::{Source, Span, Spanned};
@@ -160,14 +160,24 @@ impl Parser {
         self.notes.lines(joined);
         if line.keyword.text.eq_ignore_ascii_case("FROM") {
             self.begun = true;
+            if self.stages.len() == MAX_STAGES {
+                let message = format!("the file has more than {MAX_STAGES} stages");
+                return Err(Fail::new(line.keyword.offset, message));
+            }
             let stage = stage(joined, line)?;
+            if let Some(name) = &stage.name {
+                self.notes.comment(joined, "FROM", &[name]);
+            }
             self.stages.push(stage);
             return Ok(());
         }
         let offset = line.keyword.offset;
         let keyword = line.keyword.text.to_ascii_uppercase();
         let instruction = spanned(joined, Instruction::of_line(line, false)?);
-        self.notes.instruction(&instruction);
+        if let Instruction::Arg(arg) = &instruction.value {
+            let names: Vec<&str> = arg.definitions.iter().map(|arg| arg.name.as_str()).collect();
+            self.notes.comment(joined, "ARG", &names);
+        }
         match (self.stages.last_mut(), instruction) {
             (Some(stage), instruction) => stage.instructions.push(instruction),
             (None, Spanned { value: Instruction::Arg(value), span, text }) => {

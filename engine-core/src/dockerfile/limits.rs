@@ -8,6 +8,8 @@ pub const MAX_FILE: usize = 4 << 20;
 pub const MAX_INSTRUCTION: usize = 1 << 20;
 /// Instructions of a file.
 pub const MAX_INSTRUCTIONS: usize = 20_000;
+/// Stages of a file.
+pub const MAX_STAGES: usize = 1_000;
 /// Words, flags or elements of one instruction.
 pub const MAX_WORDS: usize = 20_000;
 /// Heredocs of one instruction.

@@ -1,8 +1,9 @@
 //! The Dockerfile language: a file's text in, stages of typed instructions out.
 //!
 //! This module owns what a Dockerfile says: its syntax ([`Dockerfile::parse`]), the expansion of variables ([`Expander`]),
-//! and the warnings of `# check=` ([`Warning`]). It reads no file and knows no
-//! engine; carrying instructions out is the caller's. Where a notation is Docker's, BuildKit's reading of it decides.
+//! which arguments are in scope ([`Scope`]), which stages, images and contexts are meant ([`Dockerfile::graph`]), which
+//! files an ignore file leaves out ([`IgnorePatterns`]), and the warnings of `# check=` ([`Warning`]). It reads no file and
+//! knows no engine; carrying instructions out is the caller's. Where a notation is Docker's, BuildKit's reading of it decides.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -24,25 +25,35 @@
 //!
 //! Invariant: whatever the text, parsing and expanding end soon, in memory linear in it ([`limits`]), and without a panic.
 
+mod add_source;
 mod directives;
 mod error;
 mod expand;
 mod file;
+mod glob;
+mod graph;
 mod heredoc;
+mod ignore;
 mod instruction;
 pub mod limits;
 mod lines;
 mod lint;
+mod mode;
 mod pattern;
+mod scope;
 mod source;
 mod suggest;
 mod words;
 
+pub use add_source::{AddSource, GitSource};
 pub use directives::{Directives, Escape, detect_syntax};
 pub use error::{SyntaxError, SyntaxErrors};
 pub use expand::{ExpandError, Expander, Variables};
 pub use file::{Dockerfile, Stage};
+pub use glob::Glob;
+pub use graph::{Origin, OriginUse, StageGraph, StageNode};
 pub use heredoc::Heredoc;
+pub use ignore::IgnorePatterns;
 pub use instruction::{
     Add, Arg, ArgDefinition, BindMount, CacheMount, CacheSharing, Cmd, Command, Copy, Entrypoint, Env,
     Expose, Healthcheck, HealthcheckCommand, Instruction, KeyValue, Label, Maintainer, OnBuild, Run,
@@ -50,4 +61,9 @@ pub use instruction::{
     TmpfsMount, User, Volume, Workdir, parse_ports,
 };
 pub use lint::{Checks, Rule, Warning};
+pub use mode::FileMode;
+pub use scope::{GlobalScope, Scope, is_predefined_arg};
 pub use source::{Span, Spanned};
+
+#[cfg(test)]
+mod corpus_tests;

@@ -2,6 +2,8 @@
 
 /// Longest word that is compared; what is longer is no slip of the fingers.
 const LONGEST: usize = 64;
+/// Most words that are compared.
+const MOST: usize = 500;
 
 /// Returns the word of `known` that is nearest to `word`, if one is near, without regard to case.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -13,7 +15,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     // A third of the word may be wrong, but never all of it.
     let most = (length / 3).clamp(1, 3);
     let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
+    for candidate in known.into_iter().take(MOST) {
         if candidate.chars().count() > LONGEST {
             continue;
         }

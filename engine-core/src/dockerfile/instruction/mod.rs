@@ -16,6 +16,7 @@ pub use files::{Add, Copy};
 pub use health::{Healthcheck, HealthcheckCommand};
 pub(super) use mount::boolean;
 pub use mount::{BindMount, CacheMount, CacheSharing, RunMount, SecretMount, SshMount, TmpfsMount};
+pub(super) use ports::Parts as PortParts;
 pub use ports::parse_ports;
 pub use run::{Run, RunDevice, RunNetwork, RunScript, RunSecurity};
 pub use settings::{
@@ -191,7 +192,7 @@ impl Instruction {
     }
 
     /// Expands what Docker expands. Commands, health checks, `SHELL`, `MAINTAINER` and `ONBUILD` stay as they are, and so do
-    /// the values of `ARG`, which depend on the caller's.
+    /// the values of `ARG`, which depend on the caller's ([`Scope::define`](super::Scope::define)).
     ///
     /// All texts of one instruction see the variables from before it.
     ///

@@ -10,9 +10,17 @@ pub(super) use notes::Notes;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::error::shown;
+use super::ignore::IgnorePatterns;
 use super::instruction::boolean;
+use super::scope::Scope;
 use super::source::Span;
+use super::suggest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::Platform;
+
+/// Variables of one instruction that are warned of.
+const MOST_VARIABLES: usize = 20;
 
 /// A rule of `# check=`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -147,7 +155,7 @@ pub struct Warning {
 
 impl Warning {
     pub(super) fn new(rule: Rule, span: Span, message: impl Into<String>) -> Self {
-        Self { rule, message: message.into(), span }
+        Self { rule, message: shown(&message.into()), span }
     }
 }
 
@@ -233,7 +241,67 @@ impl Checks {
         let rules: BTreeSet<&str> = warnings.iter().map(|warning| warning.rule.as_str()).collect();
         let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
         Err(Error::new(ErrorKind::InvalidArgument, "check Dockerfile")
-            .with_message(format!("lint violation found for rules: {rules}"))
-            .with_hint("the directive check of the file makes warnings errors"))
+            .with_message(format!("the file breaks {rules}"))
+            .with_hint("its directive check makes warnings errors; check=skip=RULE leaves a rule out"))
+    }
+
+    /// Warns of variables that an instruction at `span` used and nobody set ([`Expander::unset`](super::Expander::unset)); `scope`
+    /// is what it saw.
+    #[must_use]
+    pub fn undefined_variables<'a>(
+        &self,
+        unset: impl IntoIterator<Item = &'a String>,
+        scope: &Scope,
+        span: Span,
+    ) -> Vec<Warning> {
+        if !self.apply(Rule::UndefinedVar) {
+            return Vec::new();
+        }
+        let unset = unset.into_iter().filter(|name| !scope.is_defined(name)).take(MOST_VARIABLES);
+        let warning = |name: &String| {
+            let near = suggest::nearest(name, scope.names());
+            let near = near.map_or(String::new(), |near| format!(" (did you mean ${near}?)"));
+            Warning::new(Rule::UndefinedVar, span, format!("the variable ${name} is not defined{near}"))
+        };
+        unset.map(warning).collect()
+    }
+
+    /// Warns of a source of `COPY` or `ADD` that the ignore file leaves out. With exceptions in the file there is no telling.
+    #[must_use]
+    pub fn copy_of_ignored(
+        &self,
+        keyword: &str,
+        source: &str,
+        ignore: &IgnorePatterns,
+        span: Span,
+    ) -> Option<Warning> {
+        if !self.apply(Rule::CopyIgnoredFile) || ignore.has_exceptions() {
+            return None;
+        }
+        let root = matches!(source.trim_matches('/'), "" | ".");
+        let ignored = if root { ignore.ignores_everything() } else { ignore.is_ignored(source) };
+        let message = || format!("{keyword} of {source:?}, which the ignore file leaves out");
+        ignored.then(|| Warning::new(Rule::CopyIgnoredFile, span, message()))
+    }
+
+    /// Warns of a base image that is for another platform than the stage.
+    #[must_use]
+    pub fn base_platform(
+        &self,
+        image: &str,
+        wanted: &Platform,
+        found: &Platform,
+        span: Span,
+    ) -> Option<Warning> {
+        let same = wanted.os == found.os && wanted.architecture == found.architecture;
+        if same || !self.apply(Rule::InvalidBaseImagePlatform) {
+            return None;
+        }
+        let message = format!("the base image {image} is for {found}, and the stage for {wanted}");
+        Some(Warning::new(Rule::InvalidBaseImagePlatform, span, message))
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

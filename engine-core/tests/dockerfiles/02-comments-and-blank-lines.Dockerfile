@@ -1,0 +1,8 @@
+# A comment before anything else.
+
+FROM scratch
+
+# Another one, and an indented one.
+  # indented
+COPY hello /hello
+

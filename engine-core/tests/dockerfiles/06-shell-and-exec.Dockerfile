@@ -1,0 +1,5 @@
+FROM busybox
+RUN echo "shell form"
+RUN ["echo", "exec form", "with \"quotes\""]
+CMD ["echo", "default"]
+ENTRYPOINT ["/bin/sh", "-c"]

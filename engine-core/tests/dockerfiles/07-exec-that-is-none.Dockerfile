@@ -1,0 +1,3 @@
+FROM busybox
+RUN [ -d /tmp ] && echo yes
+CMD ['single', 'quotes']

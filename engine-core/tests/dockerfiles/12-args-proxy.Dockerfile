@@ -1,0 +1,4 @@
+FROM busybox
+RUN echo $HTTP_PROXY $no_proxy
+ARG HTTPS_PROXY
+RUN echo $HTTPS_PROXY

@@ -1,0 +1,4 @@
+FROM busybox AS checked
+HEALTHCHECK CMD ["/check", "--fast"]
+FROM checked
+HEALTHCHECK NONE

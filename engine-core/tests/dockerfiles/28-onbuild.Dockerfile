@@ -1,0 +1,4 @@
+FROM busybox
+ONBUILD COPY . /app
+ONBUILD RUN make -C /app
+ONBUILD ENV BUILT=1

@@ -1,0 +1,2 @@
+FROM busybox
+RUN echo "no newline at the end"
