@@ -135,6 +135,8 @@ async fn input_that_was_sent_arrives_when_its_sender_has_gone() {
             let mut process = process;
             tokio::time::sleep(A_WHILE).await;
             loop {
+                // So slow that some of it is on its way when its sender goes.
+                tokio::time::sleep(Duration::from_millis(1)).await;
                 match process.stdin.read().await.len() {
                     0 => return u8::from(process.args.is_empty()),
                     count => counts.fetch_add(count, Ordering::SeqCst),
