@@ -9,6 +9,8 @@ use engine_core::mount::MountKind;
 use engine_core::network::Protocol;
 use engine_core::{ContainerInfo, ContainerStatus, Digest, Engine, ErrorKind, Platform, Reference, Result};
 
+use regex::bytes::{Regex, RegexBuilder};
+
 use crate::documents::{exposed_ports, health_word};
 use crate::notation::wrong;
 
@@ -24,6 +26,8 @@ pub struct ContainerFilters {
     wishes: Vec<(String, String)>,
     /// Images that `ancestor` names.
     ancestors: Vec<(String, Digest)>,
+    /// What names match, by the text it was read from.
+    names: Vec<(String, Regex)>,
     /// Creation times that `before` and `since` refer to.
     before: Option<SystemTime>,
     since: Option<SystemTime>,
@@ -63,6 +67,8 @@ impl ContainerFilters {
                         if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {}
                     Err(error) => return Err(error),
                 },
+                // What is no expression matches nothing, as with Docker.
+                "name" => filters.names.extend(expression(value).map(|read| (value.to_owned(), read))),
                 key if CONTAINER_FILTERS.contains(&key) => {}
                 _ => return refuse("there is no such key"),
             }
@@ -90,7 +96,10 @@ impl ContainerFilters {
     fn one(&self, info: &ContainerInfo, key: &str, value: &str) -> bool {
         match key {
             "id" => info.id.as_str().starts_with(value),
-            "name" => is_named(info.name.as_str(), value),
+            "name" => {
+                let mut known = self.names.iter().filter(|(text, _)| text == value);
+                known.any(|(_, expression)| is_named(info.name.as_str(), expression))
+            }
             "label" => {
                 let label = |key: &str| info.spec.labels.get(key).or_else(|| info.defaults.labels.get(key));
                 match value.split_once('=') {
@@ -158,24 +167,29 @@ pub fn network_names(info: &ContainerInfo) -> String {
     }
 }
 
-/// Whether a container is on the network of this name or id.
+/// Whether a container is on the network of this name, or whose id begins so.
 fn is_on(info: &ContainerInfo, network: &str) -> bool {
     let is = |used: &ContainerNetwork| {
-        used.name.as_str() == network || used.network.as_ref().is_some_and(|known| known.id == network)
+        used.name.as_str() == network
+            || used.network.as_ref().is_some_and(|known| known.id.starts_with(network))
     };
+    if network.is_empty() {
+        return false;
+    }
     network_names(info) == network || info.networks.iter().any(is)
 }
 
-/// Whether `name` has `pattern` in it; `^` and `$` bind it to the ends, and a `/` before it is the one of Docker's API.
-fn is_named(name: &str, pattern: &str) -> bool {
-    let from_start = pattern.starts_with('^');
-    let text = pattern.trim_start_matches('^').trim_start_matches('/');
-    match (from_start, text.strip_suffix('$')) {
-        (true, Some(text)) => name == text,
-        (true, None) => name.starts_with(text),
-        (false, Some(text)) => name.ends_with(text),
-        (false, None) => name.contains(text),
-    }
+/// How large an expression may become: as large as one that a person writes, and far less than regex's own limit.
+const EXPRESSION: usize = 1 << 20;
+
+fn expression(text: &str) -> Option<Regex> {
+    // As in Go, letters of a class and of `(?i)` are those that names have.
+    RegexBuilder::new(text).unicode(false).size_limit(EXPRESSION).build().ok()
+}
+
+/// Whether an expression matches in `name`, or with the `/` before it that names have in Docker's API.
+fn is_named(name: &str, expression: &Regex) -> bool {
+    expression.is_match(name.as_bytes()) || expression.is_match(format!("/{name}").as_bytes())
 }
 
 /// Container ports that a filter asks for: a range, and their transport.
@@ -209,9 +223,26 @@ mod tests {
 
     #[test]
     fn names_match_as_docker_lets_them() {
-        assert!(is_named("web1", "web") && is_named("web1", "eb1") && is_named("web1", "^/web1$"));
-        assert!(is_named("web1", "^web") && is_named("web1", "1$"));
-        assert!(!is_named("web1", "^eb") && !is_named("web1", "web$") && !is_named("web1", "^web$"));
+        let is_named = |pattern: &str| expression(pattern).is_some_and(|read| is_named("web1", &read));
+        for pattern in [
+            "web",
+            "eb1",
+            "^/web1$",
+            "^web",
+            "1$",
+            "^web1$",
+            "/web",
+            "^/?web1$",
+            "db|web1",
+            "web[0-9]",
+            "w.b",
+            r"(?i)^WEB\d",
+        ] {
+            assert!(is_named(pattern), "{pattern}");
+        }
+        for pattern in ["^eb", "web$", "^web$", "^/eb", "web[2-9]", "db|x", "[", "a{1000}{1000}{1000}"] {
+            assert!(!is_named(pattern), "{pattern}");
+        }
         assert_eq!(ports_of("80-90/udp"), Some((80..=90, Protocol::Udp)));
         for wrong in ["90-80", "x", "80/x", "", "-1"] {
             assert_eq!(ports_of(wrong), None, "{wrong}");

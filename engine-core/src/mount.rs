@@ -4,7 +4,7 @@
 //! mount namespace. So nothing here touches the host's mount table, and nothing has to be unmounted after a
 //! crash.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,20 @@ pub enum Propagation {
     Rslave,
     /// Slave.
     Slave,
+}
+
+/// Returns the path in a container that a mount at `target` covers, in the one form in which two are the same. Links are not looked at.
+#[must_use]
+pub fn covered(target: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in target.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
 }
 
 impl Mount {

@@ -7,7 +7,9 @@ use bollard_stubs::models::{
     HostConfigLogConfig, MountType, PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum as PolicyName, ThrottleDevice,
 };
-use engine_core::container_spec::{MountSpec, NamespaceMode, NetworkMode, UserNamespace, VolumesFrom};
+use engine_core::container_spec::{
+    IdRange, MountSpec, NamespaceMode, NetworkMode, UserNamespace, VolumesFrom,
+};
 use engine_core::launch::{LogDriver, LogMode, LogOptions, SeccompPolicy};
 use engine_core::mount::{MountKind, MountOptions, Propagation};
 use engine_core::resources::DeviceLimit;
@@ -135,6 +137,11 @@ fn user_namespace(mode: &UserNamespace) -> String {
         UserNamespace::Auto { size: None } => "auto".to_owned(),
         UserNamespace::Auto { size: Some(size) } => format!("auto:size={size}"),
         UserNamespace::Container(other) => format!("container:{other}"),
+        // Docker's word has one list for both.
+        UserNamespace::Mapped(maps) => {
+            let range = |range: &IdRange| format!("{}:{}:{}", range.container, range.host, range.size);
+            maps.uids.iter().map(range).collect::<Vec<_>>().join(",")
+        }
         _ => "private".to_owned(),
     }
 }
@@ -296,6 +303,9 @@ fn mount(spec: &MountSpec) -> Option<models::Mount> {
                 bind_options: Some(models::MountBindOptions {
                     propagation: propagation(mount.options.propagation).parse().ok(),
                     non_recursive: Some(!recursive),
+                    read_only_non_recursive: Some(
+                        mount.options.read_only && !mount.options.recursive_read_only,
+                    ),
                     ..models::MountBindOptions::default()
                 }),
                 ..models::Mount::default()
@@ -338,9 +348,23 @@ fn mount(spec: &MountSpec) -> Option<models::Mount> {
 fn tmpfs(mount: &MountSpec) -> Option<(String, String)> {
     let MountSpec::Mount(mount) = mount else { return None };
     match &mount.kind {
-        MountKind::Tmpfs { size, .. } => {
-            let size = size.map(|bytes| format!("size={bytes}")).unwrap_or_default();
-            Some((mount.target.display().to_string(), size))
+        MountKind::Tmpfs { size, mode, uid, gid } => {
+            let own = &mount.options;
+            let flag = |is: bool, word: &str| is.then(|| word.to_owned());
+            // What differs from the default, in the order in which it is read again.
+            let options = [
+                size.map(|bytes| format!("size={bytes}")),
+                Some(format!("mode={mode:o}")).filter(|_| *mode != 0o1777),
+                Some(format!("uid={uid}")).filter(|_| *uid != 0),
+                Some(format!("gid={gid}")).filter(|_| *gid != 0),
+                flag(own.read_only, "ro"),
+                flag(!own.noexec, "exec"),
+                flag(!own.nosuid, "suid"),
+                flag(!own.nodev, "dev"),
+                flag(own.copy_up, "tmpcopyup"),
+            ];
+            let options: Vec<String> = options.into_iter().flatten().collect();
+            Some((mount.target.display().to_string(), options.join(",")))
         }
         _ => None,
     }
@@ -356,6 +380,7 @@ pub(super) fn propagation(mode: Propagation) -> &'static str {
         _ => "rprivate",
     }
 }
+
 fn log_options(log: &LogOptions) -> HashMap<String, String> {
     let mut options = HashMap::from([
         ("max-size".to_owned(), log.max_size.to_string()),
@@ -399,6 +424,33 @@ mod tests {
         let volume = MountSpec::volume("data".parse().ok(), "/d");
         assert_eq!(bind(&volume).as_deref(), Some("data:/d"));
         assert_eq!(tmpfs(&MountSpec::Mount(Mount::tmpfs("/tmp"))), Some(("/tmp".to_owned(), String::new())));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_asked_for_again() {
+        use crate::notation;
+        for options in
+            ["", "size=65536", "size=1,mode=755,uid=1,gid=2,ro,exec,suid,dev,tmpcopyup", "mode=0,exec"]
+        {
+            let spec = notation::tmpfs_at("/t", options).unwrap();
+            assert_eq!(tmpfs(&spec), Some(("/t".to_owned(), options.to_owned())));
+        }
+        for mode in ["host", "auto", "auto:size=9", "container:a", "0:100000:65536", "0:1:2,5:9:1"] {
+            let read = notation::user_namespace(mode).unwrap().unwrap();
+            assert_eq!(user_namespace(&read), mode);
+        }
+        let mut shallow = Mount::bind("/src", "/dst").read_only();
+        let of = |mount: &Mount| {
+            super::mount(&MountSpec::Mount(mount.clone()))
+                .unwrap()
+                .bind_options
+                .unwrap()
+                .read_only_non_recursive
+        };
+        shallow.options.recursive_read_only = false;
+        assert_eq!(of(&shallow), Some(true));
+        shallow.options.recursive_read_only = true;
+        assert_eq!(of(&shallow), Some(false));
     }
 
     #[test]

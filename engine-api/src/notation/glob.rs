@@ -1,4 +1,4 @@
-//! Patterns of names, as filters of images have them: Go's path.Match.
+//! Patterns of names, as filters of images have them: Go's path.Match, but that a class never matches a slash.
 
 /// What one place of a pattern matches.
 enum Place {
@@ -53,41 +53,41 @@ impl Place {
 }
 
 fn places(pattern: &str) -> Option<Vec<Place>> {
-    let mut chars = pattern.chars();
+    let mut chars = pattern.chars().peekable();
     let mut places = Vec::new();
     while let Some(c) = chars.next() {
         places.push(match c {
             '*' => Place::Many,
             '?' => Place::One,
-            '[' => {
-                let (class, after) = chars.as_str().split_once(']')?;
-                chars = after.chars();
-                let (class, are_wanted) =
-                    class.strip_prefix('^').map_or((class, true), |class| (class, false));
-                Place::Of { ranges: ranges(class)?, are_wanted }
-            }
+            '[' => class(&mut chars)?,
+            '\\' => Place::Char(chars.next()?),
             other => Place::Char(other),
         });
     }
     Some(places)
 }
 
-fn ranges(class: &str) -> Option<Vec<(char, char)>> {
-    let chars: Vec<char> = class.chars().collect();
-    let (mut ranges, mut at) = (Vec::new(), 0);
-    while let Some(first) = chars.get(at) {
-        match chars.get(at + 1..at + 3) {
-            Some(['-', last]) => {
-                ranges.push((*first, *last));
-                at += 3;
-            }
-            _ => {
-                ranges.push((*first, *first));
-                at += 1;
-            }
-        }
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+/// Reads what stands between brackets, and the last of them.
+fn class(chars: &mut Chars<'_>) -> Option<Place> {
+    let are_wanted = chars.next_if_eq(&'^').is_none();
+    let mut ranges = Vec::new();
+    while ranges.is_empty() || chars.next_if_eq(&']').is_none() {
+        let first = of_class(chars)?;
+        let last = if chars.next_if_eq(&'-').is_some() { of_class(chars)? } else { first };
+        ranges.push((first, last));
     }
-    Some(ranges).filter(|ranges| !ranges.is_empty())
+    Some(Place::Of { ranges, are_wanted })
+}
+
+/// Reads a character of a class. One that has a meaning there is behind a backslash.
+fn of_class(chars: &mut Chars<'_>) -> Option<char> {
+    match chars.next()? {
+        '-' | ']' => None,
+        '\\' => chars.next(),
+        other => Some(other),
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +105,10 @@ mod tests {
             ("a*b*c", "aXbXbXc"),
             ("*", ""),
             ("", ""),
+            (r"a\*b", "a*b"),
+            (r"[\-x\]]", "-"),
+            (r"[\-x\]]", "]"),
+            ("[a^]", "^"),
         ] {
             assert!(matches_glob(pattern, text), "{pattern} {text}");
         }
@@ -116,6 +120,13 @@ mod tests {
             ("a*b", "a/b"),
             ("[", "["),
             ("[]", ""),
+            ("[]a]", "]"),
+            ("[a-]", "a"),
+            ("[a-]", "-"),
+            ("[-a]", "-"),
+            (r"a\*b", "axb"),
+            (r"a\", "a"),
+            (r"[a\", "a"),
             ("a*c", "ab/c"),
             ("", "a"),
         ] {

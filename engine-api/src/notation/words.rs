@@ -49,13 +49,15 @@ pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
         "p" | "pb" | "pib" => 1 << 50,
         _ => return Err(wrong()),
     };
-    if let Ok(whole) = lower[..at].parse::<u64>() {
+    if !lower[..at].contains('.') {
+        let whole: u64 = lower[..at].parse().map_err(|_| wrong())?;
         return whole.checked_mul(factor).ok_or_else(wrong);
     }
     let number: f64 = lower[..at].parse().map_err(|_| wrong())?;
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let bytes = (number * factor as f64) as u64;
-    if number.is_finite() && number >= 0.0 { Ok(bytes) } else { Err(wrong()) }
+    #[expect(clippy::cast_precision_loss)]
+    let (bytes, limit) = (number * factor as f64, u64::MAX as f64);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was compared")]
+    if (0.0..limit).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
 /// Reads Go's durations: `10`, `1.5h`, `2h45m`, `300ms`. A bare number is seconds.
@@ -88,18 +90,22 @@ pub fn parse_time(text: &str) -> Result<SystemTime> {
             return Ok(time);
         }
     }
-    if let Some((seconds, fraction)) = text.split_once('.')
-        && let (Ok(seconds), Ok(fraction)) = (seconds.parse::<u64>(), format!("0.{fraction}").parse::<f64>())
-    {
-        let since =
-            Duration::from_secs(seconds).checked_add(Duration::from_secs_f64(fraction)).ok_or_else(wrong)?;
+    if let Some(since) = unix_time(text) {
         return SystemTime::UNIX_EPOCH.checked_add(since).ok_or_else(wrong);
-    }
-    if let Ok(seconds) = text.parse::<u64>() {
-        return SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or_else(wrong);
     }
     let before = parse_duration(text).map_err(|_| wrong())?;
     SystemTime::now().checked_sub(before).ok_or_else(wrong)
+}
+
+/// Reads seconds with a fraction: digits, and not a number in any other notation. What is below a nanosecond counts for nothing.
+fn unix_time(text: &str) -> Option<Duration> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !are_digits(seconds) || !are_digits(fraction) {
+        return None;
+    }
+    let fraction = &fraction[..fraction.len().min(9)];
+    Some(Duration::new(seconds.parse().ok()?, format!("{fraction:0<9}").parse().ok()?))
 }
 
 #[cfg(test)]
@@ -136,6 +142,15 @@ mod tests {
         assert_eq!(parse_duration("300ms"), Ok(Duration::from_millis(300)));
         assert!(parse_duration("").is_err() && parse_duration("5x").is_err());
         assert_eq!(parse_time("86400").unwrap(), parse_time("1970-01-02").unwrap());
-        assert!(parse_time("yesterday").is_err());
+        for wrong in ["yesterday", "", ".", "1.1e300", "1.x", "-5", "99999999999999999999", "99999999999.9h"]
+        {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        let at = |seconds, nanos| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+        assert_eq!(parse_time("1700000000.25").unwrap(), at(1_700_000_000, 250_000_000));
+        assert_eq!(parse_time("0.1234567891").unwrap(), at(0, 123_456_789));
+        for wrong in ["99999999999999999999", "99999999999999999999.0", "16777216.5p", "."] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::listen::Listener;
 use super::pending::Pending;
 use super::routes;
 use super::server_info::ServerInfo;
+use super::starts::Starts;
 use super::temp::TempServer;
 
 /// A server of the Docker Engine API. Clones share their engine and their clients' state. Configure it before it serves.
@@ -34,6 +35,9 @@ pub(super) struct Api {
     pub(super) execs: Execs,
     pub(super) failures: Failures,
     pub(super) pending: Pending,
+    pub(super) starts: Starts,
+    /// Held from the choice of a port of the host until its container is created, so that no two choose the same.
+    pub(super) choosing_ports: tokio::sync::Mutex<()>,
     /// Becomes true when the server is to stop: then what would follow for ever ends.
     pub(super) stopping: watch::Sender<bool>,
 }
@@ -120,6 +124,8 @@ impl Api {
             execs: Execs::default(),
             failures: Failures::default(),
             pending: Pending::default(),
+            starts: Starts::default(),
+            choosing_ports: tokio::sync::Mutex::default(),
             stopping: watch::Sender::new(false),
         }
     }

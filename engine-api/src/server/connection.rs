@@ -31,7 +31,7 @@ use super::version::{self, ApiVersion};
 use crate::{keepalive, wire};
 
 /// What is buffered of a connection's requests.
-const BUFFER: usize = 64 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 
 /// What a connection takes of [`Limits::connections`](super::Limits::connections). Each of its requests has it among its extensions.
 #[derive(Clone, Debug)]

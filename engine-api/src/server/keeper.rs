@@ -1,10 +1,11 @@
-//! What a server does without being asked: containers that are to be removed after their end are, as soon as they have ended.
+//! What a server does without being asked: containers that are to be removed after their end are, as soon as they have ended; and what
+//! it remembers of one that is gone, whoever removed it, goes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::events::{Action, EventFilters, EventQuery, ObjectKind};
-use engine_core::{Engine, ErrorKind};
+use engine_core::{ContainerId, Engine, ErrorKind};
 use futures_util::StreamExt as _;
 
 use super::api::Api;
@@ -15,20 +16,31 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Works until the future is dropped.
 pub(super) async fn keep(api: Arc<Api>) {
     loop {
-        if let Err(error) = follow(&api.engine).await {
+        if let Err(error) = follow(&api).await {
             tracing::warn!(error = %error.report(), "ended containers are not removed for now");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn follow(engine: &Engine) -> engine_core::Result<()> {
-    let filters = EventFilters::default().with_object(ObjectKind::Container).with_action(Action::Die);
+async fn follow(api: &Api) -> engine_core::Result<()> {
+    let engine = &api.engine;
+    let filters = EventFilters::default()
+        .with_object(ObjectKind::Container)
+        .with_action(Action::Die)
+        .with_action(Action::Destroy);
     let mut ends = engine.events(EventQuery::default().with_filters(filters)).await?;
     // A look removes what ended before.
     engine.containers().await?;
     while let Some(event) = ends.next().await {
-        let id = event?.id;
+        let event = event?;
+        let id = event.id;
+        if event.action == Action::Destroy {
+            if let Ok(id) = id.parse() {
+                api.forget(&id);
+            }
+            continue;
+        }
         let engine = engine.clone();
         // One that takes long holds up no other.
         tokio::spawn(async move {
@@ -38,6 +50,14 @@ async fn follow(engine: &Engine) -> engine_core::Result<()> {
         });
     }
     Ok(())
+}
+
+impl Api {
+    /// Forgets a container that is gone.
+    pub(super) fn forget(&self, id: &ContainerId) {
+        self.pending.forget(id);
+        self.failures.clear(id);
+    }
 }
 
 /// Removes a container whose run has ended, if it is one that goes then.

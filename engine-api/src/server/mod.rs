@@ -17,6 +17,8 @@ mod error;
 mod execs;
 mod failures;
 mod filters;
+mod gone;
+mod heads;
 mod hijack;
 mod host;
 mod keeper;
@@ -33,6 +35,7 @@ mod registry_auth;
 mod reply;
 mod routes;
 mod server_info;
+mod starts;
 #[expect(unsafe_code, reason = "rustix has no name for this ioctl")]
 mod sys;
 mod temp;

@@ -30,14 +30,28 @@ impl Waiting {
 }
 
 impl Pending {
-    /// Waits for the container's next start. What the receiver gets an error from is a start that failed.
+    /// Waits for the container's next start. What the receiver gets an error from is a start that failed, or the container's end.
     pub(super) fn add(&self, id: &ContainerId, wanted: Wanted) -> oneshot::Receiver<Streams> {
         let (streams, receiver) = oneshot::channel();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = all.entry(id.clone()).or_default();
-        waiting.retain(|other| !other.streams.is_closed());
-        waiting.push(Waiting { wanted, streams });
+        // Those of any container: of one that is gone, nobody may ask again.
+        all.retain(|_, waiting| {
+            waiting.retain(|other| !other.streams.is_closed());
+            !waiting.is_empty()
+        });
+        all.entry(id.clone()).or_default().push(Waiting { wanted, streams });
         receiver
+    }
+
+    /// Lets those wait on that were taken for a start which was not one.
+    pub(super) fn put_back(&self, id: &ContainerId, waiting: Vec<Waiting>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(id.clone()).or_default().extend(waiting);
+    }
+
+    /// Ends the waiting for a container that is gone.
+    pub(super) fn forget(&self, id: &ContainerId) {
+        drop(self.take(id));
     }
 
     /// Takes those that wait for this container and are still there.

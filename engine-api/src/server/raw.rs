@@ -1,10 +1,10 @@
 //! A connection that a request has taken over.
 //!
 //! A client that has sent all its input closes its half, and one that is gone has closed both. Reading tells neither apart; only
-//! the kernel does (`POLLHUP`, poll(2)), and only of unix sockets.
+//! the kernel does (`POLLHUP`, poll(2)): of a unix socket at once, of TCP when the other host says so or is silent for too long.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
+use super::gone::hung_up;
 use super::sys;
 use super::unasked::Unasked;
 
 /// How long a client may take to read the head of the answer before it gets output.
 const HEAD: Duration = Duration::from_millis(500);
-/// How often it is looked whether a silent client is there still.
-const LOOK: Duration = Duration::from_secs(2);
 
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -38,20 +38,38 @@ pub(super) struct Raw {
 
 /// Tells when a client is gone, whether or not it reads or writes.
 #[derive(Debug)]
-pub(super) struct Presence(OwnedFd);
+pub(super) struct Presence {
+    socket: OwnedFd,
+    is_unix: bool,
+}
 
 impl Raw {
     pub(super) fn new(upgraded: Upgraded) -> Self {
-        match upgraded.downcast::<TokioIo<Unasked<UnixStream>>>() {
-            Ok(Parts { io, read_buf, .. }) => {
-                let stream = io.into_inner().into_inner();
-                let presence = stream.as_fd().try_clone_to_owned().ok().map(Presence);
-                Self { connection: Box::new(stream), rest: read_buf, presence }
+        // What looks for requests goes: from here on, there are none.
+        let upgraded = match upgraded.downcast::<TokioIo<Unasked<UnixStream>>>() {
+            Ok(parts) => {
+                let presence = |stream: &UnixStream| Presence::of(stream, true);
+                return Self::bare(parts, presence);
             }
+            Err(upgraded) => upgraded,
+        };
+        match upgraded.downcast::<TokioIo<Unasked<TlsStream<TcpStream>>>>() {
+            Ok(parts) => Self::bare(parts, |stream| Presence::of(stream.get_ref().0, false)),
+            // Of a server that has its own connections.
             Err(upgraded) => {
                 Self { connection: Box::new(TokioIo::new(upgraded)), rest: Bytes::new(), presence: None }
             }
         }
+    }
+
+    fn bare<S: Connection + 'static>(
+        Parts { io, read_buf, .. }: Parts<TokioIo<Unasked<S>>>,
+        presence: impl FnOnce(&S) -> Option<Presence>,
+    ) -> Self {
+        let (stream, unread) = io.into_inner().into_parts();
+        let presence = presence(&stream);
+        let rest = if unread.is_empty() { read_buf } else { [&read_buf[..], &unread].concat().into() };
+        Self { connection: Box::new(stream), rest, presence }
     }
 
     /// Waits until the client has read the head of the answer, for a moment at most.
@@ -59,7 +77,7 @@ impl Raw {
     /// docker-py reads it through a buffer, and output past that buffer: what comes with the head, it loses. Docker's daemon takes so
     /// long to start a process that nobody ever noticed.
     pub(super) async fn head_is_read(&mut self) {
-        let Some(Presence(socket)) = &self.presence else { return };
+        let Some(Presence { socket, is_unix: true }) = &self.presence else { return };
         let look = async {
             for round in 0_u32.. {
                 if sys::has_read_all(socket).unwrap_or(true) {
@@ -88,18 +106,15 @@ impl Raw {
 }
 
 impl Presence {
+    /// None if there are no descriptors left.
+    fn of(stream: &impl AsFd, is_unix: bool) -> Option<Self> {
+        stream.as_fd().try_clone_to_owned().ok().map(|socket| Self { socket, is_unix })
+    }
+
     /// Returns once the client is gone; never, of one that nothing can be told of.
     pub(super) async fn end(presence: Option<&Self>) {
-        let Some(Self(socket)) = presence else { return std::future::pending().await };
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let mut sockets = [PollFd::new(socket, PollFlags::empty())];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let gone = PollFlags::HUP | PollFlags::ERR;
-            if poll(&mut sockets, Some(&now)).is_ok() && sockets[0].revents().intersects(gone) {
-                return;
-            }
-        }
+        let Some(Self { socket, .. }) = presence else { return std::future::pending().await };
+        hung_up(socket, PollFlags::HUP).await;
     }
 }
 

@@ -1,32 +1,17 @@
 //! Points in time as clients send them.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use engine_core::time::{parse_duration, parse_rfc3339};
+use engine_core::time::parse_rfc3339;
 
 use super::error::{ApiError, Result};
+use crate::notation;
 
 /// Reads a time: RFC 3339 with or without its end, seconds since 1970 with a fraction, or a duration before now. Those without a
 /// zone are UTC, which the server's host is supposed to have.
 pub(super) fn parse(name: &str, text: &str) -> Result<SystemTime> {
-    let wrong = || ApiError::bad_request(format!("invalid value for {name}: {text:?} is no time"));
-    for candidate in [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")]
-    {
-        if let Some(time) = parse_rfc3339(&candidate) {
-            return Ok(time);
-        }
-    }
-    if let Some(before) = parse_duration(text) {
-        return SystemTime::now().checked_sub(before).ok_or_else(wrong);
-    }
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(seconds) || !digits(fraction) || fraction.len() > 9 {
-        return Err(wrong());
-    }
-    let seconds: u64 = seconds.parse().map_err(|_| wrong())?;
-    let nanos: u32 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos)).ok_or_else(wrong)
+    notation::parse_time(text)
+        .map_err(|_| ApiError::bad_request(format!("invalid value for {name}: {text:?} is no time")))
 }
 
 /// Returns the seconds since 1970, or 0 where that is not known.
@@ -42,6 +27,8 @@ pub(super) fn created(text: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -3,14 +3,16 @@
 //! Docker's API takes a connection over for `attach` and `exec` whether or not the client asked for an upgrade: one that did not
 //! gets `200 OK` and then raw bytes in both directions. HTTP has no such thing, and hyper neither. So, on its way to hyper, such a
 //! request gets the header that it lacks, with a value that no client sends; and on the way back, the status of an
-//! upgrade becomes 200.
-//! Invariant: requests and answers are otherwise passed on byte for byte.
+//! upgrade becomes 200. Which bytes are the head of a request, [`Heads`] tells.
+//! Invariant: requests and answers are otherwise passed on byte for byte, and bodies always.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::heads::{HEADERS, Heads};
 
 /// The value of the header that is put in.
 pub(super) const UNASKED: &str = "engine-unasked";
@@ -20,10 +22,9 @@ const PUT_IN: &[u8] = b"Connection: Upgrade\r\nUpgrade: engine-unasked\r\n";
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n";
 const TAKEN_OVER: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
-const HEAD: usize = 8 << 10;
-
 pub(super) struct Unasked<S> {
     stream: S,
+    heads: Heads,
     /// What was read and put in, and how much of it was passed on.
     read: Vec<u8>,
     passed: usize,
@@ -35,13 +36,13 @@ pub(super) struct Unasked<S> {
 
 impl<S> Unasked<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, read: Vec::new(), passed: 0, rewrite: false, status: &[] }
+        Self { stream, heads: Heads::default(), read: Vec::new(), passed: 0, rewrite: false, status: &[] }
     }
 
-    /// Returns the connection, of which nothing is left here: what was read is with whoever read it.
-    pub(super) fn into_inner(self) -> S {
-        debug_assert!(self.read.is_empty() && self.status.is_empty());
-        self.stream
+    /// Returns the connection, and what was read of it and has not been passed on.
+    pub(super) fn into_parts(mut self) -> (S, Vec<u8>) {
+        debug_assert!(self.status.is_empty());
+        (self.stream, self.read.split_off(self.passed))
     }
 
     /// Passes on what is left, as far as there is room.
@@ -61,16 +62,14 @@ impl<S> Unasked<S> {
     }
 }
 
-/// Returns where a header has to be put into `piece`, if that is the head of a request which takes its connection over without
-/// saying so.
-fn place(piece: &[u8]) -> Option<usize> {
-    if !piece.starts_with(b"POST ") {
+/// Returns where a header has to be put into the head of a request, if that takes its connection over without saying so.
+fn place(head: &[u8]) -> Option<usize> {
+    if !head.starts_with(b"POST ") {
         return None;
     }
-    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
-    // One that comes in two pieces is answered without being taken over.
-    if !request.parse(piece).ok()?.is_complete() || request.version != Some(1) {
+    if !request.parse(head).ok()?.is_complete() || request.version != Some(1) {
         return None;
     }
     let path = request.path?.split('?').next()?;
@@ -80,7 +79,7 @@ fn place(piece: &[u8]) -> Option<usize> {
         ("attach", _, "containers") | ("start", _, "exec")
     );
     let asked = request.headers.iter().any(|header| header.name.eq_ignore_ascii_case("upgrade"));
-    let line = piece.iter().position(|byte| *byte == b'\n')?;
+    let line = head.iter().position(|byte| *byte == b'\n')?;
     (taken_over && !asked).then_some(line + 1)
 }
 
@@ -96,10 +95,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Unasked<S> {
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
         let piece = &into.filled()[before..];
-        if piece.len() > HEAD {
-            return Poll::Ready(Ok(()));
+        let (mut at, mut put_in) = (0, None);
+        while let Some(head) = self.heads.next(piece, &mut at) {
+            // The next answer has to be this one's: of what is sent without waiting for an answer, and of a head that comes in two
+            // pieces, the connection is not taken over.
+            if head.start == 0 {
+                put_in = place(&piece[head]);
+            }
         }
-        if let Some(place) = place(piece) {
+        if let Some(place) = put_in {
             self.read = [&piece[..place], PUT_IN, &piece[place..]].concat();
             self.rewrite = true;
             into.set_filled(before);
@@ -115,6 +119,8 @@ impl<S: AsyncWrite + Unpin> Unasked<S> {
         if self.rewrite && self.status.is_empty() {
             self.rewrite = false;
             if buffer.starts_with(SWITCHING) {
+                // What the client sends from here on is input.
+                self.heads.end();
                 self.status = TAKEN_OVER;
             }
         }
@@ -180,5 +186,26 @@ mod tests {
         ] {
             assert_eq!(place(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn e8_a_body_that_looks_like_a_request_is_passed_on_as_it_is() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let (mut client, server) = tokio::io::duplex(1 << 10);
+        let mut server = Unasked::new(server);
+        let mut read = vec![0; 1 << 10];
+        let body = "POST /exec/1/start HTTP/1.1\r\n\r\n";
+        let load = format!("POST /images/load HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+        for (sent, is_changed) in [(load.as_str(), false), (body, false), (body, true)] {
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let count = server.read(&mut read).await.unwrap();
+            assert_eq!(&read[..count] != sent.as_bytes(), is_changed, "{sent}");
+        }
+        // Once it is taken over, everything is input.
+        server.write_all(SWITCHING).await.unwrap();
+        client.write_all(body.as_bytes()).await.unwrap();
+        let count = server.read(&mut read).await.unwrap();
+        assert_eq!(&read[..count], body.as_bytes());
     }
 }

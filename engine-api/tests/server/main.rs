@@ -11,6 +11,7 @@ mod images;
 mod inspect;
 mod lifecycle;
 mod lists;
+mod memory;
 mod networks;
 mod registry;
 mod remote;

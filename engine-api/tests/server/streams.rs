@@ -244,11 +244,16 @@ async fn e7_clients_that_are_gone_are_let_go() {
     let before = open();
     let mut clients = Vec::new();
     for number in 0..40 {
-        let name = if number % 2 == 0 { "silent" } else { "later" };
         let mut stream = host.connect().await;
-        let request = format!(
-            "POST /containers/{name}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-        );
+        let asked = match number % 5 {
+            0 => "POST /containers/silent/attach?stream=1&stdout=1",
+            1 => "POST /containers/later/attach?stream=1&stdout=1",
+            2 => "POST /containers/silent/wait",
+            3 => "GET /containers/silent/logs?follow=1&stdout=1",
+            _ => "GET /events?filters=%7B%22type%22:%5B%22plugin%22%5D%7D",
+        };
+        let upgrade = if number % 5 < 2 { "Connection: Upgrade\r\nUpgrade: tcp\r\n" } else { "" };
+        let request = format!("{asked} HTTP/1.1\r\nHost: d\r\n{upgrade}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         read_head(&mut stream).await;
         clients.push(stream);

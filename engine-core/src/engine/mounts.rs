@@ -4,14 +4,14 @@
 //! what a mount is, the runtime.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::container_spec::{ContainerSpec, MountSpec, VolumesFrom};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Name;
 use crate::image_config::ProcessDefaults;
-use crate::mount::{Mount, MountKind, MountOptions};
+use crate::mount::{Mount, MountKind, MountOptions, covered};
 use crate::platform::Platform;
 use crate::volume_driver::{ANONYMOUS_LABEL, VolumeOptions};
 
@@ -266,14 +266,7 @@ fn add_options(mount: &mut MountOptions, wish: &MountOptions) {
 /// Returns the path that a mount covers, in the one form in which two are the same.
 fn target_of(mount: &MountSpec) -> Result<PathBuf> {
     let target = mount.target();
-    let mut clean = PathBuf::from("/");
-    for component in target.components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => drop(clean.pop()),
-            _ => {}
-        }
-    }
+    let clean = covered(target);
     if !target.is_absolute() || clean.parent().is_none() {
         return Err(
             invalid("it must be an absolute path other than /").with("mount target", target.display())

@@ -140,11 +140,8 @@ impl RegistryServer {
     /// they are: it is for an address of its own.
     pub fn metrics_router(&self) -> Router {
         let answer = async |State(api): State<Arc<Api>>| {
-            let usage = api.storage.usage(None).await;
-            if let Err(error) = &usage {
-                tracing::warn!(error = %error.report(), "the storage does not say what there is");
-            }
-            let text = api.metrics.text(usage.as_ref().ok());
+            let usage = api.usage().await;
+            let text = api.metrics.text(usage.as_ref());
             ([(axum::http::header::CONTENT_TYPE, metrics::TEXT)], text)
         };
         Router::new().route("/metrics", get(answer)).with_state(Arc::clone(&self.api))
@@ -309,6 +306,7 @@ impl RegistryServerBuilder {
                 quotas: self.quotas,
                 listeners: self.listeners,
                 metrics: Arc::default(),
+                usage: tokio::sync::Mutex::default(),
                 idle: self.limits.idle,
             }),
             tls: self.tls.map(|tls| tls.load().map(Arc::new)).transpose()?,

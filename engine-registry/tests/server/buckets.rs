@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +22,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
@@ -309,9 +310,9 @@ async fn a_wrong_bucket_is_told(s3: &S3) {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
 }
 
-/// A service that takes conditions and does not heed them, as many did.
+/// A service that takes conditions and does not heed them, as many did; or heeds them, and does not delete when it is told not to.
 #[derive(Debug)]
-struct Careless(InMemory);
+struct Careless(InMemory, Option<Arc<AtomicBool>>);
 
 impl fmt::Display for Careless {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -324,7 +325,9 @@ type Done<T> = object_store::Result<T>;
 #[async_trait]
 impl ObjectStore for Careless {
     async fn put_opts(&self, at: &Path, payload: PutPayload, mut options: PutOptions) -> Done<PutResult> {
-        options.mode = PutMode::Overwrite;
+        if self.1.is_none() {
+            options.mode = PutMode::Overwrite;
+        }
         self.0.put_opts(at, payload, options).await
     }
 
@@ -341,6 +344,10 @@ impl ObjectStore for Careless {
     }
 
     fn delete_stream(&self, all: BoxStream<'static, Done<Path>>) -> BoxStream<'static, Done<Path>> {
+        if self.1.as_ref().is_some_and(|keeps| keeps.load(Ordering::Relaxed)) {
+            let kept = |_| Err(object_store::Error::NotSupported { source: "it is kept".into() });
+            return all.map(kept).boxed();
+        }
         self.0.delete_stream(all)
     }
 
@@ -379,8 +386,49 @@ impl MultipartStore for Careless {
 #[tokio::test]
 async fn a_service_that_overwrites_is_refused() {
     let store = InMemory::new();
-    let error = ObjectStorage::over(Careless(store.clone()), "x").await.unwrap_err();
+    let error = ObjectStorage::over(Careless(store.clone(), None), "x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
     assert!(error.report().contains("If-None-Match"), "{error:?}");
     assert_eq!(store.list(None).count().await, 0, "nothing stays of the attempt");
+}
+
+#[tokio::test]
+async fn a_blob_is_there_whether_or_not_its_upload_is_tidied_away() {
+    let keeps = Arc::new(AtomicBool::new(false));
+    let store = Careless(InMemory::new(), Some(Arc::clone(&keeps)));
+    let (storage, repository) = (ObjectStorage::over(store, "x").await.unwrap(), name("a"));
+    // With parts and what is left over, and with the latter alone.
+    for size in [10 << 20, 1000] {
+        let bytes = content(size);
+        let digest = Digest::sha256(&bytes);
+        let upload = storage.begin_upload(&repository).await.unwrap();
+        append(&storage, &repository, &upload, &bytes).await;
+        keeps.store(true, Ordering::Relaxed);
+        storage.commit_upload(&repository, &upload, &digest, &Quota::default()).await.unwrap();
+        assert_eq!(storage.blob_size(&repository, &digest).await.unwrap(), Some(size as u64));
+        assert_eq!(read(&storage, &repository, &digest, 0..10).await, bytes[..10]);
+        keeps.store(false, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_end_is_in_nobodys_way() {
+    let pause = Duration::from_millis(2);
+    let slow = ThrottleConfig { wait_get_per_call: pause, wait_put_per_call: pause, ..Default::default() };
+    let store = ThrottledStore::new(InMemory::new(), slow);
+    let storage = ObjectStorage::over(store, "x").await.unwrap();
+    let (repository, other) = (name("a"), name("b"));
+    let digest = testing::upload(&storage, &repository, b"some bytes").await;
+    let quota = Quota::default().with_total(Some(30));
+    // Wherever a mount is, its client goes.
+    for millis in (0..30).step_by(3) {
+        let mount = storage.mount_blob(&other, &digest, Some(&repository), &quota);
+        let _ = tokio::time::timeout(Duration::from_millis(millis), mount).await;
+        storage.delete_blob(&other, &digest).await.unwrap();
+    }
+    // It takes all of the quota, so those that left are waited for.
+    let upload = storage.begin_upload(&other).await.unwrap();
+    append(&storage, &other, &upload, &[8; 20]).await;
+    let added = storage.commit_upload(&other, &upload, &Digest::sha256(&[8; 20]), &quota).await;
+    added.expect("all of those have left");
 }

@@ -104,7 +104,7 @@ async fn content_is_fetched_once_and_served_when_the_upstream_is_gone() {
 #[tokio::test]
 async fn a_tag_is_as_fresh_as_asked_for() {
     let (origin, _) = origin().await;
-    let lazy = cache(upstream(origin.addr).with_ttl(Duration::from_secs(3600)), |builder| builder).await;
+    let lazy = cache(upstream(origin.addr).with_ttl(Duration::MAX), |builder| builder).await;
     let keen = cache(upstream(origin.addr).with_ttl(Duration::ZERO), |builder| builder).await;
     let old = origin.push_image("a", "old").await;
     origin.put("a", "v", media_type::OCI_MANIFEST, &old.text).await.is(201);
@@ -235,4 +235,81 @@ async fn wrong_bytes_are_not_kept_and_nobody_takes_them_for_whole() {
     let storage = FileStorage::open(server.dir.as_ref().unwrap().path()).unwrap();
     assert_eq!(storage.usage(None).await.unwrap().blobs, 0);
     assert_eq!(std::fs::read_dir(server.dir.as_ref().unwrap().path().join("uploads")).unwrap().count(), 0);
+}
+
+/// An upstream that gives every request the same answer; with an empty one, it closes the connection. Returns how many it got.
+async fn always(answer: &'static str) -> (SocketAddr, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (addr, count) = (listener.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
+    let asked = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            asked.fetch_add(1, Ordering::Relaxed);
+            let mut head = [0; 4096];
+            // A client tries TLS first.
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            if read > 0 && head[0] != 22 {
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        }
+    });
+    (addr, count)
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_answer_is_not_asked_by_everybody() {
+    let (addr, asked) = always("").await;
+    let server = cache(upstream(addr), |builder| builder).await;
+    server.get("/v2/up/a/manifests/v").await.fails(502, "UNAVAILABLE");
+    let before = asked.load(Ordering::Relaxed);
+    assert!(before > 0);
+    for name in ["a", "b"] {
+        server.get(&format!("/v2/up/{name}/manifests/w")).await.fails(502, "UNAVAILABLE");
+        let digest = Digest::sha256(name.as_bytes());
+        server.get(&format!("/v2/up/{name}/manifests/{digest}")).await.fails(502, "UNAVAILABLE");
+        server.get(&format!("/v2/up/{name}/blobs/{digest}")).await.fails(502, "UNAVAILABLE");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), before);
+}
+
+#[tokio::test]
+async fn a_failure_of_one_repository_is_no_other_ones() {
+    let (addr, asked) = always("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    let server = cache(upstream(addr), |builder| builder).await;
+    server.get("/v2/up/a/manifests/v").await.fails(502, "UNAVAILABLE");
+    let before = asked.load(Ordering::Relaxed);
+    server.get("/v2/up/a/manifests/w").await.fails(502, "UNAVAILABLE");
+    assert_eq!(asked.load(Ordering::Relaxed), before);
+    server.get("/v2/up/b/manifests/v").await.fails(502, "UNAVAILABLE");
+    assert!(asked.load(Ordering::Relaxed) > before);
+}
+
+#[tokio::test]
+async fn what_an_upstream_does_not_let_one_see_is_not_there() {
+    let digest = Digest::sha256(b"x");
+    for (answer, status, codes) in [
+        (
+            "HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            404,
+            ["MANIFEST_UNKNOWN", "BLOB_UNKNOWN"],
+        ),
+        ("HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 403, ["DENIED", "DENIED"]),
+    ] {
+        let (addr, _) = always(answer).await;
+        let server = cache(upstream(addr), |builder| builder).await;
+        server.get("/v2/up/a/manifests/v").await.fails(status, codes[0]);
+        server.get(&format!("/v2/up/a/blobs/{digest}")).await.fails(status, codes[1]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_for_an_answer_without_it() {
+    let digest = Digest::sha256(b"right");
+    let (addr, gets, _) = slow(10_000, digest.clone(), vec![7; 10_000]).await;
+    let server = cache(upstream(addr), |builder| builder).await;
+    let path = format!("/v2/up/a/blobs/{digest}");
+    server.send("GET", &path, &[("If-None-Match", &format!("\"{digest}\""))], "").await.is(304);
+    server.send("GET", &path, &[("Range", "bytes=20000-")], "").await.is(416);
+    assert_eq!(gets.load(Ordering::Relaxed), 0);
 }

@@ -1,13 +1,14 @@
 //! `/containers/{id}/exec`, `/exec/{id}/…`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use engine_core::io::{AttachOptions, TerminalSize};
-use engine_core::{ErrorKind, ExecId, ExecSpec};
+use engine_core::{Container, ErrorKind, ExecId, ExecSpec};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -24,6 +25,11 @@ use crate::server::pump::{self, Ended, Wanted};
 use crate::server::reply;
 use crate::server::routes::containers::unrunnable;
 use crate::server::version::ApiVersion;
+
+/// The exit code of what was killed.
+const KILLED: u8 = 137;
+/// How long apart, in milliseconds, a process is asked for whose end could not be waited for.
+const PAUSES: [u64; 6] = [100, 500, 2_000, 5_000, 15_000, 30_000];
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -135,8 +141,7 @@ async fn start(
     let ended = tokio::spawn({
         let (api, id, container, pid) = (Arc::clone(&api), id.clone(), container.clone(), process.pid);
         async move {
-            // Where the container was removed meanwhile, the process was killed with it.
-            let code = container.exec_wait(&id).await.map_or(137, |status| status.code);
+            let code = exit_code(&container, &id).await;
             api.execs.set(&id, ExecState::Ended { code, pid });
         }
     });
@@ -156,6 +161,20 @@ async fn start(
             tracing::debug!(%error, "nobody was told of the detaching");
         }
     }))
+}
+
+/// Waits for a process, as long as nothing says that it has ended.
+async fn exit_code(container: &Container, id: &ExecId) -> u8 {
+    for pause in PAUSES {
+        match container.exec_wait(id).await {
+            Ok(status) => return status.code,
+            // The container was removed meanwhile, and the process killed with it.
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) => tracing::warn!(exec = %id, error = %error.report(), "its end is not known yet"),
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    KILLED
 }
 
 async fn resize(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Result<Response> {

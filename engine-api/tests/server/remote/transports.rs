@@ -101,6 +101,54 @@ async fn one_that_takes_connections_and_never_answers_is_given_up() {
 }
 
 #[tokio::test]
+async fn input_over_tcp_is_no_request() {
+    let pair = Pair::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let ours = authority();
+    certify(&dir.path().join("server"), &ours, ExtendedKeyUsagePurpose::ServerAuth);
+    let tls = certify(&dir.path().join("client"), &ours, ExtendedKeyUsagePurpose::ClientAuth);
+    let files = |name: &str| dir.path().join("server").join(name);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host: Host = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let listener =
+        Listener::tcp(listener, &MutualTls::new(files("cert.pem"), files("key.pem"), files("ca.pem")))
+            .unwrap();
+    let server = ApiServer::new(pair.near.clone());
+    let serving = tokio::spawn(async move { server.serve(listener).await });
+    let mut spec = engine_core::ContainerSpec::command(["cat"]);
+    (spec.name, spec.open_stdin) = (Some("cat".parse().unwrap()), true);
+    pair.near.create(super::IMAGE, spec).await.unwrap().start().await.unwrap();
+    // What is written here goes out by TLS as it is.
+    let (mut client, far) = tokio::io::duplex(1 << 16);
+    let (input, output) = tokio::io::split(far);
+    let carrying =
+        tokio::spawn(
+            async move { relay(&host, &ConnectOptions::default().with_tls(tls), input, output).await },
+        );
+    let attach = b"POST /containers/cat/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\n\r\n";
+    client.write_all(attach).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tokio::time::timeout(PATIENCE, client.read_u8()).await.expect("it answers").unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+    let input = "POST /exec/1/start HTTP/1.1\r\n\r\nand no more\n";
+    client.write_all(input.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while read.len() < input.len() {
+        // A frame: the stream, and the length.
+        let mut head = [0; 8];
+        tokio::time::timeout(PATIENCE, client.read_exact(&mut head)).await.expect("it comes back").unwrap();
+        let mut bytes = vec![0; usize::from(head[7])];
+        client.read_exact(&mut bytes).await.unwrap();
+        read.extend(bytes);
+    }
+    assert_eq!(String::from_utf8_lossy(&read), input);
+    carrying.abort();
+    serving.abort();
+}
+
+#[tokio::test]
 async fn ssh_says_itself_what_is_wrong() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host: Host = format!("ssh://127.0.0.1:{}", listener.local_addr().unwrap().port()).parse().unwrap();

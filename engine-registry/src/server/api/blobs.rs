@@ -21,12 +21,14 @@ use crate::server::sendfile::{FilePart, SendsFiles};
 impl Call<'_> {
     pub(super) async fn blob(&self, repository: &RepositoryName, text: &str) -> Answer {
         let digest = digest(text)?;
-        let (size, coming) = match self.api.storage.blob_size(repository, &digest).await? {
-            Some(size) => (size, None),
-            None => match &self.api.cache {
-                Some(cache) => cache.blob(repository, &digest, !self.is_head()).await?.ok_or_else(unknown)?,
-                None => return Err(unknown()),
-            },
+        let (size, mut coming, elsewhere) = match self.api.storage.blob_size(repository, &digest).await? {
+            Some(size) => (size, None, None),
+            None => {
+                let cache = self.api.cache.as_ref().ok_or_else(unknown)?;
+                let (size, coming) = cache.blob(repository, &digest).await?.ok_or_else(unknown)?;
+                let elsewhere = if coming.is_none() { Some(cache) } else { None };
+                (size, coming, elsewhere)
+            }
         };
         if self.has(&digest) {
             let mut response = empty(StatusCode::NOT_MODIFIED);
@@ -44,6 +46,10 @@ impl Call<'_> {
                 return Ok(response);
             }
         };
+        // Only what the client gets is fetched.
+        if let Some(cache) = elsewhere.filter(|_| !self.is_head()) {
+            coming = cache.fetch_blob(repository, &digest, size).await?;
+        }
         let (body, part) = match coming {
             _ if self.is_head() || range.is_empty() => (Body::empty(), None),
             Some(flight) => (Body::from_stream(flight.stream(range.clone())), None),

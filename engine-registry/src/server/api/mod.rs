@@ -16,7 +16,7 @@ mod token;
 mod uploads;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -39,7 +39,7 @@ use super::events::EventListener;
 use super::gate::{Gate, Operation};
 use super::metrics::Metrics;
 use super::names::{RepositoryName, Target};
-use super::quota::Quotas;
+use super::quota::{Quotas, Usage};
 use super::record::Record;
 use super::storage::Storage;
 use super::tokens::Tokens;
@@ -66,6 +66,8 @@ pub(super) struct Api {
     pub(super) tokens: Option<Arc<Tokens>>,
     pub(super) listeners: Vec<Arc<dyn EventListener>>,
     pub(super) metrics: Arc<Metrics>,
+    /// What there is, where it took long to find out, and when that was.
+    pub(super) usage: tokio::sync::Mutex<Option<(Instant, Option<Usage>)>>,
     /// How long a body may pause.
     pub(super) idle: Duration,
 }
@@ -78,7 +80,31 @@ struct Call<'a> {
     query: Query,
 }
 
+/// How long what there is may take to be counted for each scrape to do so, and how long it is told where it takes longer: of a
+/// bucket, all repositories are listed.
+const QUICK: Duration = Duration::from_millis(50);
+const COUNTED: Duration = Duration::from_secs(60);
+
 impl Api {
+    /// Counts what there is, for figures that anybody may ask for: one at a time does.
+    pub(super) async fn usage(&self) -> Option<Usage> {
+        let mut counted = self.usage.lock().await;
+        if let Some((at, usage)) = *counted
+            && at.elapsed() < COUNTED
+        {
+            return usage;
+        }
+        let begun = Instant::now();
+        let usage = self.storage.usage(None).await;
+        if let Err(error) = &usage {
+            tracing::warn!(error = %error.report(), "the storage does not say what there is");
+        }
+        let usage = usage.ok();
+        let took = begun.elapsed();
+        *counted = (took > QUICK).then(|| (Instant::now(), usage));
+        usage
+    }
+
     pub(super) async fn answer(&self, request: Request) -> Response {
         let (mut parts, body) = request.into_parts();
         let route = Route::parse(parts.uri.path()).map(|route| route.map(|route| self.named(route, &parts)));

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use engine_core::descriptor::Descriptor;
@@ -20,10 +20,10 @@ use engine_core::io::ByteStream;
 use engine_core::reference::Reference;
 use engine_core::registry_client::RegistryClient as _;
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::{Cache, silent};
+use super::{Cache, lock, silent};
 use crate::OciRegistry;
 use crate::server::error::ApiError;
 use crate::server::names::RepositoryName;
@@ -36,8 +36,10 @@ const PIECE: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Flights {
     spool: PathBuf,
-    under_way: Mutex<HashMap<(RepositoryName, Digest), Arc<Flight>>>,
+    under_way: Mutex<HashMap<Key, Arc<Flight>>>,
 }
+
+type Key = (RepositoryName, Digest);
 
 /// A blob that is being fetched.
 #[derive(Debug)]
@@ -62,44 +64,64 @@ impl Flights {
             .map_err(|error| Error::from_io("make directory", error).with("path", spool.display()))?;
         Ok(Self { spool, under_way: Mutex::default() })
     }
+
+    fn find(&self, key: &Key) -> Option<Arc<Flight>> {
+        lock(&self.under_way).get(key).cloned()
+    }
 }
 
 impl Cache {
-    /// Finds a blob that the storage does not have: its size, and with `wanted` where its bytes come from, unless the storage
-    /// has got it meanwhile.
+    /// Finds a blob that the storage does not have: its size, and where its bytes come from, if somebody fetches it.
     pub(in crate::server) async fn blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        wanted: bool,
     ) -> Result<Option<(u64, Option<Arc<Flight>>)>, ApiError> {
         let Some((upstream, reference)) = self.source(repository) else { return Ok(None) };
+        if let Some(flight) = self.flights.find(&(repository.clone(), digest.clone())) {
+            return Ok(Some((flight.size, Some(flight))));
+        }
+        if self.is_silent(upstream, repository) {
+            return Err(silent());
+        }
+        match upstream.client.blob_size(&reference, digest).await {
+            Ok(size) => Ok(size.map(|size| (size, None))),
+            // As Docker Hub tells of a repository that it does not have.
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => Ok(None),
+            Err(error) => Err(self.refusal(upstream, repository, &error)),
+        }
+    }
+
+    /// Fetches a blob of that size, unless somebody does already. Returns where its bytes come from, or `None` if the storage
+    /// has got it meanwhile.
+    pub(in crate::server) async fn fetch_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<Arc<Flight>>, ApiError> {
+        let Some((upstream, reference)) = self.source(repository) else { return Ok(None) };
         let key = (repository.clone(), digest.clone());
-        if let Some(flight) = self.flights.under_way.lock().await.get(&key) {
-            return Ok(Some((flight.size, Some(Arc::clone(flight)))));
+        // Of this blob alone: what takes long for one holds up no other.
+        let turn = self.turn(format!("{repository}@blob {digest}"));
+        let _turn = turn.lock().await;
+        if let Some(flight) = self.flights.find(&key) {
+            return Ok(Some(flight));
         }
-        let failed = |error: Error| {
-            tracing::warn!(upstream = upstream.registry, error = %error.report(), "the upstream does not answer");
-            silent()
-        };
-        let Some(size) = upstream.client.blob_size(&reference, digest).await.map_err(failed)? else {
+        if self.storage.blob_size(repository, digest).await?.is_some() {
             return Ok(None);
-        };
-        if !wanted {
-            return Ok(Some((size, None)));
-        }
-        let mut under_way = self.flights.under_way.lock().await;
-        if let Some(flight) = under_way.get(&key) {
-            return Ok(Some((flight.size, Some(Arc::clone(flight)))));
-        }
-        if let Some(size) = self.storage.blob_size(repository, digest).await? {
-            return Ok(Some((size, None)));
         }
         let spool = self.flights.spool.clone();
         let file = spawn_blocking(move || tempfile::tempfile_in(spool)).await.map_err(io::Error::other);
         let file = file.and_then(|file| file).map_err(|error| Error::from_io("fetch blob", error))?;
         let flight = Arc::new(Flight { file, size, progress: watch::Sender::new(Progress::Bytes(0)) });
-        under_way.insert(key.clone(), Arc::clone(&flight));
+        lock(&self.flights.under_way).insert(key.clone(), Arc::clone(&flight));
+        let landing = Landing {
+            flights: Arc::clone(&self.flights),
+            key,
+            flight: Arc::clone(&flight),
+            end: Progress::Failed,
+        };
         let fetch = Fetch {
             client: upstream.client.clone(),
             reference,
@@ -107,17 +129,30 @@ impl Cache {
             quota: self.quotas.of(repository),
             flight: Arc::clone(&flight),
         };
-        let flights = Arc::clone(&self.flights);
         tokio::spawn(async move {
-            let done = fetch.run(&key.0, &key.1).await;
-            if let Err(error) = &done {
-                tracing::warn!(error = %error.report(), "blob not fetched");
+            let mut landing = landing;
+            match fetch.run(&landing.key.0, &landing.key.1).await {
+                Ok(()) => landing.end = Progress::Done,
+                Err(error) => tracing::warn!(error = %error.report(), "blob not fetched"),
             }
-            // Whoever asks from now on finds it in the storage, or begins anew.
-            flights.under_way.lock().await.remove(&key);
-            fetch.flight.progress.send_replace(if done.is_ok() { Progress::Done } else { Progress::Failed });
         });
-        Ok(Some((size, Some(flight))))
+        Ok(Some(flight))
+    }
+}
+
+/// The end of a fetch, however it comes: also where a storage panics, readers hear of it.
+struct Landing {
+    flights: Arc<Flights>,
+    key: Key,
+    flight: Arc<Flight>,
+    end: Progress,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        // Whoever asks from now on finds it in the storage, or begins anew.
+        lock(&self.flights.under_way).remove(&self.key);
+        self.flight.progress.send_replace(self.end);
     }
 }
 

@@ -27,10 +27,12 @@ use super::quota::Quotas;
 use super::storage::{PutManifest, Storage};
 use crate::OciRegistry;
 
-/// How long what is there is served unasked after an upstream did not answer.
+/// How long what is there is served unasked, and nothing else is asked for, after an upstream did not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Tags whose freshness is remembered.
 const MAX_FRESH: usize = 100_000;
+/// Repositories whose upstream failed that are remembered.
+const MAX_SILENT: usize = 10_000;
 
 /// A registry whose content is fetched when it is asked for.
 #[derive(Clone, Debug)]
@@ -120,7 +122,9 @@ pub(super) struct Cache {
     storage: Arc<dyn Storage>,
     quotas: Quotas,
     /// Until when a tag need not be asked for.
-    fresh: Mutex<HashMap<(RepositoryName, Tag), Instant>>,
+    fresh: Mutex<HashMap<(RepositoryName, Tag), Option<Instant>>>,
+    /// Until when an upstream, or one of its repositories, is not asked: it did not answer, or failed.
+    silent: Mutex<HashMap<String, Instant>>,
     /// One asks the upstream, others wait for what it says.
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     flights: Arc<Flights>,
@@ -148,7 +152,15 @@ impl Cache {
         }
         upstreams.sort_by_key(|one| std::cmp::Reverse(one.prefix.len()));
         let flights = Arc::new(Flights::open(options.spool)?);
-        Ok(Self { upstreams, storage, quotas, fresh: Mutex::default(), turns: Mutex::default(), flights })
+        Ok(Self {
+            upstreams,
+            storage,
+            quotas,
+            fresh: Mutex::default(),
+            silent: Mutex::default(),
+            turns: Mutex::default(),
+            flights,
+        })
     }
 
     /// Returns whose a repository is, and what it is called there.
@@ -182,6 +194,9 @@ impl Cache {
         let asked = match target {
             Target::Digest(_) if is_known => return Ok(()),
             Target::Tag(tag) if is_known && self.is_fresh(repository, tag) => return Ok(()),
+            // Whoever waited behind one that got no answer gets none at once.
+            Target::Tag(_) if is_known && self.is_silent(upstream, repository) => return Ok(()),
+            _ if self.is_silent(upstream, repository) => return Err(silent()),
             Target::Digest(digest) => self.fetch(repository, upstream, &reference, digest, None).await,
             Target::Tag(tag) => self.follow(repository, upstream, &reference, tag, known).await,
         };
@@ -198,16 +213,47 @@ impl Cache {
                 Err(ApiError::new(Code::Denied, error.to_string()))
             }
             Err(error) => {
-                tracing::warn!(upstream = upstream.registry, error = %error.report(), "the upstream does not answer");
+                let refusal = self.refusal(upstream, repository, &error);
                 match target {
                     Target::Tag(tag) if is_known => {
-                        self.keep_fresh(repository, tag, PATIENCE.min(upstream.ttl))
+                        self.keep_fresh(repository, tag, PATIENCE.min(upstream.ttl));
+                        Ok(())
                     }
-                    _ => return Err(silent()),
+                    // So Docker Hub tells of a repository that it does not have: what is not there is told by the storage.
+                    _ if error.kind() == ErrorKind::Unauthenticated => Ok(()),
+                    _ => Err(refusal),
                 }
-                Ok(())
             }
         }
+    }
+
+    /// Notes that an upstream did not give what it was asked for, and says so to the client.
+    fn refusal(&self, upstream: &Upstream, repository: &RepositoryName, error: &Error) -> ApiError {
+        tracing::warn!(upstream = upstream.registry, error = %error.report(), "the upstream does not answer");
+        // One that answers with a failure may have other repositories that it can read.
+        let key = match (error.kind(), std::error::Error::source(error)) {
+            (ErrorKind::DeadlineExceeded, _) | (ErrorKind::Unavailable, Some(_)) => upstream.registry.clone(),
+            (ErrorKind::Unavailable, None) => repository.to_string(),
+            (ErrorKind::PermissionDenied, _) => {
+                return ApiError::new(Code::Denied, "the upstream registry denies access");
+            }
+            _ => return silent(),
+        };
+        let mut all = lock(&self.silent);
+        let now = Instant::now();
+        if all.len() >= MAX_SILENT {
+            all.retain(|_, until| *until > now);
+        }
+        if all.len() < MAX_SILENT {
+            all.insert(key, now + PATIENCE);
+        }
+        silent()
+    }
+
+    fn is_silent(&self, upstream: &Upstream, repository: &RepositoryName) -> bool {
+        let all = lock(&self.silent);
+        let is = |key: &str| all.get(key).is_some_and(|until| Instant::now() < *until);
+        is(&upstream.registry) || is(repository.as_str())
     }
 
     /// Asks where a tag leads, and fetches what is there.
@@ -255,6 +301,9 @@ impl Cache {
     /// Lists an upstream's tags; `None` if it does not answer, or the repository is nobody's.
     pub(super) async fn tags(&self, repository: &RepositoryName) -> Option<Vec<Tag>> {
         let (upstream, reference) = self.source(repository)?;
+        if self.is_silent(upstream, repository) {
+            return None;
+        }
         let tags = upstream.client.list_tags(&reference).await.ok()?;
         let mut tags: Vec<Tag> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
         tags.sort();
@@ -269,6 +318,9 @@ impl Cache {
         artifact_type: Option<&str>,
     ) -> Option<Vec<Descriptor>> {
         let (upstream, reference) = self.source(repository)?;
+        if self.is_silent(upstream, repository) {
+            return None;
+        }
         let subject = reference.with_digest(subject.clone());
         let mut found = upstream.client.list_referrers(&subject, artifact_type).await.ok()?;
         found.sort_by_key(|entry| entry.digest.to_string());
@@ -288,7 +340,7 @@ impl Cache {
 
     fn is_fresh(&self, repository: &RepositoryName, tag: &Tag) -> bool {
         let until = lock(&self.fresh).get(&(repository.clone(), tag.clone())).copied();
-        until.is_some_and(|until| Instant::now() < until)
+        until.is_some_and(|until| until.is_none_or(|until| Instant::now() < until))
     }
 
     fn keep_fresh(&self, repository: &RepositoryName, tag: &Tag, time: Duration) {
@@ -296,7 +348,8 @@ impl Cache {
         if fresh.len() >= MAX_FRESH {
             fresh.clear();
         }
-        fresh.insert((repository.clone(), tag.clone()), Instant::now() + time);
+        // One that no clock reaches is for ever.
+        fresh.insert((repository.clone(), tag.clone()), Instant::now().checked_add(time));
     }
 }
 

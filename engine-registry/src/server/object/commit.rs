@@ -74,10 +74,17 @@ impl Parts {
         let is_own = matches!(linked, Ok(true));
         let unused = if is_own { None } else { Some(&key) };
         let tail = held.upload.tail.as_ref().map(|tail| &tail.key).filter(|tail| **tail != key);
-        for object in unused.into_iter().chain(tail) {
-            self.bucket.delete(OPERATION, object).await?;
+        let left: Vec<String> = unused.into_iter().chain(tail).cloned().collect();
+        let tidied = async {
+            for object in &left {
+                self.bucket.delete(OPERATION, object).await?;
+            }
+            held.forget().await
+        };
+        // What is left over is found by a sweep or a collection; whether there is a blob is another matter.
+        if let Err(error) = tidied.await {
+            tracing::warn!(upload = %id, error = %error.report(), "something is left of an upload");
         }
-        held.forget().await?;
         linked.map(drop)
     }
 
@@ -93,7 +100,15 @@ impl Parts {
         };
         let mut parts = upload.parts.clone();
         if let Some(tail) = &upload.tail {
-            let mut stream = self.bucket.stream(OPERATION, &tail.key, 0..tail.size).await?;
+            let mut stream = match self.bucket.stream(OPERATION, &tail.key, 0..tail.size).await {
+                // An earlier commit, which did not come to its end, has made one object of all and removed what was left over.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && self.bucket.exists(OPERATION, &key).await? =>
+                {
+                    return Ok(key);
+                }
+                stream => stream?,
+            };
             let mut bytes = BytesMut::new();
             while let Some(piece) = stream.try_next().await? {
                 bytes.extend_from_slice(&piece);

@@ -155,6 +155,18 @@ async fn pause(attempt: u32) {
     tokio::time::sleep(Duration::from_millis(most / 4 + u64::from_le_bytes(random) % most)).await;
 }
 
+/// What notes that somebody has heard of content.
+const NOTE: &str = "note use";
+
+/// Waits for a change, but not for a bucket that does not answer.
+async fn in_time<T>(
+    operation: &'static str,
+    repository: &RepositoryName,
+    change: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(LINK, change).await.unwrap_or_else(|_| Err(late(operation, repository)))
+}
+
 fn late(operation: &'static str, repository: &RepositoryName) -> Error {
     Error::new(ErrorKind::Unavailable, operation)
         .with("repository", repository)
@@ -205,8 +217,7 @@ impl Parts {
             let work = |state: &mut State| state.link(digest, key, size, quota).map(Step::Changed);
             self.repositories.change(repository, operation, work).await
         };
-        let linked =
-            tokio::time::timeout(LINK, linked).await.unwrap_or_else(|_| Err(late(operation, repository)));
+        let linked = in_time(operation, repository, linked).await;
         if let Some(admission) = admission {
             admission.leave().await.unwrap_or_else(|error| tracing::debug!(%error, "it runs out by itself"));
         }
@@ -239,7 +250,7 @@ impl Parts {
         if !is_stale(found.used) {
             return Ok(Some((found.descriptor(digest), found.key.clone())));
         }
-        let noted = self.repositories.change(repository, "note use", |state| {
+        let noted = self.repositories.change(repository, NOTE, |state| {
             let Some(digest) = state.find(target).map(|(digest, _)| digest.clone()) else {
                 return Ok(Step::Unchanged(None));
             };
@@ -248,7 +259,23 @@ impl Parts {
                 (found.descriptor(&digest), found.key.clone())
             })))
         });
-        noted.await
+        in_time(NOTE, repository, noted).await
+    }
+
+    /// Finds a manifest for somebody who is about to read it: one whose use cannot be noted is there all the same.
+    async fn find_to_read(
+        &self,
+        repository: &RepositoryName,
+        target: &Target,
+    ) -> Result<Option<(Descriptor, String)>> {
+        match self.find(repository, target).await {
+            Err(error) if error.operation() == NOTE => {
+                tracing::warn!(%repository, error = %error.report(), "the use of a manifest was not noted");
+                let state = self.state(repository).await?;
+                Ok(state.find(target).map(|(digest, found)| (found.descriptor(digest), found.key.clone())))
+            }
+            found => found,
+        }
     }
 
     async fn manifest_bytes(&self, key: &str) -> Result<Option<Bytes>> {
@@ -314,8 +341,7 @@ impl Parts {
             });
             change.await
         };
-        let stored =
-            tokio::time::timeout(LINK, stored).await.unwrap_or_else(|_| Err(late(operation, repository)));
+        let stored = in_time(operation, repository, stored).await;
         if let Some(admission) = admission {
             admission.leave().await.unwrap_or_else(|error| tracing::debug!(%error, "it runs out by itself"));
         }
@@ -347,12 +373,12 @@ impl Storage for ObjectStorage {
         if !is_stale(blob.used) {
             return Ok(Some(blob.size));
         }
-        let noted = self.0.repositories.change(repository, "note use", |state| {
+        let noted = self.0.repositories.change(repository, NOTE, |state| {
             let Some(blob) = state.blobs.get_mut(digest) else { return Ok(Step::Unchanged(None)) };
             blob.used = now();
             Ok(Step::Changed(Some(blob.size)))
         });
-        noted.await
+        in_time(NOTE, repository, noted).await
     }
 
     async fn read_blob(
@@ -385,7 +411,13 @@ impl Storage for ObjectStorage {
             None => self.0.anywhere(digest).await?,
         };
         let Some((key, size)) = found else { return Ok(false) };
-        self.0.link(repository, digest, &key, size, quota).await.map(|_| true)
+        // As a task, so that it leaves the ledger of those about to add something also when nobody waits for it any more.
+        let (parts, repository, digest, quota) =
+            (Arc::clone(&self.0), repository.clone(), digest.clone(), *quota);
+        done(tokio::spawn(
+            async move { parts.link(&repository, &digest, &key, size, &quota).await.map(|_| true) },
+        ))
+        .await
     }
 
     async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
@@ -454,7 +486,9 @@ impl Storage for ObjectStorage {
     ) -> Result<Option<(Descriptor, Bytes)>> {
         // Once more if its object went, since then its entry has.
         for _ in 0..2 {
-            let Some((descriptor, key)) = self.0.find(repository, target).await? else { return Ok(None) };
+            let Some((descriptor, key)) = self.0.find_to_read(repository, target).await? else {
+                return Ok(None);
+            };
             if let Some(bytes) = self.0.manifest_bytes(&key).await? {
                 return Ok(Some((descriptor, bytes)));
             }
@@ -472,7 +506,13 @@ impl Storage for ObjectStorage {
         tag: Option<&Tag>,
         quota: &Quota,
     ) -> Result<PutManifest> {
-        self.0.put_manifest(repository, manifest, tag, quota).await
+        // As a task, for the same reason as a mount.
+        let (parts, repository, quota) = (Arc::clone(&self.0), repository.clone(), *quota);
+        let (manifest, tag) = (manifest.clone(), tag.cloned());
+        done(tokio::spawn(
+            async move { parts.put_manifest(&repository, &manifest, tag.as_ref(), &quota).await },
+        ))
+        .await
     }
 
     async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {

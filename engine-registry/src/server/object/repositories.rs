@@ -5,6 +5,7 @@
 //! instead of racing.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ const AT_ONCE: usize = 16;
 pub(super) struct Repositories {
     bucket: Arc<Bucket>,
     slots: Mutex<HashMap<RepositoryName, Arc<Slot>>>,
+    /// The bytes of all states that are remembered.
+    size: AtomicUsize,
 }
 
 /// A repository, as far as this program knows.
@@ -75,7 +78,7 @@ fn name_of(key: &str) -> Option<RepositoryName> {
 
 impl Repositories {
     pub(super) fn new(bucket: Arc<Bucket>) -> Self {
-        Self { bucket, slots: Mutex::default() }
+        Self { bucket, slots: Mutex::default(), size: AtomicUsize::new(0) }
     }
 
     fn slot(&self, name: &RepositoryName) -> Arc<Slot> {
@@ -83,12 +86,28 @@ impl Repositories {
         if let Some(slot) = slots.get(name) {
             return Arc::clone(slot);
         }
-        let size: usize = slots.values().map(|slot| slot.known().size).sum();
-        if slots.len() >= MAX_SLOTS || size >= MAX_REMEMBERED {
-            // Whoever has one is about to use it, perhaps to wait for its turn.
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        if slots.len() >= MAX_SLOTS || self.size.load(Ordering::Relaxed) >= MAX_REMEMBERED {
+            let mut count = slots.len();
+            slots.retain(|_, slot| {
+                let is_full =
+                    count > MAX_SLOTS / 4 * 3 || self.size.load(Ordering::Relaxed) > MAX_REMEMBERED / 4 * 3;
+                // Whoever has one is about to use it, perhaps to wait for its turn.
+                let goes = is_full && Arc::strong_count(slot) == 1;
+                if goes {
+                    count -= 1;
+                    self.size.fetch_sub(slot.known().size, Ordering::Relaxed);
+                }
+                !goes
+            });
         }
         Arc::clone(slots.entry(name.clone()).or_default())
+    }
+
+    fn remember(&self, slot: &Slot, known: Known) {
+        let mut place = slot.known();
+        self.size.fetch_add(known.size, Ordering::Relaxed);
+        self.size.fetch_sub(place.size, Ordering::Relaxed);
+        *place = known;
     }
 
     /// Returns a repository as it is now, or `None` if there is none.
@@ -107,7 +126,7 @@ impl Repositories {
                 Known { version: Some(version), state, size: bytes.len() }
             }
         };
-        *slot.known() = known.clone();
+        self.remember(slot, known.clone());
         Ok(known)
     }
 
@@ -149,7 +168,7 @@ impl Repositories {
             let swapped = self.bucket.swap(operation, &key(name), bytes, known.version.as_ref()).await?;
             if let Some(version) = swapped {
                 let state = (size > 0).then(|| Arc::new(state));
-                *slot.known() = Known { version: Some(version), state, size };
+                self.remember(&slot, Known { version: Some(version), state, size });
                 return Ok(value);
             }
             if is_fresh {

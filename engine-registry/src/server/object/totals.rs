@@ -14,6 +14,7 @@ use bytes::Bytes;
 use engine_core::digest::Digest;
 use engine_core::error::{Error, ErrorKind, Result};
 use futures_util::TryStreamExt as _;
+use object_store::UpdateVersion;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::{Bucket, Read};
@@ -52,29 +53,35 @@ pub(super) struct Admission {
 
 impl Admission {
     pub(super) async fn leave(self) -> Result<()> {
-        change(&self.bucket, |entries| entries.retain(|entry| entry.id != self.id)).await.map(drop)
+        change(&self.bucket, |entries| entries.retain(|entry| entry.id != self.id)).await
     }
 }
 
-/// Changes the ledger and returns it.
-async fn change(bucket: &Bucket, work: impl Fn(&mut Vec<Entry>)) -> Result<Vec<Entry>> {
+/// Reads the entries that count.
+async fn read(bucket: &Bucket, operation: &'static str) -> Result<(Ledger, Option<UpdateVersion>)> {
+    let (mut ledger, seen) = match bucket.read(operation, KEY, None).await? {
+        Read::Found(bytes, version) => {
+            let ledger: Ledger = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::new(ErrorKind::Corrupt, operation).with_source(error))?;
+            (ledger, Some(version))
+        }
+        Read::Absent | Read::Same => (Ledger::default(), None),
+    };
+    ledger.entries.retain(|entry| entry.until > now());
+    Ok((ledger, seen))
+}
+
+/// Changes the ledger.
+async fn change(bucket: &Bucket, work: impl Fn(&mut Vec<Entry>)) -> Result<()> {
     let operation = "check quota";
     for attempt in 0..TRIES {
-        let (mut ledger, seen) = match bucket.read(operation, KEY, None).await? {
-            Read::Found(bytes, version) => {
-                let ledger: Ledger = serde_json::from_slice(&bytes)
-                    .map_err(|error| Error::new(ErrorKind::Corrupt, operation).with_source(error))?;
-                (ledger, Some(version))
-            }
-            Read::Absent | Read::Same => (Ledger::default(), None),
-        };
+        let (mut ledger, seen) = read(bucket, operation).await?;
         ledger.version = VERSION;
-        ledger.entries.retain(|entry| entry.until > now());
         work(&mut ledger.entries);
         let bytes = serde_json::to_vec(&ledger)
             .map_err(|error| Error::new(ErrorKind::Other, operation).with_source(error))?;
         if bucket.swap(operation, KEY, Bytes::from(bytes), seen.as_ref()).await?.is_some() {
-            return Ok(ledger.entries);
+            return Ok(());
         }
         super::pause(attempt).await;
     }
@@ -119,7 +126,8 @@ async fn wait(
     let quota = Quota::default().with_total(Some(limit));
     for _ in 0..TRIES {
         // Before counting: what leaves the ledger in between is counted twice, and not forgotten.
-        let entries = change(bucket, |_| {}).await?;
+        // Read alone: who waits is in nobody's way.
+        let entries = read(bucket, "check quota").await?.0.entries;
         if !entries.iter().any(|entry| entry.id == id) {
             break;
         }

@@ -66,6 +66,12 @@ async fn update(
     // Clients send an empty one for no change.
     let policy = policy.filter(|policy| policy.name != Some(crate::models::RestartPolicyNameEnum::EMPTY));
     let policy = policy.map(restart_policy).transpose()?;
+    // Told before anything is changed.
+    if policy.is_some_and(|policy| policy.is_on()) && container.inspect().await?.spec.auto_remove {
+        return Err(ApiError::bad_request(
+            "Restart policy cannot be updated because AutoRemove is enabled for the container",
+        ));
+    }
     if limits != Resources::default() {
         container.update(&limits).await?;
     }

@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
+use crate::server::gone::Follower;
 use crate::server::hijack::{Framing, frame_head};
 use crate::server::params::Params;
 use crate::server::pump::Wanted;
@@ -47,6 +48,7 @@ async fn logs(
     Path(name): Path<String>,
     version: ApiVersion,
     params: Params,
+    follower: Follower,
 ) -> Result<Response> {
     let container = api.engine.container(&name).await?;
     let (stdout, stderr) = (params.flag("stdout"), params.flag("stderr"));
@@ -75,8 +77,7 @@ async fn logs(
         };
         std::future::ready(bytes)
     });
-    let stopped = async move { api.stopped().await };
-    Ok(reply::bytes(bytes.take_until(Box::pin(stopped)), framing.content_type(version)))
+    Ok(reply::bytes(bytes.take_until(Box::pin(follower.end(api))), framing.content_type(version)))
 }
 
 /// Writes an entry as clients get it; nothing, if they do not want its stream.
@@ -94,7 +95,10 @@ pub(super) fn entry_bytes(entry: &LogEntry, entries: &Entries) -> Option<Bytes> 
         prefix.push(' ');
     }
     if entries.details {
-        let pairs: Vec<_> = entry.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let escaped = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pairs =
+            entry.attributes.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value)));
+        let pairs: Vec<_> = pairs.collect();
         prefix.push_str(&pairs.join(","));
         prefix.push(' ');
     }

@@ -6,18 +6,17 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{delete, post};
-use engine_core::engine::{LabelFilter, PruneOptions, RemoveOptions};
+use engine_core::engine::RemoveOptions;
 use engine_core::{ContainerStatus, ErrorKind};
 use serde_json::json;
 
-use crate::notation;
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
 use crate::server::params::Params;
-use crate::server::reply;
+use crate::server::{prune, reply};
 
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/containers/{id}", delete(remove)).route("/containers/prune", post(prune))
+    Router::new().route("/containers/{id}", delete(remove)).route("/containers/prune", post(prune_all))
 }
 
 async fn remove(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Result<Response> {
@@ -42,27 +41,19 @@ async fn remove(State(api): State<Arc<Api>>, Path(name): Path<String>, params: P
     }
     let options = RemoveOptions::default().with_force(force).with_volumes(params.flag("v"));
     match container.remove(options).await {
-        Ok(()) => Ok(reply::no_content()),
+        Ok(()) => {
+            api.forget(container.id());
+            Ok(reply::no_content())
+        }
         // It was started since.
         Err(error) if error.kind() == ErrorKind::Conflict && !force => Err(refused(ContainerStatus::Running)),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn prune(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
+async fn prune_all(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
     let filters = params.filters()?.only(&["until", "label", "label!"])?;
-    let mut options = PruneOptions::default();
-    match filters.get("until") {
-        [] => {}
-        [until] => options = options.with_until(notation::parse_time(until)?),
-        _ => return Err(ApiError::bad_request("more than one until filter specified")),
-    }
-    for (name, present) in [("label", true), ("label!", false)] {
-        for text in filters.get(name) {
-            options = options.with_label(LabelFilter::parse(text, present));
-        }
-    }
-    let pruned = api.engine.prune_containers(&options).await?;
+    let pruned = api.engine.prune_containers(&prune::options(&filters)?).await?;
     let removed: Vec<&str> = pruned.removed.iter().map(|id| id.as_str()).collect();
     Ok(reply::json(&json!({ "ContainersDeleted": removed, "SpaceReclaimed": pruned.bytes })))
 }

@@ -43,6 +43,7 @@ async fn stop(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Par
 async fn restart(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Result<Response> {
     let container = api.engine.container(&name).await?;
     container.restart(signal_of(&params)?, patience(&params)?).await?;
+    api.failures.clear(container.id());
     Ok(reply::no_content())
 }
 

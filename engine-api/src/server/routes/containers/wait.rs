@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
+use crate::server::gone::Follower;
 use crate::server::params::Params;
 use crate::server::reply;
 
@@ -32,7 +33,12 @@ enum Condition {
     Removed,
 }
 
-async fn wait(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Result<Response> {
+async fn wait(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    params: Params,
+    follower: Follower,
+) -> Result<Response> {
     let condition = match params.text("condition") {
         None | Some("not-running") => Condition::NotRunning,
         Some("next-exit") => Condition::NextExit,
@@ -66,7 +72,7 @@ async fn wait(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Par
     let work = async move {
         tokio::select! {
             document = document => reply::line(&document),
-            () = api.stopped() => Bytes::new(),
+            () = follower.end(api) => Bytes::new(),
         }
     };
     let body = Body::from_stream(stream::once(work).map(Ok::<_, Infallible>));

@@ -15,18 +15,16 @@ use crate::server::api::Api;
 use crate::server::error::Result;
 use crate::server::filters::Filters;
 use crate::server::params::Params;
-use crate::server::{reply, times};
+use crate::server::{prune, reply};
 
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/images/prune", post(prune)).route("/build/prune", post(prune_build))
+    Router::new().route("/images/prune", post(prune_images)).route("/build/prune", post(prune_build))
 }
 
-async fn prune(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
+async fn prune_images(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
     let filters = params.filters()?.only(&["dangling", "label", "label!", "until"])?;
     let mut options = ImagePruneOptions::default().with_all(filters.flag("dangling")? == Some(false));
-    for text in filters.get("until") {
-        options.until = Some(times::parse("until", text)?);
-    }
+    options.until = prune::until(&filters)?;
     options.labels = labels(&filters, "label");
     options.without_labels = labels(&filters, "label!");
     // Which of the content are images is not known once they are gone.

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use engine_core::engine::{Image, RemovedImage};
-use engine_core::{Digest, Engine, Error, ErrorKind, Reference};
+use engine_core::{Digest, Engine, Error, ErrorKind, Platform, Reference};
 use serde_json::{Value, json};
 
 use super::Named;
@@ -26,12 +26,26 @@ pub(super) async fn remove(Named { api, name, params, version, .. }: Named) -> R
             removed => removed.map_err(absent)?,
         };
     }
+    // All of them are there, or none is removed.
+    if platforms.len() > 1 {
+        let there = api.engine.image_platforms(&name).await.map_err(absent)?;
+        let there = there.iter().filter(|known| known.size.is_some()).map(|known| &known.platform);
+        let there: Vec<_> = there.map(normal).collect();
+        if let Some(missing) = platforms.iter().find(|platform| !there.contains(&normal(platform))) {
+            return Err(ApiError::not_found(format!("No such image: {name} of the platform {missing}")));
+        }
+    }
     for platform in &platforms {
         let part = api.engine.remove_image_platform(&name, platform).await.map_err(absent)?;
+        removed.untagged.extend(part.untagged);
         removed.deleted.extend(part.deleted);
     }
     let id = image.as_ref().ok().map(Image::id);
     Ok(reply::json(&records(&removed.untagged, removed.deleted, |digest| Some(digest) == id)))
+}
+
+fn normal(platform: &Platform) -> Platform {
+    Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref())
 }
 
 /// Returns what was removed, image ids before the rest of the content.

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
 use crate::server::filters::Filters;
+use crate::server::gone::Follower;
 use crate::server::params::Params;
 use crate::server::version::ApiVersion;
 use crate::server::{reply, times};
@@ -49,6 +50,7 @@ async fn events(
     State(api): State<Arc<Api>>,
     version: ApiVersion,
     params: Params,
+    follower: Follower,
     headers: HeaderMap,
 ) -> Result<Response> {
     let (since, until) = (time(&params, "since")?, time(&params, "until")?);
@@ -84,8 +86,7 @@ async fn events(
         };
         std::future::ready(line.map(Ok::<_, Infallible>))
     });
-    let stopped = async move { api.stopped().await };
-    let body = Body::from_stream(lines.take_until(Box::pin(stopped)));
+    let body = Body::from_stream(lines.take_until(Box::pin(follower.end(api))));
     Ok(reply::with_header(Response::new(body), CONTENT_TYPE, framing.content_type()))
 }
 

@@ -59,9 +59,14 @@ async fn create(State(api): State<Arc<Api>>, params: Params, request: Request) -
     };
     let wish = Wish::read(value)?;
     let image = text(wish.body.image.as_ref()).ok_or_else(|| bad("Image", "no image specified"))?;
-    let mut spec = spec(&api, &wish, &image).await?;
+    let platform = params.text("platform").map(str::parse::<Platform>).transpose()?;
+    // Until the engine knows of it, a port that was chosen is free for the next.
+    let _choosing = match ports::are_chosen(&wish.body) {
+        true => Some(api.choosing_ports.lock().await),
+        false => None,
+    };
+    let mut spec = spec(&api, &wish, &image, platform).await?;
     spec.name = params.text("name").map(names::read).transpose()?;
-    spec.platform = params.text("platform").map(str::parse::<Platform>).transpose()?;
     let warnings = warnings(&wish, &spec);
     let name = spec.name.clone();
     match api.engine.create(&image, spec).await {
@@ -76,13 +81,14 @@ async fn create(State(api): State<Arc<Api>>, params: Params, request: Request) -
     }
 }
 
-async fn spec(api: &Api, wish: &Wish, image: &str) -> Result<ContainerSpec> {
+async fn spec(api: &Api, wish: &Wish, image: &str, platform: Option<Platform>) -> Result<ContainerSpec> {
     let engine = &api.engine;
     let host = wish.body.host_config.clone().unwrap_or_default();
     refuse_unknown(&host)?;
     let mut spec = ContainerSpec::default();
+    spec.platform = platform;
     process::apply(&mut spec, &wish.body, &host)?;
-    process::complete_command(&mut spec, engine, image).await?;
+    process::complete_command(&mut spec, &wish.body, engine, image).await?;
     isolation::apply(&mut spec, &host)?;
     devices::apply(&mut spec, &host)?;
     spec.resources = limits::resources(&host)?;
@@ -141,7 +147,7 @@ fn is_name_taken(error: &Error) -> bool {
 /// Says why the engine did not create it, so that clients understand.
 fn refused(error: Error, image: &str) -> ApiError {
     match (error.kind(), error.subject()) {
-        (ErrorKind::NotFound, Some(("image", name))) => {
+        (ErrorKind::NotFound, Some(("image", name))) if is_same(name, image) => {
             // Clients pull what is not there, by this name.
             let familiar = name.parse::<Reference>().map(|reference| reference.familiar());
             ApiError::not_found(format!("No such image: {}", familiar.unwrap_or_else(|_| image.to_owned())))
@@ -168,6 +174,12 @@ fn refused(error: Error, image: &str) -> ApiError {
         }
         _ => error.into(),
     }
+}
+
+/// Whether two texts name the same image.
+fn is_same(name: &str, image: &str) -> bool {
+    let reference = |text: &str| text.parse::<Reference>().ok();
+    name == image || reference(name).is_some_and(|name| reference(image) == Some(name))
 }
 
 /// A text that is not empty: Docker sends an empty one for none.

@@ -1,10 +1,10 @@
 //! Mounts: `Binds`, `Mounts`, `Tmpfs`, `VolumesFrom`, and the anonymous volumes of `Volumes`.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use engine_core::container_spec::MountSpec;
-use engine_core::mount::{Mount, MountKind, MountOptions, Propagation};
+use engine_core::mount::{Mount, MountKind, MountOptions, Propagation, covered};
 use engine_core::volume_driver::VolumeOptions;
 use engine_core::{ContainerSpec, Engine, Name};
 
@@ -50,35 +50,22 @@ async fn anonymous(spec: &mut ContainerSpec, engine: &Engine, body: &ContainerCr
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut taken: Vec<PathBuf> = spec.mounts.iter().map(|mount| clean(mount.target())).collect();
+    let mut taken: Vec<PathBuf> = spec.mounts.iter().map(|mount| covered(mount.target())).collect();
     for from in &spec.volumes_from {
         // One that is not there is told of at the creation.
         if let Ok(container) = engine.container(&from.container).await {
             let mounts = container.inspect().await?.spec.mounts;
-            taken.extend(mounts.iter().map(|mount| clean(mount.target())));
+            taken.extend(mounts.iter().map(|mount| covered(mount.target())));
         }
     }
     for target in wanted {
-        let place = clean(Path::new(&target));
+        let place = covered(Path::new(&target));
         if !taken.contains(&place) {
             spec.mounts.push(MountSpec::volume(None, target));
             taken.push(place);
         }
     }
     Ok(())
-}
-
-/// The path without what makes two of the same look different.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => drop(clean.pop()),
-            _ => {}
-        }
-    }
-    clean
 }
 
 /// What is wrong with a mount: one of its fields, or what somebody else says.

@@ -4,7 +4,7 @@ use engine_core::container_spec::Terminal;
 use engine_core::{ContainerSpec, Engine, Platform, RestartPolicy};
 
 use crate::models::{self, ContainerCreateBody, HostConfig, RestartPolicyNameEnum as PolicyName};
-use crate::server::error::Result;
+use crate::server::error::{ApiError, Result};
 
 use super::{bad, text};
 
@@ -52,9 +52,18 @@ pub(super) fn apply(spec: &mut ContainerSpec, body: &ContainerCreateBody, host: 
     Ok(())
 }
 
-/// An empty list for an entrypoint removes the image's, and leaves its command.
-pub(super) async fn complete_command(spec: &mut ContainerSpec, engine: &Engine, image: &str) -> Result<()> {
-    if spec.entrypoint.as_ref().is_none_or(|list| !list.is_empty()) || !spec.command.is_empty() {
+/// An empty list for an entrypoint removes the image's, and leaves its command; a single empty text removes both.
+pub(super) async fn complete_command(
+    spec: &mut ContainerSpec,
+    body: &ContainerCreateBody,
+    engine: &Engine,
+    image: &str,
+) -> Result<()> {
+    let Some(list) = body.entrypoint.as_ref().filter(|_| spec.command.is_empty()) else { return Ok(()) };
+    if *list == [""] {
+        return Err(ApiError::bad_request("no command specified"));
+    }
+    if !list.is_empty() {
         return Ok(());
     }
     // One that is not there is told of at the creation.
