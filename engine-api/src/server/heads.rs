@@ -96,7 +96,7 @@ impl Heads {
                     // A slow client's head is not parsed anew with each of its bytes.
                     let framed = if has_end(before, known) { framed(before) } else { Framed::Part };
                     match framed {
-                        Framed::Whole(length, place) => {
+                        Framed::Whole(length, place) if length < MOST => {
                             *at += length - known;
                             self.place = place;
                         }

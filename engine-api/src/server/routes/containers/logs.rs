@@ -140,6 +140,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn details_cannot_be_taken_for_others() {
+        let attributes = [("a b".to_owned(), "1,c=2".to_owned())].into_iter().collect();
+        let entry = LogEntry::new(SystemTime::UNIX_EPOCH, LogSource::Stdout, "out\n".into());
+        let entry = entry.with_attributes(Arc::new(attributes));
+        let (stdout, stderr, framing) = (true, true, Framing::Raw);
+        let entries = Entries { stdout, stderr, framing, timestamps: false, details: true };
+        assert_eq!(entry_bytes(&entry, &entries).unwrap(), "a+b=1%2Cc%3D2 out\n");
+    }
+
+    #[test]
     fn times_are_read_as_clients_send_them() {
         let of = |text: &str| time(&Params::of(&format!("since={text}")), "since");
         let at = |seconds, nanos| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
