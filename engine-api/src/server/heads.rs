@@ -150,9 +150,6 @@ fn after(request: &Request<'_, '_>) -> Place {
                 return Place::Lost;
             }
             chunked = true;
-        } else if is("upgrade") {
-            // What follows may be of another protocol, and who asks for one expects no second request.
-            return Place::Lost;
         }
     }
     if request.version != Some(1) || request.method == Some("CONNECT") {
@@ -257,7 +254,6 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0;a=b\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0000000000000000\r\n\r\n",
-            "GET / HTTP/1.1\r\nUpgrade: tcp\r\n\r\n",
             "CONNECT / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
             "what is this?\r\n\r\n",

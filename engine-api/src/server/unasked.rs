@@ -21,6 +21,8 @@ const PUT_IN: &[u8] = b"Connection: Upgrade\r\nUpgrade: engine-unasked\r\n";
 /// hyper's status line of an upgrade, and Docker's without one.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n";
 const TAKEN_OVER: &[u8] = b"HTTP/1.1 200 OK\r\n";
+/// What comes before an answer, to a client that waits with its body.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 pub(super) struct Unasked<S> {
     stream: S,
@@ -28,7 +30,8 @@ pub(super) struct Unasked<S> {
     /// What was read and put in, and how much of it was passed on.
     read: Vec<u8>,
     passed: usize,
-    /// Whether the next answer is to a request that a header was put in.
+    /// Whether what is written next begins an answer, and whether that is to a request that a header was put in.
+    begins: bool,
     rewrite: bool,
     /// What is left to write of the status line that replaces hyper's.
     status: &'static [u8],
@@ -36,7 +39,15 @@ pub(super) struct Unasked<S> {
 
 impl<S> Unasked<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, heads: Heads::default(), read: Vec::new(), passed: 0, rewrite: false, status: &[] }
+        Self {
+            stream,
+            heads: Heads::default(),
+            read: Vec::new(),
+            passed: 0,
+            begins: false,
+            rewrite: false,
+            status: &[],
+        }
     }
 
     /// Returns the connection, and what was read of it and has not been passed on.
@@ -97,6 +108,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Unasked<S> {
         let piece = &into.filled()[before..];
         let (mut at, mut put_in) = (0, None);
         while let Some(head) = self.heads.next(piece, &mut at) {
+            self.begins = true;
             // The next answer has to be this one's: of what is sent without waiting for an answer, and of a head that comes in two
             // pieces, the connection is not taken over.
             if head.start == 0 {
@@ -116,12 +128,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Unasked<S> {
 impl<S: AsyncWrite + Unpin> Unasked<S> {
     /// Writes what replaces the status line that `buffer` begins with. Ready with how much of `buffer` that stands for.
     fn poll_status(&mut self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        if self.rewrite && self.status.is_empty() {
-            self.rewrite = false;
+        if self.begins && self.status.is_empty() && !buffer.starts_with(CONTINUE) {
+            self.begins = false;
+            let rewrite = std::mem::take(&mut self.rewrite);
             if buffer.starts_with(SWITCHING) {
-                // What the client sends from here on is input.
+                // What the client sends from here on is input. One that asked for this is told by what it asked.
                 self.heads.end();
-                self.status = TAKEN_OVER;
+                if rewrite {
+                    self.status = TAKEN_OVER;
+                }
             }
         }
         let replaced = !self.status.is_empty();
