@@ -23,6 +23,8 @@ struct Pattern {
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Matcher {
     Path(String),
+    /// `**/name`, with a slash in front.
+    Name(String),
     Program(Program),
 }
 
@@ -30,6 +32,7 @@ impl Matcher {
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Path(wanted) => wanted == path,
+            Self::Name(name) => path.ends_with(name.as_str()) || path == &name[1..],
             Self::Program(program) => program.matches(path),
         }
     }
@@ -38,6 +41,7 @@ impl Matcher {
     fn may_match_beneath(&self, directory: &str) -> bool {
         match self {
             Self::Path(wanted) => wanted.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')),
+            Self::Name(_) => true,
             Self::Program(program) => program.may_match_behind(&format!("{directory}/")),
         }
     }
@@ -85,9 +89,11 @@ impl IgnorePatterns {
             }
             let path = clean(path);
             let program = Program::deep(&path)?;
-            let matcher = match program.literal() {
-                Some(path) => Matcher::Path(path),
-                None => Matcher::Program(program),
+            let name = path.strip_prefix("**/").filter(|name| !name.contains(['*', '?', '[', '\\']));
+            let matcher = match (program.literal(), name) {
+                (Some(path), _) => Matcher::Path(path),
+                (None, Some(name)) => Matcher::Name(format!("/{name}")),
+                (None, None) => Matcher::Program(program),
             };
             all.push(Pattern { text: path, exception, matcher });
         }
