@@ -5,11 +5,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::io::ByteStream;
 use crate::mount::Mount;
@@ -92,6 +95,192 @@ pub trait ContainerFiles: fmt::Debug + Send + Sync {
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it is mounted read-only;
     /// [`Corrupt`](crate::ErrorKind::Corrupt) if the archive is malformed or asks for what we do not do.
     async fn unpack(&self, path: &Path, archive: ByteStream, options: &UnpackFiles) -> Result<()>;
+
+    /// Lists what is at `path` and, if that is a directory, all beneath it, sorted by name and a directory before what is in
+    /// it. Its first entry is what `path` leads to, links followed; paths of entries are relative to that, and the first is
+    /// empty.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat);
+    /// [`ResourceExhausted`](crate::ErrorKind::ResourceExhausted) for more entries than [`MAX_LISTED`].
+    async fn list(&self, path: &Path, options: &ListFiles) -> Result<FileList>;
+
+    /// Returns the ids that `user` means, as `USER` has it: `name`, `uid`, `name:group`, `uid:gid`, by this tree's own
+    /// `/etc/passwd` and `/etc/group`. The group is the user's own if there is none in `user`.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if there is no such user or group, or the id is too large.
+    async fn owner(&self, user: &str) -> Result<(u32, u32)>;
+
+    /// Returns files of this tree as an archive, each under the name and with the attributes that it is given, in the order of
+    /// `files`. What has gone since it was listed is an error.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat). What fails later comes in the stream.
+    async fn pack_files(&self, files: Vec<PackedFile>) -> Result<ByteStream>;
+}
+
+/// Most entries that [`ContainerFiles::list`] gives.
+pub const MAX_LISTED: usize = 2_000_000;
+
+/// What [`ContainerFiles::list`] is to tell.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct ListFiles {
+    /// Whether each regular file is read for its digest.
+    pub digests: bool,
+    /// Lists what is in `path` alone, and nothing beneath.
+    pub shallow: bool,
+    /// Decides what is listed, by the path relative to the listed one and whether it is a directory. All is without it.
+    pub filter: Option<FileFilter>,
+}
+
+/// Decides what is listed.
+pub type FileFilter = Arc<dyn Fn(&[u8], bool) -> Listed + Send + Sync>;
+
+/// What becomes of something that is found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listed {
+    /// It is listed, and so may be what is in it.
+    Yes,
+    /// It is not listed, but what is in it may be.
+    OnlyBelow,
+    /// Neither it nor what is in it is listed.
+    No,
+}
+
+impl ListFiles {
+    /// Reads each regular file for its digest.
+    #[must_use]
+    pub fn with_digests(mut self) -> Self {
+        self.digests = true;
+        self
+    }
+
+    /// Lists one directory.
+    #[must_use]
+    pub fn shallow(mut self) -> Self {
+        self.shallow = true;
+        self
+    }
+
+    /// Decides what is listed.
+    #[must_use]
+    pub fn with_filter(mut self, filter: FileFilter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+}
+
+impl fmt::Debug for ListFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListFiles").field("digests", &self.digests).finish_non_exhaustive()
+    }
+}
+
+/// What [`ContainerFiles::list`] found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct FileList {
+    /// Where it really is: the absolute path, without links.
+    pub path: PathBuf,
+    /// What is there.
+    pub entries: Vec<FileEntry>,
+}
+
+impl FileList {
+    /// Says what is beneath `path`.
+    pub fn new(path: impl Into<PathBuf>, entries: Vec<FileEntry>) -> Self {
+        Self { path: path.into(), entries }
+    }
+}
+
+/// One file of a tree, of any kind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct FileEntry {
+    /// Where it is, relative to what was listed.
+    pub path: PathBuf,
+    /// Type and permission bits, as in `st_mode` (inode(7)).
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// The size of its content in bytes; 0 for what is no regular file.
+    pub size: u64,
+    /// When it was last modified.
+    pub modified: SystemTime,
+    /// The text of a symbolic link.
+    pub link: PathBuf,
+    /// The digest of a regular file's content, if it was asked for.
+    pub digest: Option<Digest>,
+}
+
+impl FileEntry {
+    /// Describes a file by its path and its mode.
+    pub fn new(path: impl Into<PathBuf>, mode: u32) -> Self {
+        Self {
+            path: path.into(),
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            modified: SystemTime::UNIX_EPOCH,
+            link: PathBuf::new(),
+            digest: None,
+        }
+    }
+
+    /// Returns whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.mode & 0o170_000 == 0o040_000
+    }
+
+    /// Returns whether it is a regular file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.mode & 0o170_000 == 0o100_000
+    }
+}
+
+/// Where a file of an archive comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PackedSource {
+    /// It is in the tree: a path from the root without links.
+    Tree(PathBuf),
+    /// It is a directory that only the archive has.
+    Directory,
+    /// It is a regular file of this content.
+    Content(Bytes),
+}
+
+/// A file on its way into an archive.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PackedFile {
+    /// Where it comes from.
+    pub source: PackedSource,
+    /// What it is called in the archive.
+    pub name: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its owner and group.
+    pub owner: (u32, u32),
+    /// Its time of modification, in whole seconds.
+    pub modified: SystemTime,
+    /// Leaves out extended attributes but file capabilities: they are the host's affair.
+    pub plain: bool,
+}
+
+impl PackedFile {
+    /// Describes a file by where it comes from, and its name and mode in the archive.
+    pub fn new(source: PackedSource, name: impl Into<PathBuf>, mode: u32) -> Self {
+        let modified = SystemTime::UNIX_EPOCH;
+        Self { source, name: name.into(), mode, owner: (0, 0), modified, plain: false }
+    }
 }
 
 /// How an archive is unpacked into a container.

@@ -1,8 +1,9 @@
 //! The [`ImageStore`] contract: content, names, layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -143,7 +144,7 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`rootfs_changes`](Self::rootfs_changes).
-    async fn commit_rootfs(&self, id: &ContainerId) -> Result<(Descriptor, Digest)>;
+    async fn commit_rootfs(&self, id: &ContainerId, options: &LayerOptions) -> Result<(Descriptor, Digest)>;
 
     /// Freezes the root file system of container `id` as `snapshot`, an id that was never used before. Costs the same
     /// whatever was written; with `in_use`, for a container whose processes are paused, it costs a copy of that.
@@ -176,6 +177,18 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
 
     /// Removes all content that nothing reaches.
     async fn collect_garbage(&self) -> Result<GarbageReport>;
+}
+
+/// How changes become a layer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct LayerOptions {
+    /// What was modified later than the first time is said to be modified at the second one: so a layer does not tell when it
+    /// was made.
+    pub clamp: Option<(SystemTime, SystemTime)>,
+    /// Mount points that were made for a process alone, by their paths in the container. Where one is new and empty, it is not
+    /// in the layer.
+    pub mount_points: BTreeSet<PathBuf>,
 }
 
 /// Content on its way into a store.

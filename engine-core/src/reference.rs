@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind};
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 /// The registry of images that have no name; no host can be called so.
 const DANGLING: &str = "dangling.invalid";
+const BUILD_STEPS: &str = "build.invalid";
 
 /// A normalised image reference: registry, repository, and a tag, a digest or both.
 #[derive(Clone, Eq, Hash, PartialEq, Ord, PartialOrd, Serialize, Deserialize)]
@@ -83,6 +84,23 @@ impl Reference {
             tag: None,
             digest: Some(digest),
         }
+    }
+
+    /// Returns the name that a build's step is kept by: of no registry (RFC 2606), by its key.
+    #[must_use]
+    pub(crate) fn build_step(key: Digest) -> Self {
+        Self {
+            registry: BUILD_STEPS.to_owned(),
+            repository: "step".to_owned(),
+            tag: None,
+            digest: Some(key),
+        }
+    }
+
+    /// Returns whether it is the name of a build's step.
+    #[must_use]
+    pub(crate) fn is_build_step(&self) -> bool {
+        self.registry == BUILD_STEPS
     }
 
     /// Returns whether this is no name that anybody gave: see [`dangling`](Self::dangling).

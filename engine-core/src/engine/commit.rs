@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::image_changes;
 use crate::image_config::ProcessDefaults;
+use crate::image_store::LayerOptions;
 use crate::manifest::{MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest};
 use crate::reference::Reference;
 use crate::state::ContainerStatus;
@@ -74,7 +75,8 @@ impl LocalContainer {
         // Until something leads to it, the lease keeps what is made here.
         let _lease = engine.inner.images.lease().await?;
         let (layer, diff_id) = {
-            let work = engine.inner.images.commit_rootfs(&record.id);
+            let as_it_is = LayerOptions::default();
+            let work = engine.inner.images.commit_rootfs(&record.id, &as_it_is);
             let turn = if options.no_pause { None } else { Some(self.turn().await?) };
             match &turn {
                 Some(turn) => self.paused(turn, &record, work).await?,

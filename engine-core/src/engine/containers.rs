@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::container_spec::{NamespaceMode, NetworkMode, UserNamespace};
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::{SecretFile, SecretVariable};
 use crate::state::{ContainerStatus, RuntimeState};
 
 use super::container::{ContainerInfo, LocalContainer};
@@ -91,8 +92,18 @@ impl LocalEngine {
     }
 
     /// Makes the container's sandbox and puts it on its networks; its process does not run yet.
-    #[tracing::instrument(skip_all, fields(container = %record.id))]
     pub(super) async fn launch(&self, record: &Record, patch: Option<&SpecPatch>) -> Result<()> {
+        self.launch_with(record, patch, Default::default()).await
+    }
+
+    /// As [`launch`](Self::launch), with secrets that the engine does not keep.
+    #[tracing::instrument(skip_all, fields(container = %record.id))]
+    pub(super) async fn launch_with(
+        &self,
+        record: &Record,
+        patch: Option<&SpecPatch>,
+        (files, variables): (Vec<SecretFile>, Vec<SecretVariable>),
+    ) -> Result<()> {
         self.inner.hooks.admit_container(Some(&record.name), &record.data.spec, &record.data.defaults)?;
         let joined = self.joined(record).await?;
         let plan = self.planned(record).await?;
@@ -104,6 +115,8 @@ impl LocalEngine {
         let volumes = self.mounts(record).await?;
         let mut spec = launch::launch_spec(record, rootfs, volumes, &joined)?;
         (spec.secret_files, spec.secret_env) = self.inner.secrets.of(record).await?;
+        spec.secret_files.extend(files);
+        spec.secret_env.extend(variables);
         spec.resolver = self.resolver(record, plan.iter().map(|(network, _)| network));
         spec.events = Some(self.life_events(record, plan.iter().map(|(network, _)| network)));
         for patch in self.inner.spec_patch.iter().chain(patch) {

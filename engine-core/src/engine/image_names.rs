@@ -10,9 +10,16 @@ use crate::reference::Reference;
 use super::LocalEngine;
 
 impl LocalEngine {
+    /// Returns all names of images in order, dangling ones as well: not those of a build's steps, which are nobody's images.
+    pub(super) async fn all_names(&self) -> Result<Vec<(Reference, Descriptor)>> {
+        let mut names = self.inner.images.names().await?;
+        names.retain(|(name, _)| !name.is_build_step());
+        Ok(names)
+    }
+
     /// Returns all names in order; dangling ones only of images that have no other.
     pub(super) async fn image_names(&self) -> Result<Vec<(Reference, Descriptor)>> {
-        let mut names = self.inner.images.names().await?;
+        let mut names = self.all_names().await?;
         let named: std::collections::HashSet<_> = names
             .iter()
             .filter(|(name, _)| !name.is_dangling())
@@ -24,7 +31,7 @@ impl LocalEngine {
 
     /// Points `name` at `target`. What it pointed at before stays, without a name if that was its last.
     pub(super) async fn set_image_name(&self, name: &Reference, target: &Descriptor) -> Result<()> {
-        if name.is_dangling() {
+        if name.is_dangling() || name.is_build_step() {
             return Err(Error::new(ErrorKind::InvalidArgument, "name image")
                 .with("name", name)
                 .with_message("names of this registry are given to images without a name only"));
@@ -32,7 +39,7 @@ impl LocalEngine {
         let store = &self.inner.images;
         let old = store.resolve_name(name).await?.filter(|old| old.digest != target.digest);
         if let Some(old) = old {
-            let names = store.names().await?;
+            let names = self.all_names().await?;
             if !names.iter().any(|(other, known)| known.digest == old.digest && other != name) {
                 store.set_name(&Reference::dangling(old.digest.clone()), &old).await?;
             }
@@ -43,7 +50,7 @@ impl LocalEngine {
 
     /// Keeps `target` without a name, unless it has one.
     pub(super) async fn keep_dangling(&self, target: &Descriptor) -> Result<()> {
-        let names = self.inner.images.names().await?;
+        let names = self.all_names().await?;
         if names.iter().any(|(_, known)| known.digest == target.digest) {
             return Ok(());
         }

@@ -21,7 +21,7 @@ use super::{LocalEngine, pull};
 
 impl LocalEngine {
     pub(super) async fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
-        let names = self.inner.images.names().await?;
+        let names = self.all_names().await?;
         let target = self.find_image(name).await?;
         self.load_image(&target, platform, &names).await
     }
@@ -98,7 +98,7 @@ impl LocalEngine {
         {
             return Ok(target);
         }
-        let names = self.inner.images.names().await?;
+        let names = self.all_names().await?;
         if let Ok(reference) = &reference {
             // repo@digest, with or without a tag: any name of that repository pointing at the digest.
             if let Some(digest) = reference.digest() {

@@ -45,7 +45,7 @@ impl LocalEngine {
             }
         }
         incoming.arrived();
-        let names = self.inner.images.names().await?;
+        let names = self.all_names().await?;
         self.load_image(&target, &Platform::host(), &names).await
     }
 

@@ -166,7 +166,7 @@ impl LocalEngine {
             self.name_image(event, reference, &target).await?;
         }
         progress.report(PullEvent::Done { target: target.clone(), unchanged });
-        let names = store.names().await?;
+        let names = self.all_names().await?;
         match self.load_image(&target, &options.platform, &names).await {
             // All platforms were wanted, and this host's is none of them.
             Err(error) if options.all_platforms && error.kind() == ErrorKind::NotFound => {

@@ -213,7 +213,7 @@ impl LocalEngine {
     ) -> Result<HashMap<Digest, String>> {
         let wanted: HashSet<&Digest> = closure.blobs().into_iter().map(|blob| &blob.digest).collect();
         let mut found = HashMap::new();
-        for (name, target) in self.inner.images.names().await? {
+        for (name, target) in self.all_names().await? {
             if name.registry() != reference.registry() || name.repository() == reference.repository() {
                 continue;
             }

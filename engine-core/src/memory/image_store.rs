@@ -16,6 +16,7 @@ use crate::files::Change;
 use crate::id::{ContainerId, SnapshotId};
 use crate::image_config::ImageConfig;
 use crate::image_store::{
+    LayerOptions,
     CreatedLayer, GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
 };
 use crate::io::ByteStream;
@@ -261,7 +262,7 @@ impl ImageStore for MemoryImageStore {
         Ok(Vec::new())
     }
 
-    async fn commit_rootfs(&self, id: &ContainerId) -> Result<(Descriptor, Digest)> {
+    async fn commit_rootfs(&self, id: &ContainerId, _: &LayerOptions) -> Result<(Descriptor, Digest)> {
         self.faults.check("image_store.commit_rootfs", id).await?;
         let mut content = lock(&self.content);
         content.rootfs(id)?;

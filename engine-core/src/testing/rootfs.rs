@@ -5,7 +5,7 @@ use super::image_store::write_image;
 use super::{Subject, Suite, assert_kind, run_promises};
 use crate::error::ErrorKind;
 use crate::id::{ContainerId, SnapshotId};
-use crate::image_store::ImageStore;
+use crate::image_store::{ImageStore, LayerOptions};
 
 /// Runs every promise, each on what `factory` makes anew.
 ///
@@ -40,7 +40,7 @@ pub async fn what_is_missing_is_not_found(store: &dyn ImageStore) {
     let (none, snapshot) = (ContainerId::random(), SnapshotId::random());
     let missing = &[ErrorKind::NotFound, ErrorKind::Unsupported];
     assert_kind(store.rootfs_changes(&none, None).await, &[ErrorKind::NotFound], "compare");
-    assert_kind(store.commit_rootfs(&none).await, &[ErrorKind::NotFound], "commit");
+    assert_kind(store.commit_rootfs(&none, &LayerOptions::default()).await, &[ErrorKind::NotFound], "commit");
     assert_kind(store.freeze_rootfs(&none, &snapshot, false).await, missing, "freeze");
     assert_kind(store.fork_rootfs(&none, &snapshot).await, missing, "fork");
     let (id, _) = prepared(store).await;
@@ -61,10 +61,10 @@ pub async fn untouched_rootfs_has_no_changes(store: &dyn ImageStore) {
 pub async fn committed_layer_is_there(first: &dyn ImageStore, second: &dyn ImageStore) {
     let (id, _) = prepared(first).await;
     let _lease = first.lease().await.expect("lease");
-    let (layer, diff_id) = first.commit_rootfs(&id).await.expect("commit");
+    let (layer, diff_id) = first.commit_rootfs(&id, &LayerOptions::default()).await.expect("commit");
     assert_eq!(second.blob_size(&layer.digest).await.expect("size"), Some(layer.size));
     assert!(second.has_layer(&diff_id).await.expect("has layer"));
-    assert_eq!(second.commit_rootfs(&id).await.expect("commit again"), (layer, diff_id));
+    assert_eq!(second.commit_rootfs(&id, &LayerOptions::default()).await.expect("commit again"), (layer, diff_id));
     first.remove_rootfs(&id).await.expect("remove");
 }
 

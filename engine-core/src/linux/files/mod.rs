@@ -9,6 +9,7 @@
 
 mod host;
 pub(in crate::linux) mod ids;
+mod list;
 pub(in crate::linux) mod pack;
 pub(in crate::linux) mod view;
 pub(in crate::linux) mod work;
@@ -29,7 +30,7 @@ use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{ContainerFiles, PathStat, UnpackFiles};
+use crate::files::{ContainerFiles, FileList, ListFiles, PackedFile, PathStat, UnpackFiles};
 use crate::io::ByteStream;
 use crate::linux::image_store::unpack::{CopyRules, UnpackError, UnpackOptions, Whiteouts, unpack};
 use crate::linux::rootfd::RootFd;
@@ -52,6 +53,12 @@ impl LinuxFiles {
     pub(in crate::linux) fn new(viewer: Viewer) -> Self {
         Self { viewer: Arc::new(viewer) }
     }
+}
+
+/// Opens the directory `dir` of this host as a tree of files: links in it lead nowhere else.
+#[must_use]
+pub fn host_files(dir: PathBuf) -> Box<dyn ContainerFiles> {
+    Box::new(LinuxFiles::new(Viewer::of_directory(dir)))
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
@@ -128,6 +135,38 @@ impl ContainerFiles for LinuxFiles {
             unpack_at(source, root, &scratch, rules).map_err(|error| error.into_error(COPY_IN))
         })
         .await
+    }
+
+    async fn list(&self, path: &Path, options: &ListFiles) -> Result<FileList> {
+        let (viewer, path, options) = (Arc::clone(&self.viewer), path.to_owned(), options.clone());
+        work::run(move || {
+            let view = viewer.open()?;
+            list::list(view.root(), &path, view.ids(), &options).map_err(failed("list files", &path))
+        })
+        .await
+    }
+
+    async fn owner(&self, user: &str) -> Result<(u32, u32)> {
+        let (viewer, user) = (Arc::clone(&self.viewer), user.to_owned());
+        work::run(move || {
+            let view = viewer.open()?;
+            let found = crate::linux::users::resolve(view.root(), &user, &[])?;
+            Ok((found.uid, found.gid))
+        })
+        .await
+    }
+
+    async fn pack_files(&self, files: Vec<PackedFile>) -> Result<ByteStream> {
+        let viewer = Arc::clone(&self.viewer);
+        let ((), stream) = work::produce(move |target| {
+            let view = viewer.open()?;
+            let fail = failed("pack files", Path::new("/"));
+            let mut writer = ArchiveWriter::new(target.begin(())?);
+            list::pack(view.root(), &files, &mut writer).map_err(&fail)?;
+            writer.finish().map(drop).map_err(&fail)
+        })
+        .await?;
+        Ok(stream)
     }
 }
 

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat};
 use rustix::io::Errno;
@@ -78,13 +78,7 @@ impl Located {
     /// Describes it as Docker does.
     pub(in crate::linux) fn describe(&self, root: &RootFd, path: &Path) -> io::Result<PathStat> {
         let name = path.file_name().unwrap_or(OsStr::new("/"));
-        let nanos = u32::try_from(self.stat.st_mtime_nsec).unwrap_or(0);
-        let whole = Duration::from_secs(self.stat.st_mtime.unsigned_abs());
-        let modified = if self.stat.st_mtime < 0 {
-            SystemTime::UNIX_EPOCH - whole
-        } else {
-            SystemTime::UNIX_EPOCH + whole
-        } + Duration::from_nanos(nanos.into());
+        let modified = modified(&self.stat);
         let size = u64::try_from(self.stat.st_size).unwrap_or(0);
         let stat = PathStat::new(name.to_string_lossy(), self.stat.st_mode, size, modified);
         if !stat.is_symlink() {
@@ -106,11 +100,26 @@ pub(in crate::linux) struct PackOptions {
     pub(in crate::linux) ids: Option<Ids>,
     /// Whether a tree ends where another file system is mounted.
     pub(in crate::linux) one_file_system: bool,
+    /// What is said of times.
+    pub(in crate::linux) clamp: Option<Clamp>,
+}
+
+/// Has what was modified after a time be modified at another one.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::linux) struct Clamp {
+    pub(in crate::linux) later_than: SystemTime,
+    pub(in crate::linux) to: SystemTime,
+}
+
+impl Clamp {
+    fn apply(&self, stat: &Stat) -> Timestamp {
+        if modified(stat) > self.later_than { timestamp(self.to) } else { mtime(stat) }
+    }
 }
 
 impl Default for PackOptions {
     fn default() -> Self {
-        Self { sparse: true, owner: None, ids: None, one_file_system: false }
+        Self { sparse: true, owner: None, ids: None, one_file_system: false, clamp: None }
     }
 }
 
@@ -136,7 +145,27 @@ pub(in crate::linux) fn tree<W: Write>(
     if !is_dir {
         return Ok(());
     }
-    walk(&located.handle, name, &mut packer)
+    let one_file_system = packer.options.one_file_system;
+    walk(&located.handle, &mut |found| {
+        let mut name = name.to_vec();
+        if !name.is_empty() {
+            name.push(b'/');
+        }
+        name.extend_from_slice(found.path);
+        let is_dir = packer.add(found.handle, found.stat, &name)?;
+        Ok(is_dir && !(found.crossed && one_file_system))
+    })
+}
+
+/// What a walk finds.
+pub(super) struct Found<'a> {
+    /// Relative to where the walk began.
+    pub(super) path: &'a [u8],
+    /// Opened with `O_PATH`; a link itself.
+    pub(super) handle: &'a OwnedFd,
+    pub(super) stat: &'a Stat,
+    /// Whether another file system than its directory's is mounted on it.
+    pub(super) crossed: bool,
 }
 
 /// A directory that is being walked.
@@ -145,20 +174,21 @@ struct Level {
     names: Vec<CString>,
     fd: Option<OwnedFd>,
     device: u64,
-    /// Lengths of its path in the tree and of its name in the archive.
+    /// The length of its path.
     path: usize,
-    name: usize,
 }
 
-fn walk<W: Write>(top: &OwnedFd, name: &[u8], packer: &mut Packer<'_, W>) -> io::Result<()> {
-    let (mut path, mut name) = (Vec::new(), name.to_vec());
+/// Shows what is beneath the directory `top`, in order. `visit` says whether to go into what it was shown.
+pub(super) fn walk(
+    top: &OwnedFd,
+    visit: &mut dyn FnMut(Found<'_>) -> io::Result<bool>,
+) -> io::Result<()> {
+    let mut path = Vec::new();
     let device = rustix::fs::fstat(top)?.st_dev;
-    let mut levels =
-        vec![Level { names: names(top)?, fd: Some(top.try_clone()?), device, path: 0, name: name.len() }];
+    let mut levels = vec![Level { names: names(top)?, fd: Some(top.try_clone()?), device, path: 0 }];
     while let Some(depth) = levels.len().checked_sub(1) {
         let level = &mut levels[depth];
         path.truncate(level.path);
-        name.truncate(level.name);
         let Some(next) = level.names.pop() else {
             levels.pop();
             continue;
@@ -176,18 +206,17 @@ fn walk<W: Write>(top: &OwnedFd, name: &[u8], packer: &mut Packer<'_, W>) -> io:
         }
         let Some(dir) = &level.fd else { continue };
         let Some((handle, stat)) = look(dir.as_fd(), &next)? else { continue };
-        for text in [&mut path, &mut name] {
-            if !text.is_empty() {
-                text.push(b'/');
-            }
-            text.extend_from_slice(next.to_bytes());
+        if !path.is_empty() {
+            path.push(b'/');
         }
+        path.extend_from_slice(next.to_bytes());
         let crossed = stat.st_dev != level.device;
-        if crossed && is_of_kernel(&handle)? && FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let of_kernel = crossed && is_of_kernel(&handle)?;
+        if of_kernel && !is_dir {
             continue;
         }
-        let is_dir = packer.add(&handle, &stat, &name)?;
-        if !is_dir || (crossed && (packer.options.one_file_system || is_of_kernel(&handle)?)) {
+        if !visit(Found { path: &path, handle: &handle, stat: &stat, crossed })? || !is_dir || of_kernel {
             continue;
         }
         if depth >= HELD {
@@ -198,8 +227,8 @@ fn walk<W: Write>(top: &OwnedFd, name: &[u8], packer: &mut Packer<'_, W>) -> io:
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             names => names?,
         };
-        let (device, path, name) = (stat.st_dev, path.len(), name.len());
-        levels.push(Level { names, fd: Some(handle), device, path, name });
+        let (device, path) = (stat.st_dev, path.len());
+        levels.push(Level { names, fd: Some(handle), device, path });
     }
     Ok(())
 }
@@ -219,7 +248,7 @@ pub(in crate::linux) fn look(
     }
 }
 
-fn beneath_dir(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+pub(super) fn beneath_dir(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let path = if path.is_empty() { b"." } else { path };
@@ -246,6 +275,16 @@ pub(in crate::linux) fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
     Ok(names)
 }
 
+/// What an archive says of a file besides its content.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attributes {
+    pub(super) mode: u32,
+    pub(super) owner: (u32, u32),
+    pub(super) mtime: Timestamp,
+    /// Leaves out extended attributes but file capabilities.
+    pub(super) plain: bool,
+}
+
 /// Writes what it is shown.
 pub(in crate::linux) struct Packer<'a, W> {
     options: PackOptions,
@@ -268,6 +307,21 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// Adds what `handle` is, under `name`. Returns whether it is a directory, whose content is left to the caller.
     pub(in crate::linux) fn add(&mut self, handle: &OwnedFd, stat: &Stat, name: &[u8]) -> io::Result<bool> {
+        let owner = (stat.st_uid, stat.st_gid);
+        let seen = self.options.ids.as_ref().map_or(owner, |ids| ids.inside(owner));
+        let owner = self.options.owner.unwrap_or(seen);
+        let mtime = self.options.clamp.map_or_else(|| mtime(stat), |clamp| clamp.apply(stat));
+        self.add_as(handle, stat, name, &Attributes { mode: stat.st_mode & 0o7777, owner, mtime, plain: false })
+    }
+
+    /// As [`add`](Self::add), with attributes that it is given.
+    pub(super) fn add_as(
+        &mut self,
+        handle: &OwnedFd,
+        stat: &Stat,
+        name: &[u8],
+        attributes: &Attributes,
+    ) -> io::Result<bool> {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => EntryKind::File,
             FileType::Directory => EntryKind::Directory,
@@ -283,19 +337,32 @@ impl<'a, W: Write> Packer<'a, W> {
         entry.path.extend_from_slice(name);
         entry.kind = kind;
         entry.link.clear();
-        entry.mode = stat.st_mode & 0o7777;
-        let owner = (stat.st_uid, stat.st_gid);
-        let seen = self.options.ids.as_ref().map_or(owner, |ids| ids.inside(owner));
-        (entry.uid, entry.gid) = self.options.owner.unwrap_or(seen);
-        entry.mtime = mtime(stat);
+        entry.mode = attributes.mode;
+        (entry.uid, entry.gid) = attributes.owner;
+        entry.mtime = attributes.mtime;
         (entry.size, entry.sparse, entry.device) = (0, None, (0, 0));
         entry.xattrs.clear();
-        let result = self.fill(handle, stat, &mut entry);
+        let result = self.fill(handle, stat, &mut entry, attributes.plain);
         self.entry = entry;
         result.map(|()| kind == EntryKind::Directory)
     }
 
-    fn fill(&mut self, handle: &OwnedFd, stat: &Stat, entry: &mut Entry) -> io::Result<()> {
+    /// Adds a directory that is nowhere.
+    pub(super) fn directory(&mut self, name: &[u8], attributes: &Attributes) -> io::Result<()> {
+        let Attributes { mode, owner: (uid, gid), mtime, .. } = *attributes;
+        let kind = EntryKind::Directory;
+        self.writer.entry(&Entry { path: name.to_vec(), kind, mode, uid, gid, mtime, ..Entry::default() })
+    }
+
+    /// Adds a file of this content.
+    pub(super) fn text(&mut self, name: &[u8], content: &[u8], attributes: &Attributes) -> io::Result<()> {
+        let Attributes { mode, owner: (uid, gid), mtime, .. } = *attributes;
+        let (path, size) = (name.to_vec(), content.len() as u64);
+        self.writer.entry(&Entry { path, mode, uid, gid, mtime, size, ..Entry::default() })?;
+        self.writer.data(content)
+    }
+
+    fn fill(&mut self, handle: &OwnedFd, stat: &Stat, entry: &mut Entry, plain: bool) -> io::Result<()> {
         if entry.kind != EntryKind::Directory && stat.st_nlink > 1 {
             match self.links.entry((stat.st_dev, stat.st_ino)) {
                 std::collections::hash_map::Entry::Occupied(first) => {
@@ -313,7 +380,12 @@ impl<'a, W: Write> Packer<'a, W> {
             EntryKind::CharDevice | EntryKind::BlockDevice => {
                 entry.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
             }
-            EntryKind::File | EntryKind::Directory => entry.xattrs = xattrs(handle)?,
+            EntryKind::File | EntryKind::Directory => {
+                entry.xattrs = xattrs(handle)?;
+                if plain {
+                    entry.xattrs.retain(|xattr| xattr.name == b"security.capability");
+                }
+            }
             _ => {}
         }
         if entry.kind != EntryKind::File {
@@ -353,6 +425,22 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         Ok(())
     }
+}
+
+/// When it was modified.
+pub(super) fn modified(stat: &Stat) -> SystemTime {
+    let nanos = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    let whole = Duration::from_secs(stat.st_mtime.unsigned_abs());
+    if stat.st_mtime < 0 { UNIX_EPOCH - whole + nanos } else { UNIX_EPOCH + whole + nanos }
+}
+
+/// A time in whole seconds.
+pub(super) fn timestamp(time: SystemTime) -> Timestamp {
+    let seconds = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+    };
+    Timestamp { seconds, nanoseconds: 0 }
 }
 
 pub(in crate::linux) fn mtime(stat: &Stat) -> Timestamp {

@@ -150,6 +150,12 @@ impl Viewer {
         Ok(Some(View { root, ids: ids.map_err(fail)?, _held: Some(namespace.into()) }))
     }
 
+    /// Where the root is mounted. Of what has no directory yet, and only shows layers, the one above does: no other thread
+    /// sees what is hidden by that.
+    fn mount_point(&self) -> &Path {
+        if self.dir.is_dir() { &self.dir } else { self.dir.parent().unwrap_or(Path::new("/")) }
+    }
+
     /// Mounts what the specification describes, in a namespace of this thread.
     fn assemble(&self, spec: &FilesSpec) -> io::Result<RootFd> {
         unshare(CloneFlags::CLONE_NEWNS)?;
@@ -161,7 +167,7 @@ impl Viewer {
                 None => {
                     let read_only = spec.scope == FilesScope::Root;
                     let fd = detached(mount, read_only)?.ok_or(io::ErrorKind::Unsupported)?;
-                    attach(&fd, CWD, &self.dir)?;
+                    attach(&fd, CWD, self.mount_point())?;
                     root = Some(RootFd::from_fd(fd)?);
                 }
                 Some(root) => add(root, mount)?,

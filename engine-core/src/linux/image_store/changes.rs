@@ -32,6 +32,8 @@ pub(super) struct Trees {
     pub(super) written: Option<Vec<OwnedFd>>,
     pub(super) now: OwnedFd,
     pub(super) before: OwnedFd,
+    /// Mount points beside the known ones, relative to the root: where one is new and empty, nobody changed anything.
+    pub(super) mount_points: BTreeSet<Vec<u8>>,
     /// The directory of `before`, where that was made for the comparison.
     pub(super) _pristine: Option<Temporary>,
 }
@@ -48,7 +50,7 @@ pub(super) struct Found<'a> {
 /// Walks the differences in order, directories before what is in them. A directory in which something is different is
 /// shown as modified.
 pub(super) fn walk(trees: &Trees, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<()> {
-    let mut walk = Walk { visit, path: Vec::new(), pending: Vec::new() };
+    let mut walk = Walk { visit, mount_points: &trees.mount_points, path: Vec::new(), pending: Vec::new() };
     walk.directory(trees.written.as_deref(), &trees.now, Some(&trees.before))
 }
 
@@ -66,6 +68,7 @@ pub(super) fn list(trees: &Trees) -> io::Result<Vec<Change>> {
 
 struct Walk<'a> {
     visit: &'a mut dyn FnMut(Found<'_>) -> io::Result<()>,
+    mount_points: &'a BTreeSet<Vec<u8>>,
     path: Vec<u8>,
     /// Directories on the way that were not shown yet: the length of their path, and what they are.
     pending: Vec<(usize, OwnedFd, Stat)>,
@@ -119,6 +122,8 @@ impl Walk<'_> {
         let is_dir = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let kind = match &old {
             None if self.is_mount_point(&handle, &stat)? => return Ok(()),
+            // It is shown with what turns out to be in it.
+            None if is_dir(&stat) && self.mount_points.contains(&self.path) => None,
             None => Some(ChangeKind::Added),
             Some((was, old)) if differs((was, old), (&handle, &stat))? => Some(ChangeKind::Modified),
             Some(_) => None,
@@ -158,6 +163,10 @@ impl Walk<'_> {
 
     fn is_mount_point(&self, handle: &OwnedFd, stat: &Stat) -> io::Result<bool> {
         let path = &self.path[..];
+        let made = self.mount_points.contains(path) && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if made && stat.st_size == 0 {
+            return Ok(true);
+        }
         let of_secret = path.strip_prefix(SECRETS).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
         if !of_secret && !MOUNT_POINTS.contains(&path) {
             return Ok(false);

@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -18,15 +20,16 @@ use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
 use crate::error::{Error, Result};
 use crate::files::ChangeKind;
 use crate::id::ContainerId;
-use crate::linux::files::pack::{PackOptions, Packer};
+use crate::image_store::LayerOptions;
+use crate::linux::files::pack::{Clamp, PackOptions, Packer};
 use crate::linux::files::work::settle;
 use crate::tar::{ArchiveWriter, TarLimits, Timestamp};
 
 /// Writes the differences as the archive of a layer. The same differences give the same bytes.
-fn write_layer<W: Write>(trees: &Trees, target: W) -> io::Result<W> {
+fn write_layer<W: Write>(trees: &Trees, clamp: Option<Clamp>, target: W) -> io::Result<W> {
     let mut writer = ArchiveWriter::new(target);
     // Where a file has holes is the file system's affair.
-    let options = PackOptions { sparse: false, ..PackOptions::default() };
+    let options = PackOptions { sparse: false, clamp, ..PackOptions::default() };
     let mut packer = Packer::new(options, &mut writer);
     changes::walk(trees, &mut |found| match found.now {
         Some((handle, stat)) => packer.add(handle, stat, found.path).map(drop),
@@ -68,16 +71,23 @@ impl<W: Write> Write for Hashed<W> {
 
 impl Shared {
     /// Makes a layer of what the container changed: its blob and its files are in the store then.
-    pub(super) fn commit_rootfs(&self, id: &ContainerId) -> Result<(Descriptor, Digest)> {
+    pub(super) fn commit_rootfs(
+        &self,
+        id: &ContainerId,
+        options: &LayerOptions,
+    ) -> Result<(Descriptor, Digest)> {
         let fail = |e: io::Error| Error::from_io("commit container", e).with("container", id);
-        let trees = self.trees("commit container", id, None)?;
+        let mut trees = self.trees("commit container", id, None)?;
+        let relative = |path: &PathBuf| path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes().to_vec();
+        trees.mount_points = options.mount_points.iter().map(relative).collect();
+        let clamp = options.clamp.map(|(later_than, to)| Clamp { later_than, to });
         let session = self.session()?;
         let blob = Temporary::new(&session, "blob");
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&blob.path);
         // What compresses little more costs several times as much; a header without a time keeps the bytes the same.
         let packed = Hashed::new(io::BufWriter::with_capacity(1 << 17, file.map_err(fail)?));
         let plain = Hashed::new(GzEncoder::new(packed, Compression::fast()));
-        let plain = write_layer(&trees, plain).map_err(fail)?;
+        let plain = write_layer(&trees, clamp, plain).map_err(fail)?;
         let diff_id = plain.hasher.finish();
         let packed = plain.target.finish().map_err(fail)?;
         let (bytes, digest) = (packed.bytes, packed.hasher.finish());
@@ -105,7 +115,7 @@ impl Shared {
                     .map_err(|error| error.into_error("copy container's changes"))
             });
             // The end of the pipe is dropped before the reader is waited for.
-            let written = write_layer(trees, io::BufWriter::with_capacity(1 << 17, target)).map(drop);
+            let written = write_layer(trees, None, io::BufWriter::with_capacity(1 << 17, target)).map(drop);
             let read = writer.join().unwrap_or_else(|_| Err(lost("copy container's changes")));
             // A reader that gave up is why writing failed.
             read?;

@@ -1,5 +1,6 @@
 //! Root file systems of containers: which mounts make them, and their writable directories.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -241,7 +242,7 @@ impl Shared {
         self.copy_mounts(&pristine.path, &state.layers, &infos)?;
         let before = Self::open_dir(&pristine.path.join("rootfs")).map_err(fail)?;
         let now = Self::open_dir(&self.layout.container(id).join("rootfs")).map_err(fail)?;
-        Ok(Trees { written: None, now, before, _pristine: Some(pristine) })
+        Ok(Trees { written: None, now, before, mount_points: BTreeSet::new(), _pristine: Some(pristine) })
     }
 
     pub(super) fn remove_rootfs(&self, id: &ContainerId) -> Result<()> {
@@ -272,7 +273,7 @@ impl Shared {
 
     pub(super) fn rootfs_list(&self) -> Result<Vec<ContainerId>> {
         let rows = self.database.read(|c| {
-            c.prepare_cached("SELECT container FROM image_rootfs ORDER BY container")?
+            c.prepare_cached("SELECT container FROM image_rootfs UNION SELECT container FROM image_mounts ORDER BY container")?
                 .query_map([], |row| row.get(0))?
                 .collect::<rusqlite::Result<Vec<String>>>()
         })?;

@@ -10,6 +10,7 @@
 //! - A frozen layer stays as long as a chain in `image_rootfs` or `image_snapshot` names it.
 
 use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -391,7 +392,7 @@ impl Shared {
         let written = dirs.map(|path| Self::open_dir(&path)).collect::<io::Result<_>>().map_err(fail)?;
         let now = self.stack(&state.layers, &state.frozen, upper.as_deref()).map_err(fail)?;
         let before = self.stack(&state.layers, base, None).map_err(fail)?;
-        Ok(Trees { written: Some(written), now, before, _pristine: None })
+        Ok(Trees { written: Some(written), now, before, mount_points: BTreeSet::new(), _pristine: None })
     }
 
     /// Mounts layers read-only, attached nowhere.

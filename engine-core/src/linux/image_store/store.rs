@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::Change;
 use crate::id::{ContainerId, SnapshotId};
 use crate::image_store::{
+    LayerOptions,
     GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
 };
 use crate::io::ByteStream;
@@ -274,9 +275,9 @@ impl ImageStore for LocalImageStore {
             .await
     }
 
-    async fn commit_rootfs(&self, id: &ContainerId) -> Result<(Descriptor, Digest)> {
-        let id = id.clone();
-        self.blocking("commit container", move |shared| shared.commit_rootfs(&id)).await
+    async fn commit_rootfs(&self, id: &ContainerId, options: &LayerOptions) -> Result<(Descriptor, Digest)> {
+        let (id, options) = (id.clone(), options.clone());
+        self.blocking("commit container", move |shared| shared.commit_rootfs(&id, &options)).await
     }
 
     async fn freeze_rootfs(&self, id: &ContainerId, snapshot: &SnapshotId, in_use: bool) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::ErrorKind;
 use crate::files::ChangeKind;
 use crate::id::{ContainerId, SnapshotId};
-use crate::image_store::ImageStore;
+use crate::image_store::{ImageStore, LayerOptions};
 use crate::mount::{Mount, MountKind};
 use crate::tar::build::Archive;
 
@@ -205,7 +205,7 @@ async fn both_drivers_see_the_same_changes() {
         fs::write(at("same"), "longer").unwrap();
         drop(root);
         let changes = store.rootfs_changes(&id, None).await.unwrap();
-        let (_, diff_id) = store.commit_rootfs(&id).await.unwrap();
+        let (_, diff_id) = store.commit_rootfs(&id, &LayerOptions::default()).await.unwrap();
         assert!(store.has_layer(&diff_id).await.unwrap());
         if driver == LayerDriver::Copy {
             let snapshot = SnapshotId::random();

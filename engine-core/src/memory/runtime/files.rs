@@ -15,8 +15,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
 use crate::decode::Decoder;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{ContainerFiles, PathStat, UnpackFiles};
+use crate::files::{ContainerFiles, FileEntry, FileList, ListFiles, Listed, PackedFile, PackedSource, PathStat, UnpackFiles};
 use crate::id::ContainerId;
 use crate::io::ByteStream;
 use crate::memory::archive::{Item, Kind};
@@ -201,6 +202,90 @@ impl ContainerFiles for MemoryFiles {
         }
         Ok(())
     }
+
+    async fn list(&self, path: &Path, options: &ListFiles) -> Result<FileList> {
+        self.faults.check("files.list", &self.id).await?;
+        let mut trees = lock(&self.trees);
+        let tree = trees.entry(self.id.clone()).or_default();
+        let real = resolve(tree, path, true)?;
+        let mut entries = Vec::new();
+        match tree.get(&real) {
+            Some(item) => entries.push(described(Path::new(""), item, options)),
+            None if is_root(&real) => entries.push(FileEntry::new("", S_IFDIR | 0o755)),
+            None => return Err(fail(ErrorKind::NotFound, path, "nothing is there")),
+        }
+        let mut skipped: Option<PathBuf> = None;
+        // By components, as the map has them: a directory comes before what is in it.
+        for (known, item) in tree.range(real.clone()..) {
+            let Ok(below) = known.strip_prefix(&real) else { break };
+            let hidden = skipped.as_ref().is_some_and(|dir| below.starts_with(dir));
+            if below.as_os_str().is_empty() || hidden || options.shallow && below.components().count() > 1 {
+                continue;
+            }
+            let is_dir = matches!(item.kind, Kind::Directory);
+            let filter = options.filter.as_ref();
+            match filter.map_or(Listed::Yes, |filter| filter(below.as_os_str().as_encoded_bytes(), is_dir)) {
+                Listed::Yes => entries.push(described(below, item, options)),
+                Listed::OnlyBelow => {}
+                Listed::No => skipped = Some(below.to_owned()),
+            }
+        }
+        Ok(FileList::new(real, entries))
+    }
+
+    async fn owner(&self, user: &str) -> Result<(u32, u32)> {
+        let (user, group) = user.split_once(':').unwrap_or((user, "0"));
+        let number = |text: &str| {
+            text.parse::<u32>().map_err(|_| {
+                Error::new(ErrorKind::InvalidArgument, "find user")
+                    .with("user", text)
+                    .with_message("files in memory know numbers alone")
+            })
+        };
+        Ok((number(user)?, number(group)?))
+    }
+
+    async fn pack_files(&self, files: Vec<PackedFile>) -> Result<ByteStream> {
+        self.faults.check("files.pack_files", &self.id).await?;
+        let mut trees = lock(&self.trees);
+        let tree = trees.entry(self.id.clone()).or_default();
+        let mut archive = Vec::new();
+        for file in files {
+            let kind = match &file.source {
+                PackedSource::Directory => Kind::Directory,
+                PackedSource::Content(content) => Kind::File(content.clone()),
+                PackedSource::Tree(source) => {
+                    let real = Path::new("/").join(source);
+                    let gone = || fail(ErrorKind::NotFound, &real, "nothing is there");
+                    tree.get(&real).ok_or_else(gone)?.kind.clone()
+                }
+            };
+            let since = file.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let item = Item { kind, mode: file.mode & 0o7777, modified: since.as_secs() };
+            archive::write(&mut archive, &file.name.to_string_lossy(), &item);
+        }
+        archive.resize(archive.len() + 1024, 0);
+        Ok(pieces(archive.into()))
+    }
+}
+
+fn described(path: &Path, item: &Item, options: &ListFiles) -> FileEntry {
+    let kind = match item.kind {
+        Kind::Directory => S_IFDIR,
+        Kind::File(_) => S_IFREG,
+        Kind::Link(_) => S_IFLNK,
+    };
+    let mut entry = FileEntry::new(path, kind | item.mode);
+    entry.modified = SystemTime::UNIX_EPOCH + Duration::from_secs(item.modified);
+    match &item.kind {
+        Kind::Directory => {}
+        Kind::File(bytes) => {
+            entry.size = bytes.len() as u64;
+            entry.digest = options.digests.then(|| Digest::sha256(bytes));
+        }
+        Kind::Link(target) => entry.link = PathBuf::from(target),
+    }
+    entry
 }
 
 fn place(tree: &mut Tree, path: &Path, item: Item, options: &UnpackFiles) -> Result<()> {

@@ -1,0 +1,285 @@
+//! `build`.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use engine_core::engine::{
+    BuildContext, BuildEvent, BuildNetwork, BuildSpec, DockerfileSource, Operation, OutputStream, StepId,
+};
+use engine_core::secret::SecretData;
+use engine_core::{Error, Platform, Reference};
+use futures_util::StreamExt;
+use tokio::io::AsyncReadExt as _;
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output;
+
+/// `build`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct BuildArgs {
+    /// The Dockerfile; - for standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE|-")]
+    file: Option<PathBuf>,
+    /// The image's name; may be repeated
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    tags: Vec<Reference>,
+    /// Set a build argument; without a value, the environment's
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    build_args: Vec<String>,
+    /// Another context by a name: a directory, or docker-image://NAME
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    build_contexts: Vec<String>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Set a label of the image
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// Platform to build for, as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    /// Network of RUN
+    #[arg(long, value_name = "NETWORK", default_value = "default", hide_default_value = true)]
+    network: Network,
+    /// Ask the registry for base images, also for those that are here
+    #[arg(long)]
+    pull: bool,
+    /// Run every step, whatever the cache has
+    #[arg(long)]
+    no_cache: bool,
+    /// Run every step of a stage, whatever the cache has
+    #[arg(long = "no-cache-filter", value_name = "STAGE")]
+    no_cache_stages: Vec<String>,
+    /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME
+    #[arg(long = "secret", value_name = "SECRET")]
+    secrets: Vec<String>,
+    /// Add a line to /etc/hosts of RUN
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    extra_hosts: Vec<String>,
+    /// Write the image's id to a file
+    #[arg(long = "iidfile", value_name = "FILE")]
+    id_file: Option<PathBuf>,
+    /// How to show the steps
+    #[arg(long, value_enum, value_name = "KIND", default_value = "auto", hide_default_value = true)]
+    progress: Kind,
+    /// Print only the image's id
+    #[arg(short, long)]
+    quiet: bool,
+    /// Directory with the files that COPY and ADD find; - for a build without files and a Dockerfile on standard input
+    #[arg(value_name = "PATH|-")]
+    context: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Network {
+    Default,
+    None,
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Kind {
+    Auto,
+    Plain,
+    Quiet,
+}
+
+/// Runs `build`.
+pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
+    let spec = spec(args).await?;
+    let engine = context.engine().await?;
+    let quiet = args.quiet || args.progress == Kind::Quiet;
+    let mut operation: Operation<_, _> = engine.build(spec);
+    let mut shown = Plain::default();
+    while let Some(event) = operation.next().await {
+        if !quiet {
+            shown.event(&event)?;
+        }
+    }
+    let image = operation.await?;
+    if let Some(file) = &args.id_file {
+        let fail = |e| Error::from_io("write image id", e).with("path", file.display());
+        std::fs::write(file, image.id.to_string()).map_err(fail)?;
+    }
+    if quiet {
+        output::line(&image.id)?;
+        return Ok(0);
+    }
+    let mut err = std::io::stderr().lock();
+    writeln!(err, "built {}", image.id)?;
+    for name in &args.tags {
+        writeln!(err, "named {name}")?;
+    }
+    Ok(0)
+}
+
+async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
+    let from_input = args.context == Path::new("-");
+    let mut spec = if from_input { BuildSpec::default() } else { BuildSpec::new(&args.context) };
+    spec.dockerfile = dockerfile(args, from_input).await?;
+    spec.names.clone_from(&args.tags);
+    for arg in &args.build_args {
+        match arg.split_once('=') {
+            Some((name, value)) => drop(spec.args.insert(name.to_owned(), value.to_owned())),
+            None => {
+                if let Ok(value) = std::env::var(arg) {
+                    spec.args.insert(arg.clone(), value);
+                }
+            }
+        }
+    }
+    // Docker's word for the time of what is built.
+    if let Some(text) = spec.args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok())
+    {
+        let seconds = text
+            .parse::<u64>()
+            .map_err(|_| Failure::usage(format!("SOURCE_DATE_EPOCH is no number of seconds: {text}")))?;
+        spec.source_date_epoch = Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+    }
+    for context in &args.build_contexts {
+        let (name, source) = pair(context, "--build-context", "NAME=SOURCE")?;
+        let source = match source.strip_prefix("docker-image://") {
+            Some(image) => BuildContext::Image(image.to_owned()),
+            None => BuildContext::Directory(source.into()),
+        };
+        spec.contexts.insert(name.to_owned(), source);
+    }
+    spec.target.clone_from(&args.target);
+    for label in &args.labels {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        spec.labels.insert(key.to_owned(), value.to_owned());
+    }
+    spec.platform.clone_from(&args.platform);
+    spec.network = match args.network {
+        Network::Default => BuildNetwork::Default,
+        Network::None => BuildNetwork::None,
+        Network::Host => BuildNetwork::Host,
+    };
+    spec.allow_host_network = spec.network == BuildNetwork::Host;
+    (spec.pull, spec.no_cache) = (args.pull, args.no_cache);
+    spec.no_cache_stages.clone_from(&args.no_cache_stages);
+    for secret in &args.secrets {
+        let (id, content) = secret_of(secret).await?;
+        spec.secrets.insert(id, content);
+    }
+    for host in &args.extra_hosts {
+        let (name, address) = host
+            .split_once(['=', ':'])
+            .ok_or_else(|| Failure::usage(format!("--add-host {host}: give NAME:ADDRESS")))?;
+        spec.extra_hosts.push((name.to_owned(), address.trim_matches(['[', ']']).to_owned()));
+    }
+    Ok(spec)
+}
+
+fn pair<'a>(text: &'a str, flag: &str, form: &str) -> Result<(&'a str, &'a str)> {
+    text.split_once('=').ok_or_else(|| Failure::usage(format!("{flag} {text}: give {form}")))
+}
+
+async fn dockerfile(args: &BuildArgs, from_input: bool) -> Result<DockerfileSource> {
+    let text = |name: &str, text| DockerfileSource::Text { name: name.to_owned(), text };
+    match &args.file {
+        None if !from_input => Ok(DockerfileSource::default()),
+        Some(file) if file != Path::new("-") => {
+            let fail = |e| Error::from_io("read Dockerfile", e).with("path", file.display());
+            let content = tokio::fs::read(file).await.map_err(fail)?;
+            // One inside of the context has ignore patterns of its own beside it.
+            let inside = (!from_input).then(|| relative(file, &args.context)).flatten();
+            match inside {
+                Some(path) => Ok(DockerfileSource::InContext(path)),
+                None => Ok(text(&file.display().to_string(), content)),
+            }
+        }
+        _ => {
+            let mut content = Vec::new();
+            tokio::io::stdin().read_to_end(&mut content).await.map_err(|e| Error::from_io("read Dockerfile", e))?;
+            Ok(text("Dockerfile", content))
+        }
+    }
+}
+
+/// The path of `file` in the directory `context`, if it is there.
+fn relative(file: &Path, context: &Path) -> Option<String> {
+    let (file, context) = (std::fs::canonicalize(file).ok()?, std::fs::canonicalize(context).ok()?);
+    file.strip_prefix(context).ok()?.to_str().map(str::to_owned)
+}
+
+/// Reads `id=ID,src=FILE`, `id=ID,env=NAME`; what is left out is the id.
+async fn secret_of(text: &str) -> Result<(String, SecretData)> {
+    let wrong = || Failure::usage(format!("--secret {text}: give id=ID,src=FILE or id=ID,env=NAME"));
+    let mut fields = BTreeMap::new();
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').ok_or_else(wrong)?;
+        fields.insert(key.to_ascii_lowercase(), value);
+    }
+    let id = *fields.get("id").ok_or_else(wrong)?;
+    let file = fields.get("src").or(fields.get("source")).copied();
+    let kind = fields.get("type").copied();
+    if let (Some(variable), None) | (None, None) = (fields.get("env").copied(), file)
+        && kind != Some("file")
+    {
+        let variable = variable.or((kind == Some("env") || std::env::var_os(id).is_some()).then_some(id));
+        if let Some(variable) = variable {
+            let value = std::env::var(variable)
+                .map_err(|_| Failure::usage(format!("--secret {text}: the environment has no {variable}")))?;
+            return Ok((id.to_owned(), SecretData::new(value)));
+        }
+    }
+    let file = file.unwrap_or(id);
+    let content = tokio::fs::read(file)
+        .await
+        .map_err(|e| Error::from_io("read secret", e).with("path", file))?;
+    Ok((id.to_owned(), SecretData::new(content)))
+}
+
+/// Shows the steps as lines: each begins with its step's number.
+#[derive(Default)]
+struct Plain {
+    steps: BTreeMap<StepId, (Instant, Vec<u8>)>,
+}
+
+impl Plain {
+    fn event(&mut self, event: &BuildEvent) -> Result<()> {
+        let mut err = std::io::stderr().lock();
+        match event {
+            BuildEvent::Started { step, description } => {
+                self.steps.insert(*step, (Instant::now(), Vec::new()));
+                let text = description.text.lines().next().unwrap_or_default();
+                writeln!(err, "#{step} [{} {}/{}] {text}", description.stage, description.number, description.count)?;
+            }
+            BuildEvent::Cached { step } => writeln!(err, "#{step} CACHED")?,
+            BuildEvent::Output { step, stream: OutputStream::Stdout | OutputStream::Stderr, bytes } => {
+                let Some((begun, rest)) = self.steps.get_mut(step) else { return Ok(()) };
+                rest.extend_from_slice(bytes);
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    let text = output::visible(&String::from_utf8_lossy(&line[..end]));
+                    writeln!(err, "#{step} {:.3} {text}", begun.elapsed().as_secs_f64())?;
+                }
+            }
+            BuildEvent::Finished { step, took, .. } => {
+                self.flush(&mut err, *step)?;
+                writeln!(err, "#{step} DONE {:.1}s", took.as_secs_f64())?;
+            }
+            BuildEvent::Failed { step, message } => {
+                self.flush(&mut err, *step)?;
+                writeln!(err, "#{step} ERROR: {}", message.lines().next().unwrap_or_default())?;
+            }
+            BuildEvent::Warning(warning) => writeln!(err, "warning: {warning}")?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Shows what came without the end of its line.
+    fn flush(&mut self, err: &mut impl std::io::Write, step: StepId) -> Result<()> {
+        if let Some((begun, rest)) = self.steps.remove(&step).filter(|(_, rest)| !rest.is_empty()) {
+            let text = output::visible(&String::from_utf8_lossy(&rest));
+            writeln!(err, "#{step} {:.3} {text}", begun.elapsed().as_secs_f64())?;
+        }
+        Ok(())
+    }
+}

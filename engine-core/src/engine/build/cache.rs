@@ -1,0 +1,91 @@
+//! The cache of steps: which layer a step makes, by what the step is made of.
+//!
+//! An entry is an image of no more than the one layer, under a name that nobody can give. So the store keeps what is reached,
+//! several programs share it, and it is whole or not there. A key covers everything that a result depends on (SECURITY C6): the
+//! layers below by their digests, the platform, the instruction as it is carried out, and files by content.
+
+use serde_json::json;
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::engine::LocalEngine;
+use crate::engine::import::to_json;
+use crate::error::{ErrorKind, Result};
+use crate::image_config::{History, ImageConfig, RootFs};
+use crate::platform::Platform;
+use crate::reference::Reference;
+
+/// A layer: its blob, and the digest of its archive.
+pub(super) type Layer = (Descriptor, Digest);
+
+/// The digest of an archive without entries: of a layer that changes nothing.
+pub(super) fn empty_diff_id() -> Digest {
+    Digest::sha256(&[0; 1024])
+}
+
+impl LocalEngine {
+    /// Returns what the step `key` made: a layer, or that there was nothing to make one of. `None` if it is not known, or is
+    /// not whole any more.
+    pub(super) async fn cached_step(&self, key: &Digest) -> Result<Option<Option<Layer>>> {
+        let Some(target) = self.inner.images.resolve_name(&Reference::build_step(key.clone())).await? else {
+            return Ok(None);
+        };
+        let image = match self.load_image(&target, &Platform::host(), &[]).await {
+            Ok(image) => image,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
+                tracing::warn!(%key, %error, "an entry of the build cache is not used");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let (Some(layer), Some(diff_id)) = (image.contents.layers.first(), image.diff_ids().first()) else {
+            return Ok(Some(None));
+        };
+        let whole = self.inner.images.has_layer(diff_id).await?
+            && self.inner.images.blob_size(&layer.digest).await? == Some(layer.size);
+        Ok(whole.then(|| Some((layer.clone(), diff_id.clone()))))
+    }
+
+    /// Keeps what the step `key` made. `text` is for people who look at the cache.
+    pub(super) async fn keep_step(&self, key: &Digest, layer: Option<&Layer>, text: &str) -> Result<()> {
+        let config = ImageConfig {
+            architecture: Platform::host().architecture,
+            os: Platform::host().os,
+            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: layer.map(|(_, id)| id.clone()).into_iter().collect() },
+            history: vec![History {
+                created_by: Some(text.to_owned()),
+                empty_layer: layer.is_none(),
+                ..History::default()
+            }],
+            ..ImageConfig::default()
+        };
+        let layers: Vec<&Descriptor> = layer.map(|(blob, _)| blob).into_iter().collect();
+        let manifest = self.put_image(&config, &layers, &[]).await?;
+        self.inner.images.set_name(&Reference::build_step(key.clone()), &manifest).await
+    }
+
+    /// Writes the configuration and the manifest of an image of `layers`.
+    pub(super) async fn put_image(
+        &self,
+        config: &ImageConfig,
+        layers: &[&Descriptor],
+        annotations: &[(String, serde_json::Value)],
+    ) -> Result<Descriptor> {
+        let bytes = to_json(config)?;
+        let config = Descriptor::of(media_type::OCI_CONFIG, &bytes);
+        self.put_blob(&config, bytes).await?;
+        let mut document = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": config,
+            "layers": layers,
+        });
+        if !annotations.is_empty() {
+            document["annotations"] = annotations.iter().cloned().collect::<serde_json::Map<_, _>>().into();
+        }
+        let bytes = to_json(&document)?;
+        let manifest = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
+        self.put_blob(&manifest, bytes).await?;
+        Ok(manifest)
+    }
+}

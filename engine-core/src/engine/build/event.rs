@@ -1,0 +1,87 @@
+//! What a build reports.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::dockerfile::Warning;
+use crate::engine::PullEvent;
+
+/// Tells the steps of a build apart.
+pub type StepId = u32;
+
+/// What a build reports. Steps of independent stages run at once, so what belongs to one comes between others'.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum BuildEvent {
+    /// A step begins.
+    Started {
+        /// The step.
+        step: StepId,
+        /// What it does.
+        description: StepDescription,
+    },
+    /// Its result is in the cache, and it does nothing.
+    Cached {
+        /// The step.
+        step: StepId,
+    },
+    /// The base image gets on.
+    Pull {
+        /// The step.
+        step: StepId,
+        /// How.
+        event: PullEvent,
+    },
+    /// Its command wrote something.
+    Output {
+        /// The step.
+        step: StepId,
+        /// Where to.
+        stream: OutputStream,
+        /// What.
+        bytes: Bytes,
+    },
+    /// It is done.
+    Finished {
+        /// The step.
+        step: StepId,
+        /// How long it took.
+        took: Duration,
+        /// The size of the layer it made, as it is transferred; `None` if it made none.
+        layer: Option<u64>,
+    },
+    /// It failed, and so does the build.
+    Failed {
+        /// The step.
+        step: StepId,
+        /// Why.
+        message: String,
+    },
+    /// Something in the Dockerfile is not good.
+    Warning(Warning),
+}
+
+/// Where a command writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct StepDescription {
+    /// Its stage: the name, or its number.
+    pub stage: String,
+    /// Which of its stage's steps it is, from 1.
+    pub number: u32,
+    /// How many its stage has.
+    pub count: u32,
+    /// The instruction as it stands in the Dockerfile.
+    pub text: String,
+}

@@ -1,0 +1,109 @@
+//! Building images: a Dockerfile's stages as a graph, each step from the cache or carried out.
+//!
+//! The language is [`crate::dockerfile`]'s. Here `spec` says what is asked for, `event` what is told, `graph` which stages are
+//! needed, `stage` what a stage is so far, `steps` what the instructions that make layers do (`run`, `copy` with `tree`), `cache` what
+//! was made before.
+//!
+//! Invariants: a layer depends on nothing but what its key has (SECURITY C6), so the same input gives the same digests; nothing is
+//! named before all of it is there; a build that ends early leaves no more than entries of the cache, which are whole.
+
+mod cache;
+mod chmod;
+mod copy;
+mod event;
+mod graph;
+mod gzip;
+mod ignore;
+mod run;
+mod spec;
+mod stage;
+mod steps;
+mod tree;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::dockerfile::{Dockerfile, SyntaxError};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::ContainerFiles;
+
+use super::LocalEngine;
+use super::operation::{Operation, Progress};
+pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
+pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
+use tree::{Tree, TreeKind};
+
+/// What a build made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BuiltImage {
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Its id: the digest of its configuration.
+    pub id: Digest,
+}
+
+/// A build under way.
+struct Build {
+    engine: LocalEngine,
+    spec: BuildSpec,
+    file: Dockerfile,
+    context: Tree,
+    progress: Progress<BuildEvent>,
+    next_step: AtomicU32,
+}
+
+impl Build {
+    fn step(&self) -> StepId {
+        self.next_step.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl LocalEngine {
+    pub(super) fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
+        let engine = self.clone();
+        Operation::new(move |progress| async move { engine.build_image(spec, progress).await })
+    }
+
+    async fn build_image(&self, spec: BuildSpec, progress: Progress<BuildEvent>) -> Result<BuiltImage> {
+        if let Some(name) = spec.names.iter().find(|name| name.digest().is_some()) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "build image")
+                .with("name", name)
+                .with_message("a name with a digest cannot be given"));
+        }
+        // Nothing leads to what is made until the end.
+        let _lease = self.inner.images.lease().await?;
+        let files = self.context_files(&spec.context)?;
+        let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
+        let file = Dockerfile::parse(&name, &text)?;
+        file.warnings.iter().for_each(|warning| progress.report(BuildEvent::Warning(warning.clone())));
+        let ignored = ignore::of_context(&*files, &spec.dockerfile).await?;
+        let context = Tree::new(files, TreeKind::Context, ignored);
+        let build = Build { engine: self.clone(), spec, file, context, progress, next_step: AtomicU32::new(1) };
+        graph::run(Arc::new(build)).await
+    }
+
+    fn context_files(&self, context: &BuildContext) -> Result<Box<dyn ContainerFiles>> {
+        match context {
+            #[cfg(feature = "linux")]
+            BuildContext::Directory(dir) => {
+                let fail = |e| Error::from_io("open build context", e).with("path", dir.display());
+                let dir = std::fs::canonicalize(dir).map_err(fail)?;
+                if !dir.is_dir() {
+                    return Err(Error::new(ErrorKind::InvalidArgument, "open build context")
+                        .with("path", dir.display())
+                        .with_message("it is no directory"));
+                }
+                Ok(crate::linux::files::host_files(dir))
+            }
+            other => Err(Error::new(ErrorKind::Unsupported, "open build context")
+                .with_message(format!("{other:?} cannot be one"))),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What is to be built, and how.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::container_spec::Ulimit;
+use crate::platform::Platform;
+use crate::reference::Reference;
+use crate::resources::Resources;
+use crate::secret::SecretData;
+
+/// What a build is made of and what becomes of it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct BuildSpec {
+    /// Where `COPY` and `ADD` find their files.
+    pub context: BuildContext,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// More contexts, by the names that `COPY --from=NAME` and `FROM NAME` have for them.
+    pub contexts: BTreeMap<String, BuildContext>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The stage to build, by name or number; the last one without it.
+    pub target: Option<String>,
+    /// The image's names. Without one, its id leads to it.
+    pub names: Vec<Reference>,
+    /// Labels beside those of the Dockerfile, which they replace.
+    pub labels: BTreeMap<String, String>,
+    /// The platform to build for; the host's without it.
+    pub platform: Option<Platform>,
+    /// The network of `RUN`.
+    pub network: BuildNetwork,
+    /// Whether `RUN --network=host` and a host network are allowed.
+    pub allow_host_network: bool,
+    /// Asks the registry for base images, also for those that are here.
+    pub pull: bool,
+    /// Runs every step, whatever the cache has.
+    pub no_cache: bool,
+    /// Stages whose steps are run whatever the cache has.
+    pub no_cache_stages: Vec<String>,
+    /// Secrets for `RUN --mount=type=secret`, by id. They are in no layer, no history and no cache key.
+    pub secrets: BTreeMap<String, SecretData>,
+    /// The time that is said to be when the image and what `RUN` wrote were made. Without it, that is the time of the base
+    /// image, so that the same input gives the same digest.
+    pub source_date_epoch: Option<SystemTime>,
+    /// Limits of each `RUN`.
+    pub resources: Resources,
+    /// The size of `/dev/shm` of each `RUN`.
+    pub shm_size: Option<u64>,
+    /// Process limits of each `RUN`.
+    pub ulimits: Vec<Ulimit>,
+    /// Lines of `/etc/hosts` of each `RUN`: a name and its address.
+    pub extra_hosts: Vec<(String, String)>,
+}
+
+/// Where a build's files come from.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BuildContext {
+    /// There are none.
+    #[default]
+    Empty,
+    /// A directory of this host. Its `.dockerignore` leaves files out.
+    Directory(PathBuf),
+    /// An image, by reference.
+    Image(String),
+}
+
+/// Where the Dockerfile is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DockerfileSource {
+    /// A file of the context, by its path there.
+    InContext(String),
+    /// The text itself.
+    Text {
+        /// What errors call it.
+        name: String,
+        /// The text.
+        text: Vec<u8>,
+    },
+}
+
+impl Default for DockerfileSource {
+    fn default() -> Self {
+        Self::InContext("Dockerfile".to_owned())
+    }
+}
+
+/// The network that `RUN` has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BuildNetwork {
+    /// The engine's default.
+    #[default]
+    Default,
+    /// A loopback interface alone.
+    None,
+    /// The host's.
+    Host,
+}
+
+impl BuildNetwork {
+    /// Returns the word that `RUN --network` has for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::None => "none",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl fmt::Display for BuildNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl BuildSpec {
+    /// Describes the build of the directory `context` by the file `Dockerfile` in it.
+    pub fn new(context: impl Into<PathBuf>) -> Self {
+        Self { context: BuildContext::Directory(context.into()), ..Self::default() }
+    }
+
+    /// Describes a build without a context by a Dockerfile's text.
+    pub fn of_text(text: impl Into<Vec<u8>>) -> Self {
+        let dockerfile = DockerfileSource::Text { name: "Dockerfile".to_owned(), text: text.into() };
+        Self { dockerfile, ..Self::default() }
+    }
+
+    /// Says where the Dockerfile is.
+    #[must_use]
+    pub fn with_dockerfile(mut self, dockerfile: DockerfileSource) -> Self {
+        self.dockerfile = dockerfile;
+        self
+    }
+
+    /// Gives the image a name.
+    #[must_use]
+    pub fn with_name(mut self, name: Reference) -> Self {
+        self.names.push(name);
+        self
+    }
+
+    /// Sets a build argument.
+    #[must_use]
+    pub fn with_arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.args.insert(name.into(), value.into());
+        self
+    }
+
+    /// Builds this stage instead of the last one.
+    #[must_use]
+    pub fn with_target(mut self, stage: impl Into<String>) -> Self {
+        self.target = Some(stage.into());
+        self
+    }
+
+    /// Adds a context by a name.
+    #[must_use]
+    pub fn with_context(mut self, name: impl Into<String>, context: BuildContext) -> Self {
+        self.contexts.insert(name.into(), context);
+        self
+    }
+
+    /// Adds a secret.
+    #[must_use]
+    pub fn with_secret(mut self, id: impl Into<String>, secret: SecretData) -> Self {
+        self.secrets.insert(id.into(), secret);
+        self
+    }
+
+    /// Runs every step, whatever the cache has.
+    #[must_use]
+    pub fn with_no_cache(mut self, no_cache: bool) -> Self {
+        self.no_cache = no_cache;
+        self
+    }
+}
