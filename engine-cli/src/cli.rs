@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    archive, artifact, attach, branch, context, daemon, df, events, exec, files, history, image, inspect,
-    lifecycle, login, logs, network, port, prune, ps, registry, rename, run, secret, stats, system, top,
-    transfer, update, volume,
+    archive, artifact, attach, branch, build, context, daemon, df, events, exec, files, history, image,
+    inspect, lifecycle, login, logs, network, port, prune, ps, registry, rename, run, secret, stats, system,
+    top, transfer, update, volume,
 };
 use crate::options::Later;
 use crate::remote::HostArgs;
@@ -144,6 +144,8 @@ pub(crate) enum Command {
     Commit(Later<files::CommitArgs>),
     /// Show containers, images, networks or volumes as JSON
     Inspect(Later<inspect::InspectArgs>),
+    /// Build an image from a Dockerfile
+    Build(Later<build::BuildArgs>),
     /// Pull an image from a registry
     Pull(Later<transfer::PullArgs>),
     /// Push an image to a registry

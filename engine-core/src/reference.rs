@@ -89,12 +89,7 @@ impl Reference {
     /// Returns the name that a build's step is kept by: of no registry (RFC 2606), by its key.
     #[must_use]
     pub(crate) fn build_step(key: Digest) -> Self {
-        Self {
-            registry: BUILD_STEPS.to_owned(),
-            repository: "step".to_owned(),
-            tag: None,
-            digest: Some(key),
-        }
+        Self { registry: BUILD_STEPS.to_owned(), repository: "step".to_owned(), tag: None, digest: Some(key) }
     }
 
     /// Returns whether it is the name of a build's step.

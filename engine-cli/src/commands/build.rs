@@ -1,16 +1,15 @@
 //! `build`.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use engine_core::engine::{
-    BuildContext, BuildEvent, BuildNetwork, BuildSpec, DockerfileSource, Operation, OutputStream, StepId,
+    BuildContext, BuildEvent, BuildNetwork, BuildSpec, DockerfileSource, Operation, StepDescription, StepId,
 };
 use engine_core::secret::SecretData;
-use engine_core::{Error, Platform, Reference};
+use engine_core::{Error, ErrorKind, Platform, Reference};
 use futures_util::StreamExt;
 use tokio::io::AsyncReadExt as _;
 
@@ -93,7 +92,12 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     let spec = spec(args).await?;
     let engine = context.engine().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
-    let mut operation: Operation<_, _> = engine.build(spec);
+    let local = engine.local().ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "build image")
+            .with_message("an engine elsewhere cannot be asked to build yet")
+            .with_hint("build with the engine here, and push the image or copy it: image copy")
+    })?;
+    let mut operation: Operation<_, _> = local.build(spec);
     let mut shown = Plain::default();
     while let Some(event) = operation.next().await {
         if !quiet {
@@ -109,11 +113,9 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
         output::line(&image.id)?;
         return Ok(0);
     }
-    let mut err = std::io::stderr().lock();
-    writeln!(err, "built {}", image.id)?;
-    for name in &args.tags {
-        writeln!(err, "named {name}")?;
-    }
+    let mut text = format!("built {}\n", image.id);
+    args.tags.iter().for_each(|name| text.push_str(&format!("named {name}\n")));
+    say(&text)?;
     Ok(0)
 }
 
@@ -133,7 +135,8 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         }
     }
     // Docker's word for the time of what is built.
-    if let Some(text) = spec.args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok())
+    if let Some(text) =
+        spec.args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok())
     {
         let seconds = text
             .parse::<u64>()
@@ -195,7 +198,10 @@ async fn dockerfile(args: &BuildArgs, from_input: bool) -> Result<DockerfileSour
         }
         _ => {
             let mut content = Vec::new();
-            tokio::io::stdin().read_to_end(&mut content).await.map_err(|e| Error::from_io("read Dockerfile", e))?;
+            tokio::io::stdin()
+                .read_to_end(&mut content)
+                .await
+                .map_err(|e| Error::from_io("read Dockerfile", e))?;
             Ok(text("Dockerfile", content))
         }
     }
@@ -218,21 +224,24 @@ async fn secret_of(text: &str) -> Result<(String, SecretData)> {
     let id = *fields.get("id").ok_or_else(wrong)?;
     let file = fields.get("src").or(fields.get("source")).copied();
     let kind = fields.get("type").copied();
-    if let (Some(variable), None) | (None, None) = (fields.get("env").copied(), file)
-        && kind != Some("file")
-    {
-        let variable = variable.or((kind == Some("env") || std::env::var_os(id).is_some()).then_some(id));
-        if let Some(variable) = variable {
-            let value = std::env::var(variable)
-                .map_err(|_| Failure::usage(format!("--secret {text}: the environment has no {variable}")))?;
-            return Ok((id.to_owned(), SecretData::new(value)));
-        }
+    // Without a file, a variable of the id's name is meant if there is one.
+    let implied = || (kind == Some("env") || std::env::var_os(id).is_some()).then_some(id);
+    let variable =
+        fields.get("env").copied().or_else(implied).filter(|_| file.is_none() && kind != Some("file"));
+    if let Some(variable) = variable {
+        let value = std::env::var(variable)
+            .map_err(|_| Failure::usage(format!("--secret {text}: the environment has no {variable}")))?;
+        return Ok((id.to_owned(), SecretData::new(value)));
     }
     let file = file.unwrap_or(id);
-    let content = tokio::fs::read(file)
-        .await
-        .map_err(|e| Error::from_io("read secret", e).with("path", file))?;
+    let content =
+        tokio::fs::read(file).await.map_err(|e| Error::from_io("read secret", e).with("path", file))?;
     Ok((id.to_owned(), SecretData::new(content)))
+}
+
+/// Writes to standard error.
+fn say(text: &str) -> Result<()> {
+    output::write(&mut std::io::stderr().lock(), text.as_bytes())
 }
 
 /// Shows the steps as lines: each begins with its step's number.
@@ -243,43 +252,51 @@ struct Plain {
 
 impl Plain {
     fn event(&mut self, event: &BuildEvent) -> Result<()> {
-        let mut err = std::io::stderr().lock();
         match event {
             BuildEvent::Started { step, description } => {
                 self.steps.insert(*step, (Instant::now(), Vec::new()));
-                let text = description.text.lines().next().unwrap_or_default();
-                writeln!(err, "#{step} [{} {}/{}] {text}", description.stage, description.number, description.count)?;
+                let StepDescription { stage, number, count, text, .. } = description;
+                say(&format!(
+                    "#{step} [{stage} {number}/{count}] {}\n",
+                    text.lines().next().unwrap_or_default()
+                ))
             }
-            BuildEvent::Cached { step } => writeln!(err, "#{step} CACHED")?,
-            BuildEvent::Output { step, stream: OutputStream::Stdout | OutputStream::Stderr, bytes } => {
-                let Some((begun, rest)) = self.steps.get_mut(step) else { return Ok(()) };
-                rest.extend_from_slice(bytes);
-                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = rest.drain(..=end).collect();
-                    let text = output::visible(&String::from_utf8_lossy(&line[..end]));
-                    writeln!(err, "#{step} {:.3} {text}", begun.elapsed().as_secs_f64())?;
-                }
-            }
+            BuildEvent::Cached { step } => say(&format!("#{step} CACHED\n")),
+            BuildEvent::Output { step, bytes, .. } => self.output(*step, bytes),
             BuildEvent::Finished { step, took, .. } => {
-                self.flush(&mut err, *step)?;
-                writeln!(err, "#{step} DONE {:.1}s", took.as_secs_f64())?;
+                self.flush(*step)?;
+                say(&format!("#{step} DONE {:.1}s\n", took.as_secs_f64()))
             }
             BuildEvent::Failed { step, message } => {
-                self.flush(&mut err, *step)?;
-                writeln!(err, "#{step} ERROR: {}", message.lines().next().unwrap_or_default())?;
+                self.flush(*step)?;
+                say(&format!("#{step} ERROR: {}\n", message.lines().next().unwrap_or_default()))
             }
-            BuildEvent::Warning(warning) => writeln!(err, "warning: {warning}")?,
-            _ => {}
+            BuildEvent::Warning(warning) => say(&format!("warning: {warning}\n")),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Shows whole lines of what a command wrote.
+    fn output(&mut self, step: StepId, bytes: &[u8]) -> Result<()> {
+        let Some((begun, rest)) = self.steps.get_mut(&step) else { return Ok(()) };
+        rest.extend_from_slice(bytes);
+        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let lines: Vec<u8> = rest.drain(..=end).collect();
+        let mut text = String::new();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            text.push_str(&format!("#{step} {:.3} {line}\n", begun.elapsed().as_secs_f64()));
+        }
+        say(&text)
     }
 
     /// Shows what came without the end of its line.
-    fn flush(&mut self, err: &mut impl std::io::Write, step: StepId) -> Result<()> {
-        if let Some((begun, rest)) = self.steps.remove(&step).filter(|(_, rest)| !rest.is_empty()) {
-            let text = output::visible(&String::from_utf8_lossy(&rest));
-            writeln!(err, "#{step} {:.3} {text}", begun.elapsed().as_secs_f64())?;
+    fn flush(&mut self, step: StepId) -> Result<()> {
+        match self.steps.remove(&step) {
+            Some((begun, rest)) if !rest.is_empty() => {
+                let text = String::from_utf8_lossy(&rest);
+                say(&format!("#{step} {:.3} {text}\n", begun.elapsed().as_secs_f64()))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

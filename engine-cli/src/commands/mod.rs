@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod artifact;
 pub(crate) mod attach;
 pub(crate) mod branch;
+pub(crate) mod build;
 pub(crate) mod context;
 pub(crate) mod daemon;
 pub(crate) mod df;
@@ -79,6 +80,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
             branch::snapshot(context, &command).await
         }
         Command::Inspect(args) => inspect::inspect(context, &args).await,
+        Command::Build(args) => build::build(context, &args).await,
         Command::Pull(args) | Command::Image(Later(ImageCommand::Pull(args))) => {
             transfer::pull(context, &args).await
         }

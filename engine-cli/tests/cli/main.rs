@@ -6,6 +6,7 @@
 
 mod archives;
 mod branches;
+mod build;
 mod cgroups;
 mod contexts;
 mod daemons;

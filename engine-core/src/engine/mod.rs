@@ -7,6 +7,7 @@
 
 mod archive;
 mod artifact;
+mod build;
 mod builder;
 mod change;
 mod closure;
@@ -72,6 +73,10 @@ use std::sync::{Arc, OnceLock};
 
 pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
+pub use build::{
+    BUILD_CACHE_LABEL, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, DockerfileSource,
+    OutputStream, StepDescription, StepId,
+};
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;
 pub use container::{ContainerInfo, RemoveOptions};

@@ -16,8 +16,8 @@ use crate::files::Change;
 use crate::id::{ContainerId, SnapshotId};
 use crate::image_config::ImageConfig;
 use crate::image_store::{
-    LayerOptions,
-    CreatedLayer, GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
+    CreatedLayer, GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerOptions, LayerWriter,
+    Lease, StoreUsage,
 };
 use crate::io::ByteStream;
 use crate::manifest::Manifest;

@@ -64,7 +64,10 @@ pub async fn committed_layer_is_there(first: &dyn ImageStore, second: &dyn Image
     let (layer, diff_id) = first.commit_rootfs(&id, &LayerOptions::default()).await.expect("commit");
     assert_eq!(second.blob_size(&layer.digest).await.expect("size"), Some(layer.size));
     assert!(second.has_layer(&diff_id).await.expect("has layer"));
-    assert_eq!(second.commit_rootfs(&id, &LayerOptions::default()).await.expect("commit again"), (layer, diff_id));
+    assert_eq!(
+        second.commit_rootfs(&id, &LayerOptions::default()).await.expect("commit again"),
+        (layer, diff_id)
+    );
     first.remove_rootfs(&id).await.expect("remove");
 }
 

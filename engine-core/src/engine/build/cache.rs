@@ -51,7 +51,10 @@ impl LocalEngine {
         let config = ImageConfig {
             architecture: Platform::host().architecture,
             os: Platform::host().os,
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: layer.map(|(_, id)| id.clone()).into_iter().collect() },
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids: layer.map(|(_, id)| id.clone()).into_iter().collect(),
+            },
             history: vec![History {
                 created_by: Some(text.to_owned()),
                 empty_layer: layer.is_none(),

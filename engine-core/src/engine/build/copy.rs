@@ -11,10 +11,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
+use crate::dockerfile::FileMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, FileEntry, ListFiles, Listed, PackedFile, PackedSource, PathStat};
 
-use super::chmod::Chmod;
 use super::tree::{Source, Tree, TreeKind};
 
 /// Most links that are followed on the way to a destination.
@@ -32,7 +32,7 @@ pub(super) struct Placing<'a> {
     /// Their owner and group, instead of their own or root.
     pub(super) owner: Option<(u32, u32)>,
     /// Their mode, instead of their own.
-    pub(super) chmod: Option<&'a Chmod>,
+    pub(super) chmod: Option<&'a FileMode>,
     /// The time of directories that are made on the way.
     pub(super) time: SystemTime,
 }
@@ -82,7 +82,8 @@ impl Plan {
             if source.is_dir() && !is_dir && there.is_some() && target == destination {
                 return Err(wrong(&placing.destination, "a directory cannot be copied over what is none"));
             }
-            self.make_dirs(below, target.parent().unwrap_or(Path::new("/")), placing.owner, placing.time).await?;
+            self.make_dirs(below, target.parent().unwrap_or(Path::new("/")), placing.owner, placing.time)
+                .await?;
             self.place(below, tree, source, &target, placing).await?;
         }
         Ok(())
@@ -146,7 +147,8 @@ impl Plan {
         let there = self.known(below, &source, target).await?;
         let context = tree.kind == TreeKind::Context;
         for (index, entry) in source.entries.into_iter().enumerate() {
-            let at = if entry.path.as_os_str().is_empty() { target.to_owned() } else { target.join(&entry.path) };
+            let at =
+                if entry.path.as_os_str().is_empty() { target.to_owned() } else { target.join(&entry.path) };
             match there.get(&at) {
                 // The directory that files go into stays as it is.
                 Some(true) if index == 0 && entry.is_dir() => continue,
@@ -158,13 +160,19 @@ impl Plan {
                 }
                 _ => {}
             }
-            let from = if entry.path.as_os_str().is_empty() { source.path.clone() } else { source.path.join(&entry.path) };
+            let from = if entry.path.as_os_str().is_empty() {
+                source.path.clone()
+            } else {
+                source.path.join(&entry.path)
+            };
             let mode = entry.mode & 0o7777;
             let is_link = entry.mode & 0o170_000 == 0o120_000;
-            let mode = placing.chmod.filter(|_| !is_link).map_or(mode, |chmod| chmod.apply(mode, entry.is_dir()));
+            let mode =
+                placing.chmod.filter(|_| !is_link).map_or(mode, |chmod| chmod.apply(mode, entry.is_dir()));
             let mut file = PackedFile::new(PackedSource::Tree(from), relative(&at), mode);
             file.owner = placing.owner.unwrap_or(if context { (0, 0) } else { (entry.uid, entry.gid) });
-            file.modified = entry.modified;
+            // A directory's time tells when something was made or removed in it, on that machine.
+            file.modified = if context && entry.is_dir() { placing.time } else { entry.modified };
             file.plain = context;
             if at.parent().is_some() {
                 self.files.insert(at, (file, Some(entry)));
@@ -180,7 +188,10 @@ impl Plan {
             .iter()
             .filter(|(path, _)| path.starts_with(target))
             .map(|(path, (file, entry))| {
-                (path.clone(), entry.as_ref().map_or(file.source == PackedSource::Directory, FileEntry::is_dir))
+                (
+                    path.clone(),
+                    entry.as_ref().map_or(file.source == PackedSource::Directory, FileEntry::is_dir),
+                )
             })
             .collect();
         let Some(files) = below else {
@@ -205,7 +216,8 @@ impl Plan {
             Some(_) => {}
         }
         for entry in files.list(target, &options).await?.entries {
-            let at = if entry.path.as_os_str().is_empty() { target.to_owned() } else { target.join(&entry.path) };
+            let at =
+                if entry.path.as_os_str().is_empty() { target.to_owned() } else { target.join(&entry.path) };
             known.entry(at).or_insert(entry.is_dir());
         }
         Ok(known)

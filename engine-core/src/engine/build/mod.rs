@@ -8,12 +8,13 @@
 //! named before all of it is there; a build that ends early leaves no more than entries of the cache, which are whole.
 
 mod cache;
-mod chmod;
 mod copy;
+mod empty;
 mod event;
 mod graph;
 mod gzip;
 mod ignore;
+mod mounts;
 mod run;
 mod spec;
 mod stage;
@@ -21,21 +22,19 @@ mod steps;
 mod tree;
 mod view;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::dockerfile::{Dockerfile, SyntaxError};
+use crate::dockerfile::Dockerfile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::ContainerFiles;
 
 use super::LocalEngine;
 use super::operation::{Operation, Progress};
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
+pub use mounts::BUILD_CACHE_LABEL;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
 use tree::{Tree, TreeKind};
 
@@ -66,7 +65,15 @@ impl Build {
 }
 
 impl LocalEngine {
-    pub(super) fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
+    /// Builds an image.
+    ///
+    /// The operation reports its steps. Dropped or failed, it leaves nothing but whole steps, which the next build takes up.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for what is wrong in the Dockerfile, with file and line;
+    /// [`NotFound`](ErrorKind::NotFound) for files, stages and images that are not there; [`Other`](ErrorKind::Other) with the last
+    /// output of a command that fails; as [`pull`](super::Engine::pull).
+    pub fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         let engine = self.clone();
         Operation::new(move |progress| async move { engine.build_image(spec, progress).await })
     }
@@ -85,7 +92,8 @@ impl LocalEngine {
         file.warnings.iter().for_each(|warning| progress.report(BuildEvent::Warning(warning.clone())));
         let ignored = ignore::of_context(&*files, &spec.dockerfile).await?;
         let context = Tree::new(files, TreeKind::Context, ignored);
-        let build = Build { engine: self.clone(), spec, file, context, progress, next_step: AtomicU32::new(1) };
+        let build =
+            Build { engine: self.clone(), spec, file, context, progress, next_step: AtomicU32::new(1) };
         graph::run(Arc::new(build)).await
     }
 
@@ -102,8 +110,26 @@ impl LocalEngine {
                 }
                 Ok(crate::linux::files::host_files(dir))
             }
+            BuildContext::Empty => Ok(Box::new(empty::NoFiles)),
             other => Err(Error::new(ErrorKind::Unsupported, "open build context")
                 .with_message(format!("{other:?} cannot be one"))),
+        }
+    }
+}
+
+/// The Dockerfile's name and text.
+async fn dockerfile(source: &DockerfileSource, files: &dyn ContainerFiles) -> Result<(String, Vec<u8>)> {
+    match source {
+        DockerfileSource::Text { name, text } => Ok((name.clone(), text.clone())),
+        DockerfileSource::InContext(path) => {
+            tree::inside(path)?;
+            let text = ignore::read(files, path).await?.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "read Dockerfile")
+                    .with("path", path)
+                    .with_message("the build context has no such file")
+                    .with_hint("name the file, or give the directory that it is in")
+            })?;
+            Ok((path.clone(), text))
         }
     }
 }

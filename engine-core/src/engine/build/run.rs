@@ -26,6 +26,7 @@ use crate::secret::{SecretFile, SecretVariable};
 
 use super::cache::{Layer, empty_diff_id};
 use super::event::OutputStream;
+use super::mounts::Mounts;
 
 /// Output that the error of a failed command shows.
 const SHOWN: usize = 4 << 10;
@@ -43,8 +44,7 @@ pub(super) struct Command {
     pub(super) config: Digest,
     pub(super) layers: Vec<Digest>,
     pub(super) platform: Platform,
-    pub(super) secret_files: Vec<SecretFile>,
-    pub(super) secret_env: Vec<SecretVariable>,
+    pub(super) mounts: Mounts,
     /// Mount points that were not there before.
     pub(super) mount_points: BTreeSet<PathBuf>,
     /// The time that is said to be when what it wrote was written.
@@ -59,6 +59,7 @@ impl LocalEngine {
         output: impl Fn(OutputStream, Bytes) + Send + Sync,
     ) -> Result<Option<Layer>> {
         let owner = ProcessIdentity::current();
+        let Mounts { specs, images, secret_files, secret_env, .. } = command.mounts;
         let mut record = Record {
             id: ContainerId::random(),
             name: names::random_name(0),
@@ -74,19 +75,21 @@ impl LocalEngine {
                 anonymous_volumes: Vec::new(),
                 base: None,
                 snapshots: Vec::new(),
-                mounted_images: Vec::new(),
+                mounted_images: images,
                 id_mappings: None,
                 linked_by: Vec::new(),
                 secrets: Vec::new(),
                 owner,
             },
         };
+        record.data.spec.mounts = specs;
         self.resolve_networks(&mut record.data.spec).await?;
         self.inner.hooks.admit_container(None, &record.data.spec, &record.data.defaults)?;
+        self.make_volumes(&mut record.data.spec).await?;
         self.commit(&mut record, true).await?;
         let container = Removed::new(self, &record.id);
         let begun = SystemTime::now() - TICK;
-        let tail = self.run_to_the_end(&record, (command.secret_files, command.secret_env), output).await;
+        let tail = self.run_to_the_end(&record, (secret_files, secret_env), output).await;
         let layer = match tail {
             Ok(()) => {
                 let clamp = Some((begun, command.time));
@@ -115,7 +118,16 @@ impl LocalEngine {
         };
         let streams = match started.await {
             Ok(streams) => streams,
-            Err(error) => return Err(self.abandon(record, error).await),
+            Err(error) => {
+                let error = self.abandon(record, error).await;
+                return Err(match error.kind() {
+                    // It is the build that fails, not a command of the caller's.
+                    ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable => {
+                        error.with_kind(ErrorKind::InvalidArgument)
+                    }
+                    _ => error,
+                });
+            }
         };
         let tail = std::sync::Mutex::new(Tail::default());
         let take = |stream, bytes: Bytes| {
@@ -162,7 +174,7 @@ impl Tail {
         self.0.drain(..self.0.len().saturating_sub(SHOWN));
     }
 
-    fn message(&self, code: i32) -> String {
+    fn message(&self, code: u8) -> String {
         let bytes: Vec<u8> = self.0.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.trim_end().lines().collect();

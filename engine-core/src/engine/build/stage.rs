@@ -5,9 +5,8 @@ use std::path::{Component, PathBuf};
 use std::time::SystemTime;
 
 use crate::digest::Digest;
-use crate::dockerfile::{
-    Command, Healthcheck, HealthcheckCommand, Instruction, KeyValue, parse_ports,
-};
+use crate::dockerfile::{Command, Healthcheck, HealthcheckCommand, Instruction, KeyValue, parse_ports};
+use crate::engine::image::Image;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_config::{self, Empty, History, ImageConfig, ProcessDefaults, RootFs};
 use crate::platform::Platform;
@@ -51,6 +50,24 @@ impl State {
         }
     }
 
+    /// The state of a stage on an image.
+    pub(super) fn of_image(name: &str, image: &Image, layers: Vec<Layer>, time: SystemTime) -> Self {
+        let mut config = image.config.config.clone();
+        if !config.env.iter().any(|variable| variable.starts_with("PATH=")) {
+            config.env.push(PATH.to_owned());
+        }
+        Self {
+            platform: image.platform(),
+            config,
+            layers,
+            history: image.config.history.clone(),
+            author: image.config.author.clone(),
+            image: Some((name.to_owned(), image.manifest.digest.clone(), image.id().clone())),
+            time,
+            has_cmd: false,
+        }
+    }
+
     /// The state of a stage that is built on this one.
     pub(super) fn successor(&self) -> Self {
         Self { has_cmd: false, ..self.clone() }
@@ -68,7 +85,11 @@ impl State {
     }
 
     pub(super) fn working_dir(&self) -> PathBuf {
-        if self.config.working_dir.is_empty() { PathBuf::from("/") } else { PathBuf::from(&self.config.working_dir) }
+        if self.config.working_dir.is_empty() {
+            PathBuf::from("/")
+        } else {
+            PathBuf::from(&self.config.working_dir)
+        }
     }
 
     /// An absolute path of what is relative to the working directory, without `.` and `..`.
@@ -127,10 +148,8 @@ impl State {
                 }
             }
             Instruction::Expose(expose) => {
-                for port in &expose.ports {
-                    let ports = parse_ports(port)?;
-                    config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
-                }
+                let ports = parse_ports(&expose.ports)?;
+                config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
             }
             Instruction::Volume(volume) => {
                 config.volumes.extend(volume.paths.iter().map(|path| (path.clone(), Empty {})));
@@ -192,7 +211,8 @@ pub(super) fn set_env(env: &mut Vec<String>, name: &str, value: &str) {
 }
 
 fn healthcheck(check: &Healthcheck, own_shell: &[String]) -> image_config::Healthcheck {
-    let HealthcheckCommand { command, interval, timeout, start_period, start_interval, retries } = match check {
+    let HealthcheckCommand { command, interval, timeout, start_period, start_interval, retries } = match check
+    {
         Healthcheck::Command(check) => check,
         _ => return image_config::Healthcheck { test: vec!["NONE".to_owned()], ..Default::default() },
     };
@@ -201,9 +221,10 @@ fn healthcheck(check: &Healthcheck, own_shell: &[String]) -> image_config::Healt
         // With a shell of its own, that is what runs it.
         Command::Shell(line) if own_shell.is_empty() => vec!["CMD-SHELL".to_owned(), line.clone()],
         Command::Shell(line) => [&["CMD".to_owned()], own_shell, &[line.clone()]].concat(),
-        _ => Vec::new(),
     };
-    let nanos = |time: &Option<std::time::Duration>| time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let nanos = |time: &Option<std::time::Duration>| {
+        time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    };
     image_config::Healthcheck {
         test,
         interval: nanos(interval),

@@ -1,25 +1,29 @@
 //! The instructions that make layers: what each is made of, whether the cache has it, and doing it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use crate::container_spec::{ContainerSpec, NetworkMode};
 use crate::digest::Digest;
-use crate::dockerfile::{Heredoc, Run, RunNetwork, RunScript};
+use crate::dockerfile::{
+    FileMode, Heredoc, Run, RunMount, RunNetwork, RunScript, RunSecurity, Scope, is_predefined_arg,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::ContainerFiles;
+use crate::platform::Platform;
 
 use super::Build;
 use super::cache::Layer;
-use super::chmod::Chmod;
 use super::copy::{Below, Hasher, Placing, Plan};
 use super::event::{BuildEvent, StepId};
 use super::gzip::gzip;
 use super::ignore::{excluding, matches_name};
+use super::mounts::{Mounted, Mounts};
 use super::run::Command;
 use super::spec::BuildNetwork;
 use super::stage::{State, shell};
@@ -44,10 +48,9 @@ pub(super) struct Step<'a> {
     /// What its line in the history says.
     pub(super) text: String,
     pub(super) use_cache: bool,
+    /// Whether nothing is told of it, since it is a part of another.
+    pub(super) quiet: bool,
 }
-
-
-
 
 impl Step<'_> {
     /// Returns what the cache has for `key`, or has `make` make it and keeps that.
@@ -60,7 +63,9 @@ impl Step<'_> {
         if self.use_cache
             && let Some(known) = engine.cached_step(key).await?
         {
-            self.build.progress.report(BuildEvent::Cached { step: self.id });
+            if !self.quiet {
+                self.build.progress.report(BuildEvent::Cached { step: self.id });
+            }
             return Ok(known);
         }
         let made = make.await?;
@@ -104,7 +109,7 @@ impl Step<'_> {
             if !plan.make_dirs(&below, path, None, state.time).await? {
                 return Ok(None);
             }
-            self.write(&*self.build.context.files(), plan).await
+            self.write(&**self.build.context.files(), plan).await
         };
         self.layer(&key.finish(), make).await
     }
@@ -113,14 +118,16 @@ impl Step<'_> {
     pub(super) async fn copy(&self, state: &State, tree: &Tree, copying: &Copying) -> Result<Option<Layer>> {
         let destination = state.absolute(&copying.destination);
         let count = copying.sources.len() + copying.documents.len();
-        let named_dir = copying.destination.ends_with('/') || matches!(&*copying.destination, "." | "..")
-            || copying.destination.ends_with("/.") || copying.destination.ends_with("/..");
+        let named_dir = copying.destination.ends_with('/')
+            || matches!(&*copying.destination, "." | "..")
+            || copying.destination.ends_with("/.")
+            || copying.destination.ends_with("/..");
         if count > 1 && !named_dir {
             return Err(Error::new(ErrorKind::InvalidArgument, "copy files")
                 .with("destination", &copying.destination)
                 .with_message("with more than one source, the destination is a directory and ends with /"));
         }
-        let chmod = copying.chmod.as_deref().map(Chmod::parse).transpose()?;
+        let chmod = copying.chmod.as_deref().map(FileMode::parse).transpose()?;
         let exclude = excluding(&copying.exclude)?;
         let mut sources = Vec::new();
         let mut key = Hasher::new("copy-1");
@@ -163,16 +170,62 @@ impl Step<'_> {
             };
             let into_dir = named_dir || sources.len() + copying.documents.len() > 1;
             let chmod = chmod.as_ref();
-            let placing = Placing { destination, into_dir, parents: copying.parents, owner, chmod, time: state.time };
+            let placing =
+                Placing { destination, into_dir, parents: copying.parents, owner, chmod, time: state.time };
             let mut plan = Plan::default();
             plan.add(&below, tree, sources, &placing).await?;
             for document in &copying.documents {
                 let content = Bytes::from(document.document().into_owned());
                 plan.add_document(&below, &document.name, content, &placing).await?;
             }
-            self.write(&*tree.files().clone(), plan).await
+            self.write(&**tree.files(), plan).await
         };
         self.layer(&key.finish(), make).await
+    }
+
+    /// The layers of a tree, for a mount.
+    fn mounted(&self, tree: &Tree) -> Result<Mounted> {
+        match (&tree.kind, &tree.layers) {
+            (TreeKind::Layers(digest), Some((manifest, layers))) => {
+                Ok(Mounted { manifest: manifest.clone(), layers: layers.clone(), digest: digest.clone() })
+            }
+            _ => Err(Error::new(ErrorKind::Unsupported, "mount for command")
+                .with_message("a directory cannot be mounted by its name yet")
+                .with_hint("copy from it")),
+        }
+    }
+
+    /// A layer of what `source` is in the context, at its own path: only what is there for `COPY` is there for a mount.
+    async fn context_layer(&self, source: &str) -> Result<Mounted> {
+        let scratch = State::scratch(Platform::host(), Some(SystemTime::UNIX_EPOCH));
+        let copying = Copying {
+            sources: vec![source.to_owned()],
+            documents: Vec::new(),
+            destination: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            link: true,
+            parents: true,
+            exclude: Vec::new(),
+        };
+        let quiet = Step {
+            build: self.build,
+            id: self.id,
+            text: format!("mount {source}"),
+            use_cache: true,
+            quiet: true,
+        };
+        let layer = Box::pin(quiet.copy(&scratch, &self.build.context, &copying)).await?;
+        let (blob, diff_id) = layer.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "mount for command")
+                .with("source", source)
+                .with_message("there are no files")
+        })?;
+        let mut state = scratch;
+        state.add_layer(Some((blob.clone(), diff_id.clone())), String::new());
+        let config = state.image_config(&BTreeMap::new());
+        let manifest = self.build.engine.put_image(&config, &[&blob], &[]).await?;
+        Ok(Mounted { manifest: manifest.digest, layers: vec![diff_id], digest: state.chain() })
     }
 
     /// What `--chown` means: numbers, or names in the image.
@@ -196,20 +249,25 @@ impl Step<'_> {
     }
 
     /// `RUN`.
-    pub(super) async fn run(&self, state: &State, run: &Run, args: &[(String, String)], hidden: &[(String, String)]) -> Result<Option<Layer>> {
+    pub(super) async fn run(
+        &self,
+        state: &State,
+        run: &Run,
+        scope: &Scope,
+        froms: &BTreeMap<usize, Tree>,
+    ) -> Result<Option<Layer>> {
         let spec = &self.build.spec;
         let script = run.script();
+        let mut mounts = Mounts::default();
         let arguments = match &script {
             RunScript::Shell(line) => [&shell(&state.config)[..], &[line.to_string()]].concat(),
             RunScript::Exec(arguments) => arguments.to_vec(),
-            _ => {
-                return Err(Error::new(ErrorKind::Unsupported, "run command")
-                    .with_message("a heredoc that names its own interpreter is not carried out yet"));
-            }
+            RunScript::File { name, content } => vec![mounts.script(name, content)],
         };
-        if !run.mounts.is_empty() || !run.devices.is_empty() {
+        if !run.devices.is_empty() || run.security != RunSecurity::Sandbox {
             return Err(Error::new(ErrorKind::Unsupported, "run command")
-                .with_message("--mount and --device are not carried out yet"));
+                .with_message("--device and --security=insecure are not carried out")
+                .with_hint("leave them out"));
         }
         let network = match run.network {
             RunNetwork::None => BuildNetwork::None,
@@ -221,13 +279,12 @@ impl Step<'_> {
                 .with_message("the host's network is not allowed to this build")
                 .with_hint("allow it for the build, or leave --network=host out"));
         }
-        // Build arguments are variables, but an ENV of the same name wins.
-        let mut env = state.config.env.clone();
-        for (name, value) in args {
-            if !env.iter().any(|known| known.split('=').next() == Some(name)) {
-                env.push(format!("{name}={value}"));
-            }
-        }
+        // Proxies have no part in what is made.
+        let (hidden, env): (Vec<_>, Vec<_>) = scope
+            .command_env()
+            .into_iter()
+            .partition(|(name, _)| is_predefined_arg(name) && !scope.is_defined(name));
+        let mut env: Vec<String> = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut key = Hasher::new("run-1");
         key.text(&state.chain().to_string());
         key.text(&state.platform.to_string());
@@ -235,12 +292,32 @@ impl Step<'_> {
         key.texts(&env);
         key.texts([&state.config.user, &state.config.working_dir]);
         key.text(network.as_str());
+        if let RunScript::File { content, .. } = &script {
+            key.text(content);
+        }
+        for (index, mount) in run.mounts.iter().enumerate() {
+            match mount {
+                RunMount::Bind(bind) => {
+                    let from = match froms.get(&index) {
+                        Some(tree) => self.mounted(tree)?,
+                        None => self.context_layer(bind.source.as_deref().unwrap_or("/")).await?,
+                    };
+                    mounts.bind(state, bind, from, &mut key)?;
+                }
+                mount => mounts.add(state, mount, spec, &mut key)?,
+            }
+        }
         let make = async {
+            let _turns = mounts.lock(self.build).await?;
+            let mount_points = match mounts.is_empty() {
+                true => Default::default(),
+                false => mounts.points(&self.below(state).await?).await?,
+            };
             let Some((image, manifest, config)) = state.image.clone() else {
                 return Err(Error::new(ErrorKind::InvalidArgument, "run command")
                     .with_message("there is nothing to run: the stage has no files yet"));
             };
-            env.extend(hidden.iter().map(|(name, value)| format!("{name}={value}")));
+            env.extend(hidden.into_iter().map(|(name, value)| format!("{name}={value}")));
             let mut defaults = state.config.clone();
             (defaults.entrypoint, defaults.cmd, defaults.env) = (Vec::new(), Vec::new(), env);
             // They are for containers of the image, not for those that make it.
@@ -266,9 +343,8 @@ impl Step<'_> {
                 config,
                 layers: state.diff_ids(),
                 platform: state.platform.clone(),
-                secret_files: Vec::new(),
-                secret_env: Vec::new(),
-                mount_points: Default::default(),
+                mounts,
+                mount_points,
                 time: state.time,
             };
             let (progress, step) = (&self.build.progress, self.id);

@@ -17,6 +17,8 @@ pub(super) type Ignored = Arc<dyn Fn(&Path, bool) -> Listed + Send + Sync>;
 pub(super) struct Tree {
     files: Arc<dyn ContainerFiles>,
     pub(super) kind: TreeKind,
+    /// The layers it shows, if it does, and an image that keeps them.
+    pub(super) layers: Option<(Digest, Vec<Digest>)>,
     /// What an ignore file leaves out.
     ignored: Option<Ignored>,
 }
@@ -68,7 +70,16 @@ impl std::fmt::Debug for Tree {
 
 impl Tree {
     pub(super) fn new(files: Box<dyn ContainerFiles>, kind: TreeKind, ignored: Option<Ignored>) -> Self {
-        Self { files: files.into(), kind, ignored }
+        Self { files: files.into(), kind, layers: None, ignored }
+    }
+
+    /// The files of layers.
+    pub(super) fn of_layers(
+        files: Arc<dyn ContainerFiles>,
+        digest: Digest,
+        layers: (Digest, Vec<Digest>),
+    ) -> Self {
+        Self { files, kind: TreeKind::Layers(digest), layers: Some(layers), ignored: None }
     }
 
     pub(super) fn files(&self) -> &Arc<dyn ContainerFiles> {
@@ -96,7 +107,13 @@ impl Tree {
             }
             let mut next = Vec::new();
             for dir in found {
-                next.extend(self.names(&dir).await?.into_iter().filter(|name| matches(component, name)).map(|name| dir.join(name)));
+                next.extend(
+                    self.names(&dir)
+                        .await?
+                        .into_iter()
+                        .filter(|name| matches(component, name))
+                        .map(|name| dir.join(name)),
+                );
             }
             found = next;
         }
@@ -162,7 +179,8 @@ impl Tree {
         let filter: FileFilter = Arc::new(move |path: &[u8], is_dir| {
             use std::os::unix::ffi::OsStrExt as _;
             let path = Path::new(std::ffi::OsStr::from_bytes(path));
-            let by_context = ignored.as_ref().map_or(Listed::Yes, |ignored| ignored(&base.join(path), is_dir));
+            let by_context =
+                ignored.as_ref().map_or(Listed::Yes, |ignored| ignored(&base.join(path), is_dir));
             let by_flag = exclude.as_ref().map_or(Listed::Yes, |exclude| exclude(path, is_dir));
             match (by_context, by_flag) {
                 (Listed::No, _) | (_, Listed::No) => Listed::No,

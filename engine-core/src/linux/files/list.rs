@@ -66,7 +66,10 @@ impl Lister<'_> {
 
     fn add(&mut self, path: &[u8], handle: &OwnedFd, stat: &Stat) -> io::Result<()> {
         if self.found.len() >= MAX_LISTED {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, format!("it has more than {MAX_LISTED} files")));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!("it has more than {MAX_LISTED} files"),
+            ));
         }
         let kind = FileType::from_raw_mode(stat.st_mode);
         // A socket is its process's; archives know none.
@@ -142,8 +145,10 @@ pub(super) fn pack<W: io::Write>(
         let (handle, stat) = match (source.parent(), source.file_name()) {
             (Some(parent), Some(last)) => {
                 if held.as_ref().is_none_or(|(known, _)| known != parent) {
-                    held = Some((parent.to_owned(), pack::beneath_dir(&top, parent.as_os_str().as_bytes())
-                        .map_err(|e| gone(e.into()))?));
+                    held = Some((
+                        parent.to_owned(),
+                        pack::beneath_dir(&top, parent.as_os_str().as_bytes()).map_err(|e| gone(e.into()))?,
+                    ));
                 }
                 let Some((_, dir)) = &held else { continue };
                 let last = std::ffi::CString::new(last.as_bytes())?;

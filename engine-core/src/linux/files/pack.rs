@@ -179,10 +179,7 @@ struct Level {
 }
 
 /// Shows what is beneath the directory `top`, in order. `visit` says whether to go into what it was shown.
-pub(super) fn walk(
-    top: &OwnedFd,
-    visit: &mut dyn FnMut(Found<'_>) -> io::Result<bool>,
-) -> io::Result<()> {
+pub(super) fn walk(top: &OwnedFd, visit: &mut dyn FnMut(Found<'_>) -> io::Result<bool>) -> io::Result<()> {
     let mut path = Vec::new();
     let device = rustix::fs::fstat(top)?.st_dev;
     let mut levels = vec![Level { names: names(top)?, fd: Some(top.try_clone()?), device, path: 0 }];
@@ -311,7 +308,12 @@ impl<'a, W: Write> Packer<'a, W> {
         let seen = self.options.ids.as_ref().map_or(owner, |ids| ids.inside(owner));
         let owner = self.options.owner.unwrap_or(seen);
         let mtime = self.options.clamp.map_or_else(|| mtime(stat), |clamp| clamp.apply(stat));
-        self.add_as(handle, stat, name, &Attributes { mode: stat.st_mode & 0o7777, owner, mtime, plain: false })
+        self.add_as(
+            handle,
+            stat,
+            name,
+            &Attributes { mode: stat.st_mode & 0o7777, owner, mtime, plain: false },
+        )
     }
 
     /// As [`add`](Self::add), with attributes that it is given.

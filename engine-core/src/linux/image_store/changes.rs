@@ -163,7 +163,8 @@ impl Walk<'_> {
 
     fn is_mount_point(&self, handle: &OwnedFd, stat: &Stat) -> io::Result<bool> {
         let path = &self.path[..];
-        let made = self.mount_points.contains(path) && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let made = self.mount_points.contains(path)
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if made && stat.st_size == 0 {
             return Ok(true);
         }

@@ -78,7 +78,8 @@ impl Shared {
     ) -> Result<(Descriptor, Digest)> {
         let fail = |e: io::Error| Error::from_io("commit container", e).with("container", id);
         let mut trees = self.trees("commit container", id, None)?;
-        let relative = |path: &PathBuf| path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes().to_vec();
+        let relative =
+            |path: &PathBuf| path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes().to_vec();
         trees.mount_points = options.mount_points.iter().map(relative).collect();
         let clamp = options.clamp.map(|(later_than, to)| Clamp { later_than, to });
         let session = self.session()?;

@@ -9,8 +9,8 @@
 //! - `image_rootfs.stale`: the writable directory belongs to a state that was left, and goes before the next use.
 //! - A frozen layer stays as long as a chain in `image_rootfs` or `image_snapshot` names it.
 
-use std::collections::HashSet;
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;

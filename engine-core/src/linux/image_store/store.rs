@@ -19,8 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::Change;
 use crate::id::{ContainerId, SnapshotId};
 use crate::image_store::{
-    LayerOptions,
-    GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerWriter, Lease, StoreUsage,
+    GarbageReport, ImageStore, ImageStoreCapabilities, Ingest, LayerOptions, LayerWriter, Lease, StoreUsage,
 };
 use crate::io::ByteStream;
 use crate::mount::Mount;

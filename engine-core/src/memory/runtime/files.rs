@@ -17,7 +17,9 @@ use futures_util::TryStreamExt as _;
 use crate::decode::Decoder;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{ContainerFiles, FileEntry, FileList, ListFiles, Listed, PackedFile, PackedSource, PathStat, UnpackFiles};
+use crate::files::{
+    ContainerFiles, FileEntry, FileList, ListFiles, Listed, PackedFile, PackedSource, PathStat, UnpackFiles,
+};
 use crate::id::ContainerId;
 use crate::io::ByteStream;
 use crate::memory::archive::{Item, Kind};

@@ -1,0 +1,410 @@
+//! The stages of a build: those that are needed, each as soon as what it needs is there, independent ones at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use tokio::sync::watch;
+
+use crate::dockerfile::{
+    AddSource, BindMount, Expander, GlobalScope, Instruction, Origin, RunMount, Scope, Spanned, Stage,
+    StageGraph,
+};
+use crate::engine::events::of_image;
+use crate::engine::image::Image;
+use crate::engine::operation::Operation;
+use crate::engine::pull::PullOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
+use crate::files::ContainerFiles;
+use crate::platform::Platform;
+use crate::reference::Reference;
+
+use super::event::{BuildEvent, StepDescription, StepId};
+use super::spec::BuildContext;
+use super::stage::State;
+use super::steps::{Copying, Step, finished};
+use super::tree::{Tree, TreeKind};
+use super::{Build, BuiltImage};
+
+/// What a stage is at its end.
+#[derive(Clone, Debug)]
+struct Done {
+    state: State,
+    scope: Scope,
+}
+
+/// A build's stages on their way.
+struct Stages {
+    build: Arc<Build>,
+    graph: StageGraph,
+    global: Arc<GlobalScope>,
+    platform: Platform,
+    /// By stage, what it is once it is done.
+    done: Vec<watch::Sender<Option<Arc<Done>>>>,
+}
+
+/// Builds what is asked for.
+pub(super) async fn run(build: Arc<Build>) -> Result<BuiltImage> {
+    let (file, spec) = (&build.file, &build.spec);
+    let target = file.target(spec.target.as_deref())?;
+    let platform = spec.platform.clone().unwrap_or_else(Platform::host);
+    let global =
+        GlobalScope::new(file, spec.args.clone(), &Platform::host(), &platform, spec.target.as_deref())?;
+    let graph = file.graph(&global)?;
+    let needed = graph.needed(target);
+    let done = file.stages.iter().map(|_| watch::Sender::new(None)).collect();
+    let stages = Stages { build: Arc::clone(&build), graph, global: Arc::new(global), platform, done };
+    // The first failure ends the others: they are dropped.
+    try_join_all(needed.into_iter().map(|index| stages.build(index))).await?;
+    let Some(last) = stages.done[target].borrow().clone() else {
+        return Err(Error::new(ErrorKind::Other, "build image").with_message("its stage is not there"));
+    };
+    stages.finish(&last.state).await
+}
+
+impl Stages {
+    /// Waits until a stage is done.
+    async fn stage(&self, index: usize) -> Result<Arc<Done>> {
+        let mut done = self.done[index].subscribe();
+        let found = done.wait_for(Option::is_some).await;
+        found.ok().and_then(|done| done.clone()).ok_or_else(|| Error::new(ErrorKind::Canceled, "build stage"))
+    }
+
+    async fn build(&self, index: usize) -> Result<()> {
+        let stage = &self.build.file.stages[index];
+        let use_cache = !self.build.spec.no_cache
+            && !self
+                .build
+                .spec
+                .no_cache_stages
+                .iter()
+                .any(|name| Some(name.to_lowercase()) == stage.name || name.parse() == Ok(index));
+        let name = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
+        let count = 1 + stage.instructions.iter().filter(|one| is_step(&one.value)).count();
+        let mut work = StageWork {
+            stages: self,
+            index,
+            name,
+            number: 0,
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            use_cache,
+        };
+        let (mut state, mut scope) = work.base(stage).await?;
+        // What the base wants done first; it does not go on to this image.
+        for text in std::mem::take(&mut state.config.on_build) {
+            let trigger = Instruction::parse("ONBUILD of the base image", &text)?;
+            work.instruction(&mut state, &mut scope, &trigger, None).await?;
+        }
+        for (number, instruction) in stage.instructions.iter().enumerate() {
+            let carried = work.instruction(&mut state, &mut scope, instruction, Some(number)).await;
+            carried.map_err(|error| self.at(error, instruction))?;
+        }
+        self.done[index].send_replace(Some(Arc::new(Done { state, scope })));
+        Ok(())
+    }
+
+    /// Says in an error which instruction it is about.
+    fn at(&self, error: Error, instruction: &Spanned<Instruction>) -> Error {
+        let text = instruction.text.lines().next().unwrap_or_default();
+        error
+            .with("file", format!("{}:{}", self.build.file.name(), instruction.span.line))
+            .with("instruction", text)
+    }
+
+    /// Finds where files come from that `name` says.
+    async fn tree(&self, origin: &Origin) -> Result<Tree> {
+        let (state, named);
+        match origin {
+            Origin::Stage(index) => {
+                named = self.stage(*index).await?;
+                state = &named.state;
+            }
+            Origin::Named(name) => match self.build.spec.contexts.get(name) {
+                Some(context @ BuildContext::Directory(_)) => {
+                    let files = self.build.engine.context_files(context)?;
+                    return Ok(Tree::new(files, TreeKind::Context, None));
+                }
+                Some(BuildContext::Image(image)) => return self.image_tree(image).await,
+                Some(BuildContext::Empty) => return Err(nothing(name)),
+                None => return self.image_tree(name).await,
+            },
+            _ => return Err(nothing("scratch")),
+        }
+        let Some((_, manifest, _)) = state.image.as_ref().filter(|_| !state.layers.is_empty()) else {
+            return Err(nothing("the stage"));
+        };
+        let view = self.build.engine.view(manifest, &state.diff_ids()).await?;
+        let layers = (manifest.clone(), state.diff_ids());
+        Ok(Tree::of_layers(view as Arc<dyn ContainerFiles>, state.chain(), layers))
+    }
+
+    async fn image_tree(&self, name: &str) -> Result<Tree> {
+        let image = self.image(name, &self.platform, None).await?;
+        let state = from_image(name, &image, None);
+        let view = self.build.engine.view(&image.manifest.digest, image.diff_ids()).await?;
+        let layers = (image.manifest.digest.clone(), state.diff_ids());
+        Ok(Tree::of_layers(view as Arc<dyn ContainerFiles>, state.chain(), layers))
+    }
+
+    /// Finds an image here, or pulls it.
+    async fn image(&self, name: &str, platform: &Platform, step: Option<StepId>) -> Result<Image> {
+        let engine = &self.build.engine;
+        if !self.build.spec.pull {
+            match engine.image_for(name, platform).await {
+                Ok(image) if image.platform() == *platform || *platform == Platform::host() => {
+                    engine.unpack_missing(&image).await?;
+                    return Ok(image);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let reference: Reference = name.parse()?;
+        let options = PullOptions::default().with_platform(platform.clone());
+        let mut pull: Operation<_, _> = engine.pull(&reference, options);
+        while let Some(event) = pull.next().await {
+            if let Some(step) = step {
+                self.build.progress.report(BuildEvent::Pull { step, event });
+            }
+        }
+        let image = pull.await?;
+        engine.unpack_missing(&image).await?;
+        Ok(image)
+    }
+
+    /// Writes the image and gives it its names.
+    async fn finish(&self, state: &State) -> Result<BuiltImage> {
+        let engine = &self.build.engine;
+        let config = state.image_config(&self.build.spec.labels);
+        let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
+        let manifest = engine.put_image(&config, &layers, &[]).await?;
+        let image = engine.load_image(&manifest, &self.platform, &[]).await?;
+        let id = image.id().clone();
+        for name in &self.build.spec.names {
+            let event = of_image(Action::Tag, id.clone(), name.familiar());
+            engine.name_image(event, name, &manifest).await?;
+        }
+        if self.build.spec.names.is_empty() {
+            engine.keep_dangling(&manifest).await?;
+        }
+        Ok(BuiltImage { manifest, id })
+    }
+}
+
+fn nothing(what: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "copy files").with_message(format!("there are no files in {what}"))
+}
+
+fn from_image(name: &str, image: &Image, time: Option<SystemTime>) -> State {
+    let layers = image.contents.layers.iter().cloned().zip(image.diff_ids().iter().cloned()).collect();
+    let made = crate::time::parse_rfc3339(&image.config.created);
+    State::of_image(name, image, layers, time.or(made).unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// Whether an instruction is shown as a step.
+fn is_step(instruction: &Instruction) -> bool {
+    matches!(
+        instruction,
+        Instruction::Run(_) | Instruction::Copy(_) | Instruction::Add(_) | Instruction::Workdir(_)
+    )
+}
+
+/// One stage on its way.
+struct StageWork<'a> {
+    stages: &'a Stages,
+    index: usize,
+    name: String,
+    number: u32,
+    count: u32,
+    use_cache: bool,
+}
+
+impl StageWork<'_> {
+    /// Tells of a step that begins.
+    fn begin(&mut self, text: &str) -> (StepId, Instant) {
+        let build = &self.stages.build;
+        let step = build.step();
+        self.number += 1;
+        let description = StepDescription {
+            stage: self.name.clone(),
+            number: self.number,
+            count: self.count.max(self.number),
+            text: text.to_owned(),
+        };
+        build.progress.report(BuildEvent::Started { step, description });
+        (step, Instant::now())
+    }
+
+    /// `FROM`.
+    async fn base(&mut self, stage: &Stage) -> Result<(State, Scope)> {
+        let (stages, node) = (self.stages, &self.stages.graph.nodes()[self.index]);
+        let time = stages.build.spec.source_date_epoch;
+        let platform = match &node.platform {
+            Some(text) => text.parse()?,
+            None => stages.platform.clone(),
+        };
+        let scope = |state: &State| {
+            Scope::new(Arc::clone(&stages.global), state.config.env.iter().map(String::as_str))
+        };
+        match &node.base {
+            Origin::Stage(index) => {
+                let base = stages.stage(*index).await?;
+                Ok((base.state.successor(), base.scope.inherit()))
+            }
+            Origin::Named(name) => {
+                let image = match stages.build.spec.contexts.get(name) {
+                    Some(BuildContext::Image(image)) => image,
+                    _ => name,
+                };
+                let (step, begun) = self.begin(&stage.text);
+                let found = stages.image(image, &platform, Some(step)).await;
+                let found = found.inspect_err(|error| {
+                    let message = error.to_string();
+                    stages.build.progress.report(BuildEvent::Failed { step, message });
+                });
+                let found = found.map_err(|error| {
+                    error.with("file", format!("{}:{}", stages.build.file.name(), stage.span.line))
+                })?;
+                finished(&stages.build, step, begun, None);
+                let state = from_image(image, &found, time);
+                let scope = scope(&state);
+                Ok((state, scope))
+            }
+            _ => {
+                let state = State::scratch(platform, time);
+                let scope = scope(&state);
+                Ok((state, scope))
+            }
+        }
+    }
+
+    /// Carries out an instruction, which is `number` of its stage, or a base image's trigger.
+    async fn instruction(
+        &mut self,
+        state: &mut State,
+        scope: &mut Scope,
+        instruction: &Spanned<Instruction>,
+        number: Option<usize>,
+    ) -> Result<()> {
+        let stages = self.stages;
+        if let Instruction::Arg(arg) = &instruction.value {
+            scope.define(arg)?;
+            return Ok(());
+        }
+        let expanded = {
+            let mut expander = Expander::new(&*scope, stages.build.file.directives.escape);
+            instruction.value.expand(&mut expander)?
+        };
+        if !is_step(&expanded) {
+            if let Instruction::Env(env) = &expanded {
+                env.pairs.iter().for_each(|pair| scope.set_env(&pair.key, &pair.value));
+            }
+            return state.configure(&expanded, &instruction.text);
+        }
+        let (id, begun) = self.begin(&instruction.text);
+        let text = history_text(&expanded, &instruction.text, scope, state);
+        let step =
+            Step { build: &stages.build, id, text: text.clone(), use_cache: self.use_cache, quiet: false };
+        let made = async {
+            match &expanded {
+                Instruction::Workdir(workdir) => {
+                    let path = state.absolute(&workdir.path);
+                    state.config.working_dir = path.display().to_string();
+                    step.workdir(state, &path).await
+                }
+                Instruction::Run(run) => {
+                    let mut froms = BTreeMap::new();
+                    for (index, mount) in run.mounts.iter().enumerate() {
+                        if let RunMount::Bind(BindMount { from: Some(from), .. }) = mount {
+                            let origin = stages.build.file.origin(self.index, from, instruction.span)?;
+                            froms.insert(index, stages.tree(&origin).await?);
+                        }
+                    }
+                    step.run(state, run, scope, &froms).await
+                }
+                Instruction::Copy(copy) => {
+                    let tree = match (&copy.from, number) {
+                        (None, _) => stages.build.context.clone(),
+                        (Some(from), _) => {
+                            let origin = stages.build.file.origin(self.index, from, instruction.span)?;
+                            stages.tree(&origin).await?
+                        }
+                    };
+                    let copying = Copying {
+                        sources: copy.sources.clone(),
+                        documents: copy.documents.clone(),
+                        destination: copy.destination.clone(),
+                        chown: copy.chown.clone(),
+                        chmod: copy.chmod.clone(),
+                        link: copy.link,
+                        parents: copy.parents,
+                        exclude: copy.exclude.clone(),
+                    };
+                    step.copy(state, &tree, &copying).await
+                }
+                Instruction::Add(add) => {
+                    if let Some(source) =
+                        add.sources.iter().find(|source| !matches!(AddSource::of(source), AddSource::Path(_)))
+                    {
+                        return Err(Error::new(ErrorKind::Unsupported, "add files")
+                            .with("source", source)
+                            .with_message("files behind URLs and repositories are not fetched yet"));
+                    }
+                    let copying = Copying {
+                        sources: add.sources.clone(),
+                        documents: add.documents.clone(),
+                        destination: add.destination.clone(),
+                        chown: add.chown.clone(),
+                        chmod: add.chmod.clone(),
+                        link: add.link,
+                        parents: false,
+                        exclude: add.exclude.clone(),
+                    };
+                    step.copy(state, &stages.build.context, &copying).await
+                }
+                other => Err(Error::new(ErrorKind::Other, "build image").with_message(other.name())),
+            }
+        };
+        let layer = made.await.inspect_err(|error| {
+            stages.build.progress.report(BuildEvent::Failed { step: id, message: error.to_string() });
+        })?;
+        finished(&stages.build, id, begun, layer.as_ref());
+        state.add_layer(layer, text);
+        if state.image.is_none() && !state.layers.is_empty() {
+            state.image = Some(keeper(&stages.build, state).await?);
+        }
+        Ok(())
+    }
+}
+
+/// An image of a stage that has none below it: what a container's record can name.
+async fn keeper(
+    build: &Build,
+    state: &State,
+) -> Result<(String, crate::digest::Digest, crate::digest::Digest)> {
+    let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
+    let manifest = build.engine.put_image(&state.image_config(&BTreeMap::new()), &layers, &[]).await?;
+    let image = build.engine.load_image(&manifest, &state.platform, &[]).await?;
+    Ok(("scratch".to_owned(), manifest.digest, image.id().clone()))
+}
+
+/// What the history says of an instruction that makes a layer.
+fn history_text(instruction: &Instruction, text: &str, scope: &Scope, state: &State) -> String {
+    let Instruction::Run(run) = instruction else { return text.to_owned() };
+    let args: Vec<String> = scope.args().map(|(name, value)| format!("{name}={value}")).collect();
+    let command = match run.script() {
+        crate::dockerfile::RunScript::Shell(line) => {
+            format!("{} {line}", super::stage::shell(&state.config).join(" "))
+        }
+        crate::dockerfile::RunScript::Exec(arguments) => arguments.join(" "),
+        _ => text.trim_start_matches("RUN").trim().to_owned(),
+    };
+    match args.is_empty() {
+        true => format!("RUN {command}"),
+        false => format!("RUN |{} {} {command}", args.len(), args.join(" ")),
+    }
+}
