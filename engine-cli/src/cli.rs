@@ -192,6 +192,9 @@ pub(crate) enum Command {
     /// Commands of secrets
     #[command(subcommand)]
     Secret(Later<secret::SecretCommand>),
+    /// Commands of builds
+    #[command(subcommand)]
+    Builder(Later<prune::BuilderCommand>),
     /// Names for engines elsewhere
     #[command(subcommand)]
     Context(Later<context::ContextCommand>),

@@ -92,11 +92,7 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     let spec = spec(args).await?;
     let engine = context.engine().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
-    let local = engine.local().ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, "build image")
-            .with_message("an engine elsewhere cannot be asked to build yet")
-            .with_hint("build with the engine here, and push the image or copy it: image copy")
-    })?;
+    let local = engine.local().ok_or_else(elsewhere)?;
     let mut operation: Operation<_, _> = local.build(spec);
     let mut shown = Plain::default();
     while let Some(event) = operation.next().await {
@@ -117,6 +113,14 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     args.tags.iter().for_each(|name| text.push_str(&format!("named {name}\n")));
     say(&text)?;
     Ok(0)
+}
+
+/// The error of an engine that is not in this program.
+pub(super) fn elsewhere() -> Failure {
+    Error::new(ErrorKind::Unsupported, "build image")
+        .with_message("an engine elsewhere cannot be asked to build yet")
+        .with_hint("build with the engine here, and push the image or copy it: image copy")
+        .into()
 }
 
 async fn spec(args: &BuildArgs) -> Result<BuildSpec> {

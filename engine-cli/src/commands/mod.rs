@@ -81,6 +81,8 @@ pub(crate) async fn run(cli: Cli) -> Result<u8> {
         }
         Command::Inspect(args) => inspect::inspect(context, &args).await,
         Command::Build(args) => build::build(context, &args).await,
+        Command::Builder(Later(prune::BuilderCommand::Build(args))) => build::build(context, &args).await,
+        Command::Builder(Later(prune::BuilderCommand::Prune(args))) => prune::builder(context, &args).await,
         Command::Pull(args) | Command::Image(Later(ImageCommand::Pull(args))) => {
             transfer::pull(context, &args).await
         }

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use engine_core::engine::{ImagePruneOptions, LabelFilter, PruneOptions};
 
+use super::build;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::options::filter::Filter;
@@ -29,6 +30,25 @@ pub(crate) struct VolumePruneArgs {
     all: bool,
     #[command(flatten)]
     rest: PruneArgs,
+}
+
+/// `builder prune`'s flags.
+#[derive(Args, Debug)]
+pub(crate) struct BuilderPruneArgs {
+    /// Remove all of it, which is done anyway
+    #[arg(short, long)]
+    all: bool,
+    #[command(flatten)]
+    rest: PruneArgs,
+}
+
+/// Commands of the builder.
+#[derive(Subcommand, Debug)]
+pub(crate) enum BuilderCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<build::BuildArgs>),
+    /// Remove the cache of builds
+    Prune(BuilderPruneArgs),
 }
 
 /// `system prune`'s flags.
@@ -133,6 +153,7 @@ pub(crate) async fn system(context: &Context, args: &SystemPruneArgs) -> Result<
         true => "  - all images without at least one container associated to them\n",
         false => "  - all dangling images\n",
     });
+    warning.push_str("  - all build cache\n");
     if !args.rest.confirmed(&warning)? {
         return Ok(0);
     }
@@ -156,7 +177,24 @@ pub(crate) async fn system(context: &Context, args: &SystemPruneArgs) -> Result<
         output::print("\n")?;
     }
     bytes += images.bytes;
+    // One elsewhere has none yet.
+    if let Some(local) = engine.local() {
+        bytes += local.prune_build_cache().await?.bytes;
+    }
     total(bytes)
+}
+
+/// Runs `builder prune`.
+pub(crate) async fn builder(context: &Context, args: &BuilderPruneArgs) -> Result<u8> {
+    if !args.rest.filter.is_empty() {
+        return Err(Failure::usage("builder prune has no filters yet: leave --filter out"));
+    }
+    if !args.rest.confirmed("WARNING! This will remove all build cache.")? {
+        return Ok(0);
+    }
+    let engine = context.engine().await?;
+    let local = engine.local().ok_or_else(build::elsewhere)?;
+    total(local.prune_build_cache().await?.bytes)
 }
 
 fn of_images(options: &PruneOptions, all: bool) -> ImagePruneOptions {

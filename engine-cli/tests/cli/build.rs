@@ -92,6 +92,8 @@ ENV GREETING="hello $WHO" TWO=${NOTHING:-unset}
 WORKDIR /app/data
 RUN echo "$GREETING" > greeting && id -u > who
 COPY src/ ./src/
+COPY --parents src/deep src/./deep/b /parents/
+COPY --exclude=deep src /excluded/
 COPY --chmod=u=rwx,go=rx --chown=1000:2000 *.txt /files/
 COPY <<-DOC /etc/motd
 	welcome $WHO
@@ -119,6 +121,8 @@ CMD echo shell
     let text = all.inside("app:1", "cat /app/data/greeting /app/data/who /etc/motd /one /tmp/me");
     assert_eq!(text, "hello you\n0\nwelcome you\n/app/data\nhello you\n7\n8\n");
     assert_eq!(all.inside("app:1", "cd /app/data/src && cat a deep/b && readlink link"), "a\nb\na\n");
+    let text = all.inside("app:1", "cd /parents && find . -type f | sort; ls /excluded");
+    assert_eq!(text, "./deep/b\n./src/deep/b\na\nlink\n");
     let owners = all.inside("app:1", "cd /files && stat -c '%n %a %u:%g' * /app/data /etc/motd");
     assert_eq!(
         owners,
@@ -226,6 +230,11 @@ RUN ls /all > /list
     one.write("a", "A\n");
     assert_eq!(one.cached(), 1);
     assert_eq!(one.inside("app", "cat /two /all/b; ls /one 2>/dev/null | wc -l"), "A\nB\n0\n");
+    // Without the cache, the image is there and nothing else.
+    let freed = one.run(&["builder", "prune", "-f"]).ok();
+    assert!(freed.starts_with("Total reclaimed space: ") && !freed.ends_with(": 0B\n"), "{freed}");
+    assert_eq!(one.inside("app", "cat /two"), "A\n");
+    assert_eq!(one.cached(), 0);
     one.finish();
     other.finish();
 }
@@ -261,11 +270,15 @@ RUN --mount=type=secret,id=tok,env=TOKEN,required test $(echo $TOKEN | wc -c) = 
 #[test]
 fn what_is_wrong_is_told_with_its_line_and_leaves_no_image() {
     require!(root, overlayfs);
-    let all = Builder::new(&[("file", "x\n")]);
+    let all = Builder::new(&[("file", "x\n"), ("packed.gz", "\x1f\u{8b}")]);
+    let packed = format!("{}/packed.gz", all.context);
+    fs::write(packed, b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0").unwrap();
     let images = all.run(&["images", "-aq"]).ok();
     for (dockerfile, words) in [
         ("FROM busybox\nCOPI a b\n", &["Dockerfile:2", "COPI", "COPY"][..]),
         ("FROM busybox\nCOPY nothing /\n", &["Dockerfile:2", "nothing", "no such file"]),
+        ("FROM busybox\nADD packed.gz /\n", &["Dockerfile:2", "packed.gz", "not unpacked yet"]),
+        ("FROM busybox\nADD http://127.0.0.1:1/x /\n", &["Dockerfile:2", "127.0.0.1:1", "not fetched yet"]),
         ("FROM busybox\nCOPY *.none /\n", &["Dockerfile:2", "*.none"]),
         ("FROM busybox\nCOPY ../../etc/passwd /\n", &["Dockerfile:2", "out of the build context"]),
         ("FROM busybox\nCOPY file file /to\n", &["Dockerfile:2", "ends with /"]),

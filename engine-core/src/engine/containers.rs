@@ -237,7 +237,11 @@ impl LocalEngine {
     async fn remove_whole(&self, record: &Record, volumes: bool) -> Result<()> {
         let runtime = &self.inner.runtime;
         if self.state_of(record).await?.status != ContainerStatus::Created {
-            runtime.stop(&record.id, crate::signal::SIGKILL).await?;
+            match runtime.stop(&record.id, crate::signal::SIGKILL).await {
+                // Somebody else removes it as well, and was here first.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                stopped => stopped?,
+            }
         }
         // When it has ended: its namespace then takes the interfaces along.
         for (network, _) in self.networks_of(record) {

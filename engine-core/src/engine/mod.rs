@@ -75,7 +75,7 @@ pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use build::{
     BUILD_CACHE_LABEL, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, DockerfileSource,
-    OutputStream, StepDescription, StepId,
+    OutputStream, PrunedBuildCache, StepDescription, StepId,
 };
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;

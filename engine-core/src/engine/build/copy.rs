@@ -73,7 +73,7 @@ impl Plan {
         let into_dir = placing.into_dir || is_dir;
         for source in sources {
             let target = if placing.parents {
-                destination.join(kept_parents(&source.name))
+                destination.join(&source.kept)
             } else if source.is_dir() || !into_dir {
                 destination.clone()
             } else {
@@ -266,11 +266,6 @@ impl Hasher {
 fn file_name(source: &Source) -> &Path {
     // A link's own name, also where its target has another one.
     source.name.file_name().map_or(source.path.as_path(), Path::new)
-}
-
-/// The part of a source's path that `--parents` keeps: what follows `/./`, else all of it.
-fn kept_parents(name: &Path) -> PathBuf {
-    name.to_owned()
 }
 
 fn relative(path: &Path) -> &Path {

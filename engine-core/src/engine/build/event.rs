@@ -31,7 +31,7 @@ pub enum BuildEvent {
         /// The step.
         step: StepId,
         /// How.
-        event: PullEvent,
+        event: Box<PullEvent>,
     },
     /// Its command wrote something.
     Output {

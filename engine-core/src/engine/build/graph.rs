@@ -168,7 +168,7 @@ impl Stages {
         let mut pull: Operation<_, _> = engine.pull(&reference, options);
         while let Some(event) = pull.next().await {
             if let Some(step) = step {
-                self.build.progress.report(BuildEvent::Pull { step, event });
+                self.build.progress.report(BuildEvent::Pull { step, event: Box::new(event) });
             }
         }
         let image = pull.await?;
@@ -354,6 +354,7 @@ impl StageWork<'_> {
                             .with("source", source)
                             .with_message("files behind URLs and repositories are not fetched yet"));
                     }
+                    step.refuse_archives(&stages.build.context, &add.sources).await?;
                     let copying = Copying {
                         sources: add.sources.clone(),
                         documents: add.documents.clone(),

@@ -33,6 +33,7 @@ use crate::files::ContainerFiles;
 
 use super::LocalEngine;
 use super::operation::{Operation, Progress};
+pub use cache::PrunedBuildCache;
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
 pub use mounts::BUILD_CACHE_LABEL;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};

@@ -220,7 +220,7 @@ fn healthcheck(check: &Healthcheck, own_shell: &[String]) -> image_config::Healt
         Command::Exec(arguments) => [&["CMD".to_owned()], &arguments[..]].concat(),
         // With a shell of its own, that is what runs it.
         Command::Shell(line) if own_shell.is_empty() => vec!["CMD-SHELL".to_owned(), line.clone()],
-        Command::Shell(line) => [&["CMD".to_owned()], own_shell, &[line.clone()]].concat(),
+        Command::Shell(line) => [&["CMD".to_owned()], own_shell, std::slice::from_ref(line)].concat(),
     };
     let nanos = |time: &Option<std::time::Duration>| {
         time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))

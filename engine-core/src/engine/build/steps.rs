@@ -1,7 +1,7 @@
 //! The instructions that make layers: what each is made of, whether the cache has it, and doing it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -22,7 +22,7 @@ use super::cache::Layer;
 use super::copy::{Below, Hasher, Placing, Plan};
 use super::event::{BuildEvent, StepId};
 use super::gzip::gzip;
-use super::ignore::{excluding, matches_name};
+use super::ignore::{self, excluding, matches_name};
 use super::mounts::{Mounted, Mounts};
 use super::run::Command;
 use super::spec::BuildNetwork;
@@ -99,7 +99,7 @@ impl Step<'_> {
     }
 
     /// `WORKDIR`: the directory, if it is not there.
-    pub(super) async fn workdir(&self, state: &State, path: &PathBuf) -> Result<Option<Layer>> {
+    pub(super) async fn workdir(&self, state: &State, path: &Path) -> Result<Option<Layer>> {
         let mut key = Hasher::new("workdir-1");
         key.text(&state.chain().to_string());
         key.path(path);
@@ -181,6 +181,21 @@ impl Step<'_> {
             self.write(&**tree.files(), plan).await
         };
         self.layer(&key.finish(), make).await
+    }
+
+    /// Refuses archives among the sources of an `ADD`: copied as they are, they would not be what Docker makes of them.
+    pub(super) async fn refuse_archives(&self, tree: &Tree, sources: &[String]) -> Result<()> {
+        for pattern in sources {
+            for source in tree.sources(pattern, None, &matches_name).await? {
+                if !source.is_dir() && ignore::is_archive(&**tree.files(), &source.path).await? {
+                    return Err(Error::new(ErrorKind::Unsupported, "add files")
+                        .with("source", source.name.display())
+                        .with_message("archives are not unpacked yet")
+                        .with_hint("copy it, and unpack it by RUN"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The layers of a tree, for a mount.

@@ -37,6 +37,8 @@ pub(super) enum TreeKind {
 pub(super) struct Source {
     /// The source as it was written, without what it does not need: relative, and without a slash at the end.
     pub(super) name: PathBuf,
+    /// What of that `--parents` keeps: what follows `/./`, or all of it.
+    pub(super) kept: PathBuf,
     /// Where it really is.
     pub(super) path: PathBuf,
     /// It, and all that is beneath.
@@ -97,6 +99,8 @@ impl Tree {
         matches: &(dyn Fn(&str, &str) -> bool + Send + Sync),
     ) -> Result<Vec<Source>> {
         let clean = inside(pattern)?;
+        let pivot =
+            pattern.split_once("/./").map_or(Ok(0), |(before, _)| inside(before).map(|path| path.len()))?;
         let mut found = vec![PathBuf::new()];
         let wild = has_wildcards(pattern);
         for component in &clean {
@@ -126,7 +130,7 @@ impl Tree {
         };
         let mut sources = Vec::with_capacity(found.len());
         for name in found {
-            match self.source(&name, exclude).await {
+            match self.source(&name, pivot, exclude).await {
                 Ok(Some(source)) => sources.push(source),
                 Ok(None) => {}
                 // A wildcard's last components may not be there.
@@ -152,7 +156,7 @@ impl Tree {
         }
     }
 
-    async fn source(&self, name: &Path, exclude: Option<&Ignored>) -> Result<Option<Source>> {
+    async fn source(&self, name: &Path, pivot: usize, exclude: Option<&Ignored>) -> Result<Option<Source>> {
         let mut options = self.options(name, exclude);
         options.digests = self.kind == TreeKind::Context;
         let list = self.files.list(&Path::new("/").join(name), &options).await?;
@@ -167,7 +171,8 @@ impl Tree {
                 _ => return Ok(None),
             }
         }
-        Ok(Some(Source { name: name.to_owned(), path: list.path, entries: list.entries }))
+        let kept = name.components().skip(pivot).collect();
+        Ok(Some(Source { name: name.to_owned(), kept, path: list.path, entries: list.entries }))
     }
 
     /// Has what is beneath `base` listed without what is left out.

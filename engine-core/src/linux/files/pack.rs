@@ -431,7 +431,7 @@ impl<'a, W: Write> Packer<'a, W> {
 
 /// When it was modified.
 pub(super) fn modified(stat: &Stat) -> SystemTime {
-    let nanos = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    let nanos = Duration::from_nanos(stat.st_mtime_nsec);
     let whole = Duration::from_secs(stat.st_mtime.unsigned_abs());
     if stat.st_mtime < 0 { UNIX_EPOCH - whole + nanos } else { UNIX_EPOCH + whole + nanos }
 }
