@@ -279,6 +279,7 @@ fn what_is_wrong_is_told_with_its_line_and_leaves_no_image() {
         ("FROM busybox\nCOPY nothing /\n", &["Dockerfile:2", "nothing", "no such file"]),
         ("FROM busybox\nADD packed.gz /\n", &["Dockerfile:2", "packed.gz", "not unpacked yet"]),
         ("FROM busybox\nADD http://127.0.0.1:1/x /\n", &["Dockerfile:2", "127.0.0.1:1", "not fetched yet"]),
+        ("FROM busybox\nCOPY <<../x /dir/\ntext\n../x\n", &["Dockerfile:2", "../x", "no name of a file"]),
         ("FROM busybox\nCOPY *.none /\n", &["Dockerfile:2", "*.none"]),
         ("FROM busybox\nCOPY ../../etc/passwd /\n", &["Dockerfile:2", "out of the build context"]),
         ("FROM busybox\nCOPY file file /to\n", &["Dockerfile:2", "ends with /"]),

@@ -97,6 +97,11 @@ impl Plan {
         content: Bytes,
         placing: &Placing<'_>,
     ) -> Result<()> {
+        if Path::new(name).file_name().is_none_or(|last| last != name) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "copy files")
+                .with("heredoc", name)
+                .with_message("it is no name of a file"));
+        }
         let destination = resolve(below, &placing.destination).await?;
         let is_dir = stat(below, &destination).await?.is_some_and(|stat| stat.is_dir());
         let target = if placing.into_dir || is_dir { destination.join(name) } else { destination };
