@@ -22,6 +22,7 @@ mod heads;
 mod hijack;
 mod host;
 mod keeper;
+mod left;
 mod limits;
 mod listen;
 mod native;

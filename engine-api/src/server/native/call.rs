@@ -22,12 +22,12 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::left::Left;
 use super::presence::{Client, ClientSocket};
 use crate::server::api::Api;
 use crate::server::body;
 use crate::server::error::status_of;
 use crate::server::hijack::Hijack;
+use crate::server::left::Left;
 use crate::server::limits::Limits;
 use crate::wire::{self, frame};
 

@@ -9,7 +9,6 @@ mod call;
 mod containers;
 mod files;
 mod images;
-mod left;
 mod networks;
 mod presence;
 mod processes;

@@ -1,6 +1,7 @@
 //! `/containers/{id}/archive`, `/containers/{id}/export`: files as tar archives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine_core::ErrorKind;
 use engine_core::files::{PathStat, UnpackFiles};
+use engine_core::io::ByteStream;
 use engine_core::time::rfc3339;
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
@@ -18,9 +20,12 @@ use serde_json::json;
 
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
+use crate::server::left::Left;
 use crate::server::params::Params;
 use crate::server::{body, reply};
 
+/// How long a client may go on to send an archive that is refused.
+const PATIENCE: Duration = Duration::from_secs(2);
 const STAT: HeaderName = HeaderName::from_static("x-docker-container-path-stat");
 
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -49,17 +54,23 @@ async fn copy_in(
     params: Params,
     body: Body,
 ) -> Result<Response> {
+    let (archive, left) = Left::of(body::stream(body), PATIENCE);
+    let outcome = unpack(&api, &name, &params, archive).await;
+    if outcome.is_err() {
+        left.taken().await;
+    }
+    outcome
+}
+
+async fn unpack(api: &Api, name: &str, params: &Params, archive: ByteStream) -> Result<Response> {
     let path = params.required("path")?;
-    let container = api.engine.container(&name).await?;
+    let container = api.engine.container(name).await?;
     let mut options = UnpackFiles::default().with_keep_kinds(params.flag("noOverwriteDirNonDir"));
     if params.flag("copyUIDGID") {
         // As Docker: the copy is its user's, who is named by numbers in most images.
         options = options.with_owner(owner(&container.inspect().await?));
     }
-    container
-        .copy_in(path, body::stream(body), &options)
-        .await
-        .map_err(|error| absent(error, path, &name))?;
+    container.copy_in(path, archive, &options).await.map_err(|error| absent(error, path, name))?;
     Ok(reply::with_status(StatusCode::OK))
 }
 
