@@ -16,7 +16,6 @@ mod pax;
 mod reader;
 mod sparse;
 mod write;
-#[cfg(feature = "linux")]
 mod writer;
 
 #[cfg(test)]
@@ -29,7 +28,6 @@ mod tests_differential;
 pub(crate) use entry::{Entry, EntryKind, Segment, Timestamp, Xattr};
 pub(crate) use reader::{ArchiveReader, TarLimits};
 pub(crate) use write::{END, header, padding};
-#[cfg(feature = "linux")]
 pub(crate) use writer::ArchiveWriter;
 
 use std::{fmt, io};

@@ -86,8 +86,12 @@ impl LocalEngine {
         self.resolve_networks(&mut record.data.spec).await?;
         self.inner.hooks.admit_container(None, &record.data.spec, &record.data.defaults)?;
         self.make_volumes(&mut record.data.spec).await?;
-        self.commit(&mut record, true).await?;
+        // From here on, also if nobody waits for the record any more: what is not there is removed as well.
         let container = Removed::new(self, &record.id);
+        if let Err(error) = self.commit(&mut record, true).await {
+            container.keep();
+            return Err(error);
+        }
         let begun = SystemTime::now() - TICK;
         let tail = self.run_to_the_end(&record, (secret_files, secret_env), output).await;
         let layer = match tail {
@@ -192,6 +196,11 @@ struct Removed(Option<LocalContainer>);
 impl Removed {
     fn new(engine: &LocalEngine, id: &ContainerId) -> Self {
         Self(Some(LocalContainer::new(engine.clone(), id.clone())))
+    }
+
+    /// There is nothing to remove.
+    fn keep(mut self) {
+        self.0 = None;
     }
 
     async fn now(mut self) -> Result<()> {
