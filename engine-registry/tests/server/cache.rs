@@ -128,8 +128,10 @@ async fn a_tag_is_as_fresh_as_asked_for() {
 async fn what_nobody_asks_for_goes() {
     let (origin, heard) = origin().await;
     let image = origin.push_image("a", "v").await;
-    let upstream = upstream(origin.addr).with_unused(Some(Duration::ZERO));
-    let policy = GcPolicy::default().with_grace(Duration::ZERO);
+    // Long enough for what was fetched to be answered with before it goes.
+    let unused = Duration::from_secs(2);
+    let upstream = upstream(origin.addr).with_unused(Some(unused));
+    let policy = GcPolicy::default().with_grace(unused);
     let server = cache(upstream, |builder| builder.with_gc(Duration::from_millis(20), policy)).await;
     server.get("/v2/up/a/manifests/v").await.is(200);
     let storage = FileStorage::open(server.dir.as_ref().unwrap().path()).unwrap();
