@@ -2,6 +2,7 @@
 //!
 //! The only place that knows default paths and reads the environment for them: libraries never do.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -80,6 +81,21 @@ impl Context {
             Some(config) if self.remote()?.is_some() => Ok(config.credentials(registry).await?),
             _ => Ok(None),
         }
+    }
+
+    /// As [`credentials`](Self::credentials), for every registry of which there are any.
+    pub(crate) async fn all_credentials(&self) -> Result<BTreeMap<String, Credentials>> {
+        let mut all = BTreeMap::new();
+        if let Some(config) = docker_config()
+            && self.remote()?.is_some()
+        {
+            for registry in config.registries().await? {
+                if let Some(credentials) = config.credentials(&registry).await? {
+                    all.insert(registry, credentials);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Opens the engine in this process.

@@ -202,6 +202,12 @@ impl Error {
         self.0.context.first().map(|(key, value)| (key.as_ref(), value.as_str()))
     }
 
+    /// Returns what the operation was about by the name that [`with`](Self::with) gave it: of `("exit code", 3)`, `"3"`.
+    #[must_use]
+    pub fn detail(&self, key: &str) -> Option<&str> {
+        self.0.context.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
     /// Returns the advice to the user, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {

@@ -1,6 +1,6 @@
-//! Serde forms that lose nothing: of paths that are no UTF-8, and of times before 1970.
+//! Serde forms that lose nothing: of paths and bytes that are no UTF-8, and of times before 1970.
 //!
-//! serde has forms of its own for both, which fail there. Files in containers have such names and times, so what tells of them uses
+//! serde has forms of its own for paths and times, which fail there. Files in containers have such names and times, so what tells of them uses
 //! these, as `#[serde(with = "…")]`. Where serde's form does, they are the same.
 
 /// A path: text, or a list of its bytes where it is none.
@@ -37,6 +37,41 @@ pub mod path {
         Ok(match Either::deserialize(deserializer)? {
             Either::Text(text) => text.into(),
             Either::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
+    }
+}
+
+/// Bytes: text, or a list of them where they are none.
+pub mod bytes {
+    use ::bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    /// Writes bytes.
+    ///
+    /// # Errors
+    /// Those of `serializer`.
+    pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => (**bytes).serialize(serializer),
+        }
+    }
+
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// Those of `deserializer`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Text(text) => text.into(),
+            Either::Bytes(bytes) => bytes.into(),
         })
     }
 }

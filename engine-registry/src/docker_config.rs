@@ -3,6 +3,7 @@
 //! Owns looking them up, storing and erasing them. Everything else in the file stays as it was. Invariant: the file is
 //! replaced by a rename, never half written, and readable by its owner only; no content of it enters an error.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind as IoKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -77,6 +78,16 @@ impl DockerConfig {
             return Ok(None);
         };
         self.inline(entry, &key)
+    }
+
+    /// Returns the registries that the file names.
+    ///
+    /// # Errors
+    /// If the file is malformed.
+    pub async fn registries(&self) -> Result<BTreeSet<String>> {
+        let document = self.blocking(|config| config.read()).await?;
+        let named = ["auths", "credHelpers"].map(|key| document.get(key).and_then(Value::as_object));
+        Ok(named.into_iter().flatten().flat_map(Map::keys).map(|name| registry_key(name)).collect())
     }
 
     /// Keeps `credentials` for `registry`, in the helper that the file names for it, else in the file.

@@ -14,11 +14,13 @@ pub(super) type Result<T, E = ApiError> = std::result::Result<T, E>;
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) message: String,
+    /// With which a command ended, where that is the failure.
+    pub(super) code: Option<i32>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), code: None }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -31,6 +33,11 @@ impl ApiError {
 
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, message)
+    }
+
+    pub(super) fn with_code(mut self, code: i32) -> Self {
+        self.code = Some(code);
+        self
     }
 
     pub(super) fn message(&self) -> &str {
@@ -56,7 +63,7 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = status_of(error.kind());
         let message = in_dockers_words(&error).unwrap_or_else(|| error.report());
-        Self { status, message }
+        Self { status, message, code: None }
     }
 }
 

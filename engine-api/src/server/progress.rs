@@ -31,7 +31,11 @@ pub(super) fn status(text: impl Into<String>) -> Value {
 /// What ends a stream of lines that failed.
 pub(super) fn failure(error: &ApiError) -> Value {
     tracing::info!(message = error.message, "operation failed");
-    json!({ "errorDetail": { "message": error.message }, "error": error.message })
+    let mut failure = json!({ "errorDetail": { "message": error.message }, "error": error.message });
+    if let Some(code) = error.code {
+        failure["errorDetail"]["code"] = code.into();
+    }
+    failure
 }
 
 /// What an operation is told as.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: none of it is logged, kept, or told in an error.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -13,6 +14,8 @@ use hyper::header::HeaderMap;
 use serde::Deserialize;
 
 const HEADER: &str = "x-registry-auth";
+/// Clients that build cannot know which registries are asked.
+const BUILD_HEADER: &str = "x-registry-config";
 
 /// Clients write it with padding or without.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
@@ -57,11 +60,15 @@ impl AuthConfig {
 
     /// Returns the registry's name: clients send the address that their users gave, and an URL for Docker's own.
     pub(super) fn registry(&self) -> &str {
-        let address = self.serveraddress.trim_start_matches("https://").trim_start_matches("http://");
-        match address.split('/').next().unwrap_or_default() {
-            "" | "index.docker.io" | "registry-1.docker.io" => engine_core::reference::DEFAULT_REGISTRY,
-            host => host,
-        }
+        registry_of(&self.serveraddress)
+    }
+}
+
+fn registry_of(address: &str) -> &str {
+    let address = address.trim_start_matches("https://").trim_start_matches("http://");
+    match address.split('/').next().unwrap_or_default() {
+        "" | "index.docker.io" | "registry-1.docker.io" => engine_core::reference::DEFAULT_REGISTRY,
+        host => host,
     }
 }
 
@@ -69,6 +76,17 @@ impl AuthConfig {
 pub(super) fn of(headers: &HeaderMap) -> Option<Credentials> {
     let bytes = BASE64URL.decode(headers.get(HEADER)?.as_bytes()).ok()?;
     serde_json::from_slice::<AuthConfig>(&bytes).ok()?.credentials()
+}
+
+/// Returns the credentials of a build, by registry. What cannot be read counts as none.
+pub(super) fn all(headers: &HeaderMap) -> BTreeMap<String, Credentials> {
+    let read = || {
+        let bytes = BASE64URL.decode(headers.get(BUILD_HEADER)?.as_bytes()).ok()?;
+        serde_json::from_slice::<BTreeMap<String, AuthConfig>>(&bytes).ok()
+    };
+    let all = read().unwrap_or_default().into_iter();
+    all.filter_map(|(address, config)| Some((registry_of(&address).to_owned(), config.credentials()?)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! JSON, and behind it, for operations that take bytes, those. An answer is a document, a sequence of [frames](frame), or a connection
 //! that is taken over, which has frames in both directions. A failure is an [`ErrorDocument`](engine_core::error::ErrorDocument).
 
+pub(crate) mod build;
 pub(crate) mod frame;
 mod item;
 pub(crate) mod secret;

@@ -1,21 +1,26 @@
 //! `build`.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use engine_core::engine::{
-    BuildContext, BuildEvent, BuildNetwork, BuildSpec, DockerfileSource, Operation, StepDescription, StepId,
+    BuildContext, BuildEvent, BuildNetwork, BuildSpec, ContextArchive, DockerfileSource, Operation,
+    StepDescription, StepId,
 };
 use engine_core::secret::SecretData;
-use engine_core::{Error, ErrorKind, Platform, Reference};
-use futures_util::StreamExt;
-use tokio::io::AsyncReadExt as _;
+use engine_core::{Error, Platform, Reference};
+use futures_util::StreamExt as _;
 
+use super::archive;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
+
+/// What tells an archive from a text.
+const HEAD: u64 = 512;
 
 /// `build`'s flags.
 #[derive(Args, Debug)]
@@ -43,7 +48,7 @@ pub(crate) struct BuildArgs {
     platform: Option<Platform>,
     /// Network of RUN
     #[arg(long, value_name = "NETWORK", default_value = "default", hide_default_value = true)]
-    network: Network,
+    network: BuildNetwork,
     /// Ask the registry for base images, also for those that are here
     #[arg(long)]
     pull: bool,
@@ -68,16 +73,9 @@ pub(crate) struct BuildArgs {
     /// Print only the image's id
     #[arg(short, long)]
     quiet: bool,
-    /// Directory with the files that COPY and ADD find; - for a build without files and a Dockerfile on standard input
+    /// Directory with the files that COPY and ADD find; - for an archive of them, or a Dockerfile alone, on standard input
     #[arg(value_name = "PATH|-")]
     context: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Network {
-    Default,
-    None,
-    Host,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -89,11 +87,11 @@ enum Kind {
 
 /// Runs `build`.
 pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
-    let spec = spec(args).await?;
+    let mut spec = spec(args).await?;
     let engine = context.engine().await?;
+    spec.credentials = context.all_credentials().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
-    let local = engine.local().ok_or_else(elsewhere)?;
-    let mut operation: Operation<_, _> = local.build(spec);
+    let mut operation: Operation<_, _> = engine.build(spec);
     let mut shown = Plain::default();
     while let Some(event) = operation.next().await {
         if !quiet {
@@ -115,18 +113,9 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// The error of an engine that is not in this program.
-pub(super) fn elsewhere() -> Failure {
-    Error::new(ErrorKind::Unsupported, "build image")
-        .with_message("an engine elsewhere cannot be asked to build yet")
-        .with_hint("build with the engine here, and push the image or copy it: image copy")
-        .into()
-}
-
 async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
-    let from_input = args.context == Path::new("-");
-    let mut spec = if from_input { BuildSpec::default() } else { BuildSpec::new(&args.context) };
-    spec.dockerfile = dockerfile(args, from_input).await?;
+    let mut spec = BuildSpec::default();
+    (spec.context, spec.dockerfile) = source(args).await?;
     spec.names.clone_from(&args.tags);
     for arg in &args.build_args {
         match arg.split_once('=') {
@@ -161,11 +150,7 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         spec.labels.insert(key.to_owned(), value.to_owned());
     }
     spec.platform.clone_from(&args.platform);
-    spec.network = match args.network {
-        Network::Default => BuildNetwork::Default,
-        Network::None => BuildNetwork::None,
-        Network::Host => BuildNetwork::Host,
-    };
+    spec.network.clone_from(&args.network);
     spec.allow_host_network = spec.network == BuildNetwork::Host;
     (spec.pull, spec.no_cache) = (args.pull, args.no_cache);
     spec.no_cache_stages.clone_from(&args.no_cache_stages);
@@ -186,29 +171,64 @@ fn pair<'a>(text: &'a str, flag: &str, form: &str) -> Result<(&'a str, &'a str)>
     text.split_once('=').ok_or_else(|| Failure::usage(format!("{flag} {text}: give {form}")))
 }
 
-async fn dockerfile(args: &BuildArgs, from_input: bool) -> Result<DockerfileSource> {
+/// What is built by which Dockerfile, as far as the command line says.
+async fn source(args: &BuildArgs) -> Result<(BuildContext, DockerfileSource)> {
     let text = |name: &str, text| DockerfileSource::Text { name: name.to_owned(), text };
-    match &args.file {
-        None if !from_input => Ok(DockerfileSource::default()),
-        Some(file) if file != Path::new("-") => {
-            let fail = |e| Error::from_io("read Dockerfile", e).with("path", file.display());
-            let content = tokio::fs::read(file).await.map_err(fail)?;
+    let file_from_input = args.file.as_deref() == Some(Path::new("-"));
+    if args.context == Path::new("-") {
+        if file_from_input {
+            return Err(Failure::usage("the context and the Dockerfile cannot both be standard input"));
+        }
+        let head = input(HEAD).await?;
+        if is_archive(&head) {
+            let archive = archive::pieces(std::io::Cursor::new(head).chain(std::io::stdin()));
+            let path = args.file.as_ref().map_or(Ok("Dockerfile"), |file| {
+                file.to_str().ok_or_else(|| Failure::usage("the name of the Dockerfile is no text"))
+            })?;
+            let dockerfile = DockerfileSource::InContext(path.to_owned());
+            return Ok((BuildContext::Archive(ContextArchive::new(archive)), dockerfile));
+        }
+        let file = match &args.file {
+            Some(file) => text(&file.display().to_string(), read(file).await?),
+            None => text("Dockerfile", [head, input(u64::MAX).await?].concat()),
+        };
+        return Ok((BuildContext::Empty, file));
+    }
+    let context = BuildContext::Directory(args.context.clone());
+    let dockerfile = match &args.file {
+        None => DockerfileSource::default(),
+        Some(_) if file_from_input => text("Dockerfile", input(u64::MAX).await?),
+        Some(file) => {
+            let content = read(file).await?;
             // One inside of the context has ignore patterns of its own beside it.
-            let inside = (!from_input).then(|| relative(file, &args.context)).flatten();
-            match inside {
-                Some(path) => Ok(DockerfileSource::InContext(path)),
-                None => Ok(text(&file.display().to_string(), content)),
+            match relative(file, &args.context) {
+                Some(path) => DockerfileSource::InContext(path),
+                None => text(&file.display().to_string(), content),
             }
         }
-        _ => {
-            let mut content = Vec::new();
-            tokio::io::stdin()
-                .read_to_end(&mut content)
-                .await
-                .map_err(|e| Error::from_io("read Dockerfile", e))?;
-            Ok(text("Dockerfile", content))
-        }
-    }
+    };
+    Ok((context, dockerfile))
+}
+
+async fn read(file: &Path) -> Result<Vec<u8>> {
+    let fail = |e| Error::from_io("read Dockerfile", e).with("path", file.display());
+    Ok(tokio::fs::read(file).await.map_err(fail)?)
+}
+
+/// What is left of standard input, up to `most` bytes.
+async fn input(most: u64) -> Result<Vec<u8>> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        std::io::stdin().lock().take(most).read_to_end(&mut text).map(|_| text)
+    });
+    let read = read.await.map_err(std::io::Error::other).and_then(|read| read);
+    Ok(read.map_err(|e| Error::from_io("read standard input", e))?)
+}
+
+/// Whether what begins with `head` is a tar archive, or compressed as one may be.
+fn is_archive(head: &[u8]) -> bool {
+    let magic: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    magic.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
 }
 
 /// The path of `file` in the directory `context`, if it is there.

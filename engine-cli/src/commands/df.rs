@@ -1,7 +1,7 @@
 //! `system df`: what images, containers and volumes take on disk.
 
 use clap::Args;
-use engine_core::engine::{DiskUsage, ImagesUsage};
+use engine_core::engine::{BuildCacheEntry, DiskUsage, ImagesUsage};
 use engine_core::state::ContainerStatus;
 use serde_json::{Value, json};
 
@@ -39,14 +39,15 @@ const LISTING: Listing<'_> = Listing {
 pub(crate) async fn df(context: &Context, args: &DfArgs) -> Result<u8> {
     let engine = context.engine().await?;
     let (images, usage) = (engine.image_usage().await?, engine.disk_usage().await?);
+    let cache = engine.build_cache().await?;
     if args.verbose {
-        return output::print(&verbose(&images, &usage)?).map(|()| 0);
+        return output::print(&verbose(&images, &usage, &cache)?).map(|()| 0);
     }
-    output::print(&LISTING.show(&summary(&images, &usage), args.format.as_deref(), false)?)?;
+    output::print(&LISTING.show(&summary(&images, &usage, &cache), args.format.as_deref(), false)?)?;
     Ok(0)
 }
 
-fn summary(images: &ImagesUsage, usage: &DiskUsage) -> Vec<Value> {
+fn summary(images: &ImagesUsage, usage: &DiskUsage, cache: &[BuildCacheEntry]) -> Vec<Value> {
     let row = |kind: &str, total: usize, active: usize, size: u64, free: u64| {
         // Docker shows a share only where there is something.
         let share = free.checked_mul(100).and_then(|n| n.checked_div(size));
@@ -68,16 +69,23 @@ fn summary(images: &ImagesUsage, usage: &DiskUsage) -> Vec<Value> {
     let content = |free: bool| -> u64 {
         volumes.iter().filter(|v| !free || v.containers == 0).filter_map(|v| v.size).sum()
     };
+    let steps = |of: &mut dyn Iterator<Item = &BuildCacheEntry>| of.map(|step| step.size).sum();
     let mounted = volumes.iter().filter(|volume| volume.containers > 0).count();
     vec![
         row("Images", images.images.len(), used, images.total, images.reclaimable),
         row("Containers", usage.containers.len(), running.count(), written, idle),
         row("Local Volumes", volumes.len(), mounted, content(false), content(true)),
-        row("Build Cache", 0, 0, 0, 0),
+        row(
+            "Build Cache",
+            cache.len(),
+            0,
+            steps(&mut cache.iter()),
+            steps(&mut cache.iter().filter(|step| !step.shared)),
+        ),
     ]
 }
 
-fn verbose(all: &ImagesUsage, usage: &DiskUsage) -> Result<String> {
+fn verbose(all: &ImagesUsage, usage: &DiskUsage, cache: &[BuildCacheEntry]) -> Result<String> {
     let mut text = String::new();
     let mut table = |title: &str, listing: &Listing<'_>, rows: &[Value]| -> Result<()> {
         text.push_str(title);
@@ -130,7 +138,20 @@ fn verbose(all: &ImagesUsage, usage: &DiskUsage) -> Result<String> {
         })
         .collect();
     table("Local Volumes space usage:", &VOLUMES, &volumes)?;
-    text.push_str("Build cache usage: 0B\n");
+    let size = cache.iter().map(|step| step.size).sum();
+    let steps: Vec<Value> = cache
+        .iter()
+        .map(|step| {
+            json!({
+                "ID": &step.id.hex()[..12],
+                "CacheType": "regular",
+                "Size": human::size(step.size),
+                "CreatedSince": step.created_at.map_or_else(|| "N/A".to_owned(), human::ago),
+                "Shared": step.shared.to_string(),
+            })
+        })
+        .collect();
+    table(&format!("Build cache usage: {}", human::size(size)), &STEPS, &steps)?;
     Ok(text)
 }
 
@@ -168,4 +189,16 @@ const VOLUMES: Listing<'_> = Listing {
     columns: "{{.Name}}\t{{.Links}}\t{{.Size}}",
     headings: &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")],
     quiet: "Name",
+};
+
+const STEPS: Listing<'_> = Listing {
+    columns: "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.Shared}}",
+    headings: &[
+        ("ID", "CACHE ID"),
+        ("CacheType", "CACHE TYPE"),
+        ("Size", "SIZE"),
+        ("CreatedSince", "CREATED"),
+        ("Shared", "SHARED"),
+    ],
+    quiet: "ID",
 };

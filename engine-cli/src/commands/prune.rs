@@ -1,9 +1,10 @@
-//! `container prune`, `network prune`, `volume prune`, `system prune`: the question, the filters, the sum.
+//! `container prune`, `network prune`, `volume prune`, `builder prune`, `system prune`: the question, the filters, the sum.
 
 use std::io::{BufRead as _, IsTerminal as _};
 
 use clap::{Args, Subcommand};
-use engine_core::engine::{ImagePruneOptions, LabelFilter, PruneOptions};
+use engine_api::notation::parse_size;
+use engine_core::engine::{ImagePruneOptions, LabelFilter, PruneBuildCache, PruneOptions};
 
 use super::build;
 use crate::context::Context;
@@ -38,8 +39,15 @@ pub(crate) struct BuilderPruneArgs {
     /// Remove all of it, which is done anyway
     #[arg(short, long)]
     all: bool,
-    #[command(flatten)]
-    rest: PruneArgs,
+    /// Remove only what matches: until=TIME, id=DIGEST
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Keep the newest steps, as many as take no more than this
+    #[arg(long = "keep-storage", visible_alias = "max-used-space", value_name = "BYTES", value_parser = parse_size)]
+    keep: Option<u64>,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
 }
 
 /// Commands of the builder.
@@ -83,20 +91,24 @@ impl PruneArgs {
         Ok(options)
     }
 
-    /// Asks whether to go on. Whoever cannot or does not say `y` is taken for a no.
     fn confirmed(&self, warning: &str) -> Result<bool> {
-        if self.force {
-            return Ok(true);
-        }
-        output::print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        if !std::io::stdin().is_terminal() {
-            // The reader of a pipe's output gets the next line as one of its own.
-            output::print("\n")?;
-        }
-        Ok(read.is_ok() && answer.trim().eq_ignore_ascii_case("y"))
+        confirmed(self.force, warning)
     }
+}
+
+/// Asks whether to go on. Whoever cannot or does not say `y` is taken for a no.
+fn confirmed(force: bool, warning: &str) -> Result<bool> {
+    if force {
+        return Ok(true);
+    }
+    output::print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if !std::io::stdin().is_terminal() {
+        // The reader of a pipe's output gets the next line as one of its own.
+        output::print("\n")?;
+    }
+    Ok(read.is_ok() && answer.trim().eq_ignore_ascii_case("y"))
 }
 
 /// Runs `container prune`.
@@ -177,24 +189,33 @@ pub(crate) async fn system(context: &Context, args: &SystemPruneArgs) -> Result<
         output::print("\n")?;
     }
     bytes += images.bytes;
-    // One elsewhere has none yet.
-    if let Some(local) = engine.local() {
-        bytes += local.prune_build_cache().await?.bytes;
+    // Steps have no labels.
+    if options.labels.is_empty() {
+        let cache = options.until.into_iter().fold(PruneBuildCache::default(), PruneBuildCache::with_until);
+        bytes += engine.prune_build_cache(&cache).await?.bytes;
     }
     total(bytes)
 }
 
 /// Runs `builder prune`.
 pub(crate) async fn builder(context: &Context, args: &BuilderPruneArgs) -> Result<u8> {
-    if !args.rest.filter.is_empty() {
-        return Err(Failure::usage("builder prune has no filters yet: leave --filter out"));
+    let mut options = PruneBuildCache::default();
+    options.keep = args.keep;
+    for text in &args.filter {
+        let filter = Filter::parse(text)?;
+        match filter.key {
+            "until" => options.until = Some(human::parse_time(filter.value)?),
+            "id" => options.ids.push(filter.value.parse()?),
+            _ => return Err(filter.wrong("the keys are until and id")),
+        }
     }
-    if !args.rest.confirmed("WARNING! This will remove all build cache.")? {
+    if !confirmed(args.force, "WARNING! This will remove all build cache.")? {
         return Ok(0);
     }
     let engine = context.engine().await?;
-    let local = engine.local().ok_or_else(build::elsewhere)?;
-    total(local.prune_build_cache().await?.bytes)
+    let pruned = engine.prune_build_cache(&options).await?;
+    list("Deleted build cache objects:", &pruned.removed)?;
+    total(pruned.bytes)
 }
 
 fn of_images(options: &PruneOptions, all: bool) -> ImagePruneOptions {

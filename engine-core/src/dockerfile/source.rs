@@ -4,8 +4,10 @@
 
 use std::ops::Deref;
 
+use serde::{Deserialize, Serialize};
+
 /// Lines of a file, and where in the first of them.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Span {
     /// The first line, from 1.

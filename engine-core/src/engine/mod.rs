@@ -74,8 +74,9 @@ use std::sync::{Arc, OnceLock};
 pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use build::{
-    BUILD_CACHE_LABEL, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, DockerfileSource,
-    OutputStream, PrunedBuildCache, StepDescription, StepId,
+    BUILD_CACHE_LABEL, BuildCacheEntry, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage,
+    ContextArchive, DockerfileSource, OutputStream, PruneBuildCache, PrunedBuildCache, StepDescription,
+    StepId, pack_context,
 };
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;
@@ -101,8 +102,9 @@ pub use load::{LoadEvent, LoadOptions, LoadedImage};
 pub use network_use::ContainerNetwork;
 pub use operation::{Operation, Progress};
 pub use operations::{
-    ContainerEngine, ContainerOperations, FileOperations, ImageOperations, NetworkOperations,
-    ProcessOperations, SecretOperations, SystemOperations, TransferOperations, VolumeOperations,
+    BuildOperations, ContainerEngine, ContainerOperations, FileOperations, ImageOperations,
+    NetworkOperations, ProcessOperations, SecretOperations, SystemOperations, TransferOperations,
+    VolumeOperations,
 };
 pub use prune::{LabelFilter, PruneOptions, Pruned};
 pub use pull::{PullEvent, PullOptions};

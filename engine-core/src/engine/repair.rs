@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::id::{ContainerId, SnapshotId};
 use crate::state::ContainerStatus;
 
-use super::LocalEngine;
 use super::records::Record;
+use super::{LocalEngine, blocking, build};
 
 impl LocalEngine {
     /// Removes what no record reaches, and containers that were to remove themselves and have ended.
@@ -49,6 +49,9 @@ impl LocalEngine {
             self.sweep_networks().await?;
         }
         self.inner.secrets.repair().await?;
+        if let Some(root) = self.inner.root.clone() {
+            blocking(move || build::sweep(&root)).await?;
+        }
         self.reap(&records).await
     }
 

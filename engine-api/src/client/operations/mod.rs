@@ -1,5 +1,6 @@
 //! The operations of an engine, as calls. What they promise stands at the traits.
 
+mod build;
 mod containers;
 mod files;
 mod images;

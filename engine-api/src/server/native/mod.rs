@@ -5,6 +5,7 @@
 //! Invariant: a client that goes takes its request with it, as dropping the future of an operation does in one program.
 
 mod artifacts;
+mod build;
 mod call;
 mod containers;
 mod files;
@@ -56,7 +57,7 @@ macro_rules! ask {
 }
 
 async fn dispatch(operation: &str, call: Call) -> Response {
-    ask!(operation, call: containers, processes, files, images, transfers, networks, volumes, secrets, system);
+    ask!(operation, call: containers, processes, files, images, transfers, build, networks, volumes, secrets, system);
     let error = Error::new(ErrorKind::Unsupported, "call engine")
         .with("operation", operation)
         .with_message("the engine there does not have this operation")

@@ -2,6 +2,7 @@
 //! documents; they decide nothing.
 
 mod absent;
+mod build;
 mod containers;
 mod exec;
 mod images;
@@ -24,6 +25,7 @@ pub(super) fn all() -> Router<Arc<Api>> {
         .merge(images::routes())
         .merge(networks::routes())
         .merge(volumes::routes())
+        .merge(build::routes())
         .merge(native::routes())
         .merge(absent::routes())
         .fallback(absent::no_such_page)

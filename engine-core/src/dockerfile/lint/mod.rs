@@ -10,6 +10,8 @@ pub(super) use notes::Notes;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::shown;
 use super::ignore::IgnorePatterns;
 use super::instruction::boolean;
@@ -23,7 +25,7 @@ use crate::platform::Platform;
 const MOST_VARIABLES: usize = 20;
 
 /// A rule of `# check=`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Rule {
     /// Keywords are written in one case.
@@ -142,7 +144,7 @@ impl fmt::Display for Rule {
 }
 
 /// Something that is not good, at its place.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Warning {
     /// The rule.

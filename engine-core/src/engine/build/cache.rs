@@ -15,16 +15,6 @@ use crate::image_config::{History, ImageConfig, RootFs};
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-/// What [`LocalEngine::prune_build_cache`] removed.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct PrunedBuildCache {
-    /// How many steps.
-    pub steps: usize,
-    /// The bytes freed, as far as the store knows.
-    pub bytes: u64,
-}
-
 /// A layer: its blob, and the digest of its archive.
 pub(super) type Layer = (Descriptor, Digest);
 
@@ -61,6 +51,8 @@ impl LocalEngine {
         let config = ImageConfig {
             architecture: Platform::host().architecture,
             os: Platform::host().os,
+            // For whoever prunes; no image has anything of this.
+            created: crate::time::rfc3339(std::time::SystemTime::now()),
             rootfs: RootFs {
                 kind: "layers".to_owned(),
                 diff_ids: layer.map(|(_, id)| id.clone()).into_iter().collect(),
@@ -75,22 +67,6 @@ impl LocalEngine {
         let layers: Vec<&Descriptor> = layer.map(|(blob, _)| blob).into_iter().collect();
         let manifest = self.put_image(&config, &layers, &[]).await?;
         self.inner.images.set_name(&Reference::build_step(key.clone()), &manifest).await
-    }
-
-    /// Removes what builds keep of their steps. Images that were built stay as they are.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn prune_build_cache(&self) -> Result<PrunedBuildCache> {
-        let store = &self.inner.images;
-        let mut pruned = PrunedBuildCache::default();
-        for (name, _) in store.names().await? {
-            if name.is_build_step() && store.remove_name(&name).await? {
-                pruned.steps += 1;
-            }
-        }
-        pruned.bytes = store.collect_garbage().await?.bytes;
-        Ok(pruned)
     }
 
     /// Writes the configuration and the manifest of an image of `layers`.

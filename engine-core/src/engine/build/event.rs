@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::dockerfile::Warning;
 use crate::engine::PullEvent;
@@ -11,9 +12,14 @@ use crate::engine::PullEvent;
 pub type StepId = u32;
 
 /// What a build reports. Steps of independent stages run at once, so what belongs to one comes between others'.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BuildEvent {
+    /// The build begins.
+    Planned {
+        /// How many steps it has, as far as is known: a base image may add some.
+        steps: u32,
+    },
     /// A step begins.
     Started {
         /// The step.
@@ -40,6 +46,7 @@ pub enum BuildEvent {
         /// Where to.
         stream: OutputStream,
         /// What.
+        #[serde(with = "crate::exact::bytes")]
         bytes: Bytes,
     },
     /// It is done.
@@ -63,7 +70,7 @@ pub enum BuildEvent {
 }
 
 /// Where a command writes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum OutputStream {
     /// Standard output.
@@ -73,7 +80,7 @@ pub enum OutputStream {
 }
 
 /// What a step does.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepDescription {
     /// Its stage: the name, or its number.

@@ -57,6 +57,8 @@ pub(super) async fn run(build: Arc<Build>) -> Result<BuiltImage> {
     let needed = graph.needed(target);
     let done = file.stages.iter().map(|_| watch::Sender::new(None)).collect();
     let stages = Stages { build: Arc::clone(&build), graph, global: Arc::new(global), platform, done };
+    let counts = needed.iter().map(|index| stages.steps(*index));
+    build.progress.report(BuildEvent::Planned { steps: counts.sum() });
     // The first failure ends the others: they are dropped.
     try_join_all(needed.into_iter().map(|index| stages.build(index))).await?;
     let Some(last) = stages.done[target].borrow().clone() else {
@@ -66,6 +68,14 @@ pub(super) async fn run(build: Arc<Build>) -> Result<BuiltImage> {
 }
 
 impl Stages {
+    /// How many steps a stage has, without those that its base wants.
+    fn steps(&self, index: usize) -> u32 {
+        let named = matches!(self.graph.nodes()[index].base, Origin::Named(_));
+        let steps =
+            self.build.file.stages[index].instructions.iter().filter(|one| is_step(&one.value)).count();
+        u32::try_from(usize::from(named) + steps).unwrap_or(u32::MAX)
+    }
+
     /// Waits until a stage is done.
     async fn stage(&self, index: usize) -> Result<Arc<Done>> {
         let mut done = self.done[index].subscribe();
@@ -83,15 +93,8 @@ impl Stages {
                 .iter()
                 .any(|name| Some(name.to_lowercase()) == stage.name || name.parse() == Ok(index));
         let name = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
-        let count = 1 + stage.instructions.iter().filter(|one| is_step(&one.value)).count();
-        let mut work = StageWork {
-            stages: self,
-            index,
-            name,
-            number: 0,
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-            use_cache,
-        };
+        let mut work =
+            StageWork { stages: self, index, name, number: 0, count: self.steps(index), use_cache };
         let (mut state, mut scope) = work.base(stage).await?;
         // What the base wants done first; it does not go on to this image.
         for text in std::mem::take(&mut state.config.on_build) {
@@ -123,9 +126,10 @@ impl Stages {
                 state = &named.state;
             }
             Origin::Named(name) => match self.build.spec.contexts.get(name) {
-                Some(context @ BuildContext::Directory(_)) => {
+                Some(context @ (BuildContext::Directory(_) | BuildContext::Archive(_))) => {
                     let files = self.build.engine.context_files(context)?;
-                    return Ok(Tree::new(files, TreeKind::Context, None));
+                    let ignored = super::ignore::of_context(&*files, None).await?;
+                    return Ok(Tree::new(files, TreeKind::Context, ignored));
                 }
                 Some(BuildContext::Image(image)) => return self.image_tree(image).await,
                 Some(BuildContext::Empty) => return Err(nothing(name)),
@@ -164,7 +168,8 @@ impl Stages {
             }
         }
         let reference: Reference = name.parse()?;
-        let options = PullOptions::default().with_platform(platform.clone());
+        let mut options = PullOptions::default().with_platform(platform.clone());
+        options.credentials = self.build.spec.credentials.get(reference.registry()).cloned();
         let mut pull: Operation<_, _> = engine.pull(&reference, options);
         while let Some(event) = pull.next().await {
             if let Some(step) = step {

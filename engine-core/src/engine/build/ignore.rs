@@ -11,7 +11,6 @@ use crate::files::{ContainerFiles, Listed};
 use crate::io::ByteStream;
 use crate::tar::{ArchiveReader, Entry, EntryKind, TarError, TarLimits};
 
-use super::spec::DockerfileSource;
 use super::tree::Ignored;
 
 /// The largest file that is read as a whole: a Dockerfile, an ignore file.
@@ -40,18 +39,16 @@ pub(super) fn excluding(patterns: &[String]) -> Result<Option<Ignored>> {
     Ok(ignoring(IgnorePatterns::new(patterns.iter().map(String::as_str))?))
 }
 
-/// What a context's ignore file leaves out: that of the Dockerfile's own name if there is one, else `.dockerignore`.
+/// What a context's ignore file leaves out: that of the Dockerfile's own name if the Dockerfile is in the context and there is one, else
+/// `.dockerignore`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for a malformed pattern, with the file's name.
 pub(super) async fn of_context(
     files: &dyn ContainerFiles,
-    dockerfile: &DockerfileSource,
+    dockerfile: Option<&str>,
 ) -> Result<Option<Ignored>> {
-    let own = match dockerfile {
-        DockerfileSource::InContext(path) => Some(format!("{path}.dockerignore")),
-        _ => None,
-    };
+    let own = dockerfile.map(|path| format!("{path}.dockerignore"));
     for name in own.into_iter().chain([".dockerignore".to_owned()]) {
         if let Some(text) = read(files, &name).await? {
             let patterns = IgnorePatterns::parse(&text).map_err(|error| error.with("file", name))?;

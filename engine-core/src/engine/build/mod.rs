@@ -7,7 +7,9 @@
 //! Invariants: a layer depends on nothing but what its key has (SECURITY C6), so the same input gives the same digests; nothing is
 //! named before all of it is there; a build that ends early leaves no more than entries of the cache, which are whole.
 
+mod archive;
 mod cache;
+mod cache_list;
 mod copy;
 mod empty;
 mod event;
@@ -15,15 +17,20 @@ mod graph;
 mod gzip;
 mod ignore;
 mod mounts;
+mod pack;
 mod run;
+mod scratch;
 mod spec;
 mod stage;
 mod steps;
 mod tree;
 mod view;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -33,14 +40,18 @@ use crate::files::ContainerFiles;
 
 use super::LocalEngine;
 use super::operation::{Operation, Progress};
-pub use cache::PrunedBuildCache;
+pub use archive::ContextArchive;
+pub use cache_list::{BuildCacheEntry, PruneBuildCache, PrunedBuildCache};
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
 pub use mounts::BUILD_CACHE_LABEL;
+pub use pack::pack_context;
+use scratch::Scratch;
+pub(in crate::engine) use scratch::sweep;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
 use tree::{Tree, TreeKind};
 
 /// What a build made.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BuiltImage {
     /// Its manifest.
@@ -57,6 +68,8 @@ struct Build {
     context: Tree,
     progress: Progress<BuildEvent>,
     next_step: AtomicU32,
+    /// What contexts were unpacked into.
+    _scratch: Vec<Scratch>,
 }
 
 impl Build {
@@ -66,24 +79,21 @@ impl Build {
 }
 
 impl LocalEngine {
-    /// Builds an image.
-    ///
-    /// The operation reports its steps. Dropped or failed, it leaves nothing but whole steps, which the next build takes up.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for what is wrong in the Dockerfile, with file and line;
-    /// [`NotFound`](ErrorKind::NotFound) for files, stages and images that are not there; [`Other`](ErrorKind::Other) with the last
-    /// output of a command that fails; as [`pull`](super::Engine::pull).
-    pub fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
+    pub(super) fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         let engine = self.clone();
         Operation::new(move |progress| async move { engine.build_image(spec, progress).await })
     }
 
-    async fn build_image(&self, spec: BuildSpec, progress: Progress<BuildEvent>) -> Result<BuiltImage> {
+    async fn build_image(&self, mut spec: BuildSpec, progress: Progress<BuildEvent>) -> Result<BuiltImage> {
         if let Some(name) = spec.names.iter().find(|name| name.digest().is_some()) {
             return Err(Error::new(ErrorKind::InvalidArgument, "build image")
                 .with("name", name)
                 .with_message("a name with a digest cannot be given"));
+        }
+        let mut scratch = Vec::new();
+        // In this order: an engine elsewhere is sent one behind the other.
+        for context in std::iter::once(&mut spec.context).chain(spec.contexts.values_mut()) {
+            scratch.extend(self.unpack_context(context).await?);
         }
         // Nothing leads to what is made until the end.
         let _lease = self.inner.images.lease().await?;
@@ -91,31 +101,45 @@ impl LocalEngine {
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
         let file = Dockerfile::parse(&name, &text)?;
         file.warnings.iter().for_each(|warning| progress.report(BuildEvent::Warning(warning.clone())));
-        let ignored = ignore::of_context(&*files, &spec.dockerfile).await?;
+        let ignored = ignore::of_context(&*files, spec.dockerfile.in_context()).await?;
         let context = Tree::new(files, TreeKind::Context, ignored);
-        let build =
-            Build { engine: self.clone(), spec, file, context, progress, next_step: AtomicU32::new(1) };
+        let build = Build {
+            engine: self.clone(),
+            spec,
+            file,
+            context,
+            progress,
+            next_step: AtomicU32::new(1),
+            _scratch: scratch,
+        };
         graph::run(Arc::new(build)).await
     }
 
     fn context_files(&self, context: &BuildContext) -> Result<Box<dyn ContainerFiles>> {
         match context {
-            #[cfg(feature = "linux")]
-            BuildContext::Directory(dir) => {
-                let fail = |e| Error::from_io("open build context", e).with("path", dir.display());
-                let dir = std::fs::canonicalize(dir).map_err(fail)?;
-                if !dir.is_dir() {
-                    return Err(Error::new(ErrorKind::InvalidArgument, "open build context")
-                        .with("path", dir.display())
-                        .with_message("it is no directory"));
-                }
-                Ok(crate::linux::files::host_files(dir))
-            }
+            BuildContext::Directory(dir) => files_of_directory(dir),
             BuildContext::Empty => Ok(Box::new(empty::NoFiles)),
             other => Err(Error::new(ErrorKind::Unsupported, "open build context")
                 .with_message(format!("{other:?} cannot be one"))),
         }
     }
+}
+
+/// The files of a directory of this host.
+fn files_of_directory(dir: &Path) -> Result<Box<dyn ContainerFiles>> {
+    let fail = |e| Error::from_io("open build context", e).with("path", dir.display());
+    let dir = std::fs::canonicalize(dir).map_err(fail)?;
+    if !dir.is_dir() {
+        return Err(Error::new(ErrorKind::InvalidArgument, "open build context")
+            .with("path", dir.display())
+            .with_message("it is no directory"));
+    }
+    #[cfg(feature = "linux")]
+    return Ok(crate::linux::files::host_files(dir));
+    #[cfg(not(feature = "linux"))]
+    Err(Error::new(ErrorKind::Unsupported, "open build context")
+        .with("path", dir.display())
+        .with_message("directories are read with the feature \"linux\" alone"))
 }
 
 /// The Dockerfile's name and text.

@@ -3,23 +3,36 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::container_spec::Ulimit;
+use crate::error::{Error, Result};
+use crate::id::Name;
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::registry_client::Credentials;
 use crate::resources::Resources;
 use crate::secret::SecretData;
 
+use super::archive::ContextArchive;
+
 /// What a build is made of and what becomes of it.
-#[derive(Clone, Debug, Default)]
+///
+/// Its serialized form has neither contexts nor secrets nor credentials: what passes it on passes those on in a way of their own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct BuildSpec {
     /// Where `COPY` and `ADD` find their files.
+    #[serde(skip)]
     pub context: BuildContext,
     /// The Dockerfile.
     pub dockerfile: DockerfileSource,
     /// More contexts, by the names that `COPY --from=NAME` and `FROM NAME` have for them.
+    #[serde(skip)]
     pub contexts: BTreeMap<String, BuildContext>,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
@@ -42,7 +55,11 @@ pub struct BuildSpec {
     /// Stages whose steps are run whatever the cache has.
     pub no_cache_stages: Vec<String>,
     /// Secrets for `RUN --mount=type=secret`, by id. They are in no layer, no history and no cache key.
+    #[serde(skip)]
     pub secrets: BTreeMap<String, SecretData>,
+    /// What registries are to be told, by their names, instead of what the engine's client of them knows.
+    #[serde(skip)]
+    pub credentials: BTreeMap<String, Credentials>,
     /// The time that is said to be when the image and what `RUN` wrote were made. Without it, that is the time of the base
     /// image, so that the same input gives the same digest.
     pub source_date_epoch: Option<SystemTime>,
@@ -57,7 +74,7 @@ pub struct BuildSpec {
 }
 
 /// Where a build's files come from.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BuildContext {
     /// There are none.
@@ -65,12 +82,15 @@ pub enum BuildContext {
     Empty,
     /// A directory of this host. Its `.dockerignore` leaves files out.
     Directory(PathBuf),
+    /// An archive that arrives. As with a directory, its `.dockerignore` leaves files out.
+    #[serde(skip)]
+    Archive(ContextArchive),
     /// An image, by reference.
     Image(String),
 }
 
 /// Where the Dockerfile is.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DockerfileSource {
     /// A file of the context, by its path there.
@@ -84,6 +104,17 @@ pub enum DockerfileSource {
     },
 }
 
+impl DockerfileSource {
+    /// Returns its path in the context, if it is there.
+    #[must_use]
+    pub fn in_context(&self) -> Option<&str> {
+        match self {
+            Self::InContext(path) => Some(path),
+            Self::Text { .. } => None,
+        }
+    }
+}
+
 impl Default for DockerfileSource {
     fn default() -> Self {
         Self::InContext("Dockerfile".to_owned())
@@ -91,7 +122,7 @@ impl Default for DockerfileSource {
 }
 
 /// The network that `RUN` has.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BuildNetwork {
     /// The engine's default.
@@ -101,16 +132,19 @@ pub enum BuildNetwork {
     None,
     /// The host's.
     Host,
+    /// A network of this name.
+    Named(Name),
 }
 
 impl BuildNetwork {
-    /// Returns the word that `RUN --network` has for it.
+    /// Returns the word that Docker's `build --network` has for it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Default => "default",
             Self::None => "none",
             Self::Host => "host",
+            Self::Named(name) => name.as_str(),
         }
     }
 }
@@ -118,6 +152,19 @@ impl BuildNetwork {
 impl fmt::Display for BuildNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for BuildNetwork {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "default" => Self::Default,
+            "none" => Self::None,
+            "host" => Self::Host,
+            name => Self::Named(name.parse()?),
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::dockerfile::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::ContainerFiles;
+use crate::network::EndpointOptions;
 use crate::platform::Platform;
 
 use super::Build;
@@ -287,7 +288,7 @@ impl Step<'_> {
         let network = match run.network {
             RunNetwork::None => BuildNetwork::None,
             RunNetwork::Host => BuildNetwork::Host,
-            _ => spec.network,
+            _ => spec.network.clone(),
         };
         if network == BuildNetwork::Host && !spec.allow_host_network {
             return Err(Error::new(ErrorKind::PermissionDenied, "run command")
@@ -347,6 +348,7 @@ impl Step<'_> {
                 BuildNetwork::Default => NetworkMode::Default,
                 BuildNetwork::None => NetworkMode::None,
                 BuildNetwork::Host => NetworkMode::Host,
+                BuildNetwork::Named(name) => NetworkMode::Networks(vec![(name, EndpointOptions::default())]),
             };
             (container.resources, container.shm_size) = (spec.resources.clone(), spec.shm_size);
             (container.ulimits, container.extra_hosts) = (spec.ulimits.clone(), spec.extra_hosts.clone());

@@ -1,5 +1,6 @@
 //! The handles that callers use: [`Engine`] and [`Container`], over whichever engine it is.
 
+mod build;
 mod container;
 mod containers;
 mod files;

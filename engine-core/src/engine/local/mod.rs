@@ -1,5 +1,6 @@
 //! The engine in this process behind the traits of its operations.
 
+mod build;
 mod containers;
 mod files;
 mod images;

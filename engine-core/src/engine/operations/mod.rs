@@ -4,6 +4,7 @@
 //! promises. Things are named by their ids here, and nothing is generic, so that an engine can be chosen while a
 //! program runs.
 
+mod build;
 mod containers;
 mod files;
 mod images;
@@ -14,6 +15,7 @@ mod system;
 mod transfers;
 mod volumes;
 
+pub use build::BuildOperations;
 pub use containers::ContainerOperations;
 pub use files::FileOperations;
 pub use images::ImageOperations;
@@ -35,6 +37,7 @@ pub trait ContainerEngine:
     + FileOperations
     + ImageOperations
     + TransferOperations
+    + BuildOperations
     + NetworkOperations
     + VolumeOperations
     + SecretOperations

@@ -15,6 +15,8 @@ mod stats;
 mod stop;
 mod wait;
 
+pub(super) use create::limits;
+
 use std::sync::Arc;
 
 use axum::Router;

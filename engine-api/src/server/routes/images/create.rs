@@ -1,5 +1,6 @@
 //! `POST /images/create`: pull, or import.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -127,7 +128,7 @@ pub(super) fn registry(api: &Api) -> Result<Arc<dyn engine_core::RegistryClient>
 
 fn told(wanted: &Reference) -> Told<PullEvent, engine_core::engine::Image> {
     let (events, errors) = (wanted.clone(), wanted.clone());
-    let mut arriving = std::collections::HashSet::new();
+    let mut arriving = HashSet::new();
     Told {
         event: Box::new(move |event| event_lines(event, &events, &mut arriving)),
         end: Box::new(|_| Vec::new()),
@@ -135,38 +136,12 @@ fn told(wanted: &Reference) -> Told<PullEvent, engine_core::engine::Image> {
     }
 }
 
-fn event_lines(
-    event: PullEvent,
-    wanted: &Reference,
-    arriving: &mut std::collections::HashSet<String>,
-) -> Vec<Value> {
+fn event_lines(event: PullEvent, wanted: &Reference, arriving: &mut HashSet<String>) -> Vec<Value> {
     match event {
         PullEvent::Resolved { .. } => {
             let mut line = status(format!("Pulling from {}", wanted.repository()));
             line["id"] = wanted.tag_or_digest().into();
             vec![line]
-        }
-        PullEvent::Layer { layer, progress } => {
-            let id = layer.digest.short();
-            match progress {
-                LayerProgress::Waiting => vec![line(id, "Pulling fs layer")],
-                LayerProgress::Exists => vec![line(id, "Already exists")],
-                LayerProgress::Transferring { done, total } => {
-                    arriving.insert(id.to_owned());
-                    vec![counted(id, "Downloading", done, total)]
-                }
-                LayerProgress::Unpacking => {
-                    let mut lines = Vec::new();
-                    if arriving.contains(id) {
-                        lines = vec![line(id, "Verifying Checksum"), line(id, "Download complete")];
-                    }
-                    // It was unpacked as it came.
-                    lines.push(counted(id, "Extracting", layer.size, layer.size));
-                    lines
-                }
-                LayerProgress::Done => vec![line(id, "Pull complete")],
-                _ => Vec::new(),
-            }
         }
         PullEvent::Done { target, unchanged } => {
             let what = if unchanged { "Image is up to date for" } else { "Downloaded newer image for" };
@@ -175,6 +150,31 @@ fn event_lines(
                 status(format!("Status: {what} {}", wanted.familiar())),
             ]
         }
+        event => layer_lines(event, arriving),
+    }
+}
+
+/// What is told of a layer on its way.
+pub(in crate::server::routes) fn layer_lines(event: PullEvent, arriving: &mut HashSet<String>) -> Vec<Value> {
+    let PullEvent::Layer { layer, progress } = event else { return Vec::new() };
+    let id = layer.digest.short();
+    match progress {
+        LayerProgress::Waiting => vec![line(id, "Pulling fs layer")],
+        LayerProgress::Exists => vec![line(id, "Already exists")],
+        LayerProgress::Transferring { done, total } => {
+            arriving.insert(id.to_owned());
+            vec![counted(id, "Downloading", done, total)]
+        }
+        LayerProgress::Unpacking => {
+            let mut lines = Vec::new();
+            if arriving.contains(id) {
+                lines = vec![line(id, "Verifying Checksum"), line(id, "Download complete")];
+            }
+            // It was unpacked as it came.
+            lines.push(counted(id, "Extracting", layer.size, layer.size));
+            lines
+        }
+        LayerProgress::Done => vec![line(id, "Pull complete")],
         _ => Vec::new(),
     }
 }

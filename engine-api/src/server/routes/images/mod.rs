@@ -17,6 +17,7 @@ mod search;
 mod summary;
 mod tag;
 
+pub(super) use create::layer_lines;
 pub(super) use summary::Listed;
 
 use std::sync::Arc;
@@ -111,7 +112,7 @@ fn target(repo: &str, tag: Option<&str>) -> Result<Reference> {
     }
 }
 
-fn reference(name: &str) -> Result<Reference> {
+pub(super) fn reference(name: &str) -> Result<Reference> {
     name.parse().map_err(|error: Error| match name.chars().any(char::is_uppercase) {
         true => ApiError::bad_request(format!(
             "invalid reference format: repository name ({name}) must be lowercase"
@@ -121,7 +122,7 @@ fn reference(name: &str) -> Result<Reference> {
 }
 
 /// Reads a platform: `linux/arm64`, or a document, as the newer parameters have it.
-fn platform(text: &str) -> Result<Platform> {
+pub(super) fn platform(text: &str) -> Result<Platform> {
     let wrong = || ApiError::bad_request(format!("invalid platform {text:?}"));
     if text.trim_start().starts_with('{') {
         let platform: Platform = serde_json::from_str(text).map_err(|_| wrong())?;

@@ -1,4 +1,4 @@
-//! `POST /images/prune`, `POST /build/prune`.
+//! `POST /images/prune`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::server::params::Params;
 use crate::server::{prune, reply};
 
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/images/prune", post(prune_images)).route("/build/prune", post(prune_build))
+    Router::new().route("/images/prune", post(prune_images))
 }
 
 async fn prune_images(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
@@ -43,10 +43,4 @@ fn labels(filters: &Filters, name: &str) -> BTreeMap<String, Option<String>> {
         None => (text.clone(), None),
     };
     filters.get(name).iter().map(pair).collect()
-}
-
-/// There is no cache of builds that could be pruned.
-async fn prune_build(params: Params) -> Result<Response> {
-    params.filters()?;
-    Ok(reply::json(&json!({ "CachesDeleted": [], "SpaceReclaimed": 0 })))
 }

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use engine_core::engine::{ContainerUsage, DiskUsage, ImagesUsage, VolumeUsage};
+use engine_core::engine::{BuildCacheEntry, ContainerUsage, DiskUsage, ImagesUsage, VolumeUsage};
 use serde_json::{Map, Value, json};
 
 use crate::documents::{container_summary, volume_inspect};
@@ -86,7 +86,7 @@ async fn df(State(api): State<Arc<Api>>, version: ApiVersion, params: Params) ->
             document.insert(old.to_owned(), sums.items.into());
         }
     };
-    let mut layers = None;
+    let (mut layers, mut cached) = (None, 0);
     if shown.images {
         let sums = images(&api, &api.engine.image_usage().await?).await?;
         layers = Some(sums.size);
@@ -102,15 +102,15 @@ async fn df(State(api): State<Arc<Api>>, version: ApiVersion, params: Params) ->
         }
     }
     if shown.builds {
-        // Builds leave nothing here.
-        let none = Sums { total: 0, active: 0, size: 0, reclaimable: 0, items: Vec::new() };
-        add("BuildCache", "BuildCacheUsage", none);
+        let sums = builds(&api.engine.build_cache().await?);
+        cached = sums.size;
+        add("BuildCache", "BuildCacheUsage", sums);
     }
     if let Some(layers) = layers.filter(|_| verbose.is_none()) {
         document.insert("LayersSize".to_owned(), layers.into());
     }
     if version < ApiVersion::v1(42) {
-        document.insert("BuilderSize".to_owned(), 0.into());
+        document.insert("BuilderSize".to_owned(), cached.into());
     }
     Ok(reply::json(&document))
 }
@@ -167,6 +167,32 @@ fn volumes(usage: &DiskUsage) -> Sums {
             .map(|one| {
                 let document = volume_inspect(&one.volume, Some((one.size, one.containers)));
                 serde_json::to_value(document).unwrap_or_default()
+            })
+            .collect(),
+    }
+}
+
+fn builds(all: &[BuildCacheEntry]) -> Sums {
+    let size = |list: &mut dyn Iterator<Item = &BuildCacheEntry>| list.map(|one| one.size).sum::<u64>();
+    Sums {
+        total: all.len(),
+        active: 0,
+        size: size(&mut all.iter()),
+        reclaimable: size(&mut all.iter().filter(|one| !one.shared)),
+        items: all
+            .iter()
+            .map(|one| {
+                json!({
+                    "ID": one.id.hex(),
+                    "Type": "regular",
+                    "Description": one.description,
+                    "InUse": false,
+                    "Shared": one.shared,
+                    "Size": one.size,
+                    "CreatedAt": one.created_at.map(engine_core::time::rfc3339),
+                    "LastUsedAt": null,
+                    "UsageCount": 0,
+                })
             })
             .collect(),
     }

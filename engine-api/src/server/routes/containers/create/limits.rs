@@ -10,7 +10,7 @@ use crate::server::error::Result;
 use super::{bad, text};
 
 /// Reads the limits. Zero is none, and for the number of processes our default: clients send it for what nobody asked for.
-pub(in crate::server::routes::containers) fn resources(host: &HostConfig) -> Result<Resources> {
+pub(in crate::server::routes) fn resources(host: &HostConfig) -> Result<Resources> {
     let mut limits = Resources::default();
     limits.nano_cpus = unsigned("HostConfig.NanoCpus", host.nano_cpus)?;
     limits.cpu_shares = unsigned("HostConfig.CpuShares", host.cpu_shares)?;
@@ -42,7 +42,7 @@ pub(in crate::server::routes::containers) fn resources(host: &HostConfig) -> Res
 }
 
 /// Writes the limits that stay as they are.
-pub(super) fn apply(spec: &mut ContainerSpec, host: &HostConfig) -> Result<()> {
+pub(in crate::server::routes) fn apply(spec: &mut ContainerSpec, host: &HostConfig) -> Result<()> {
     // An IPC namespace without /dev/shm has said so already.
     spec.shm_size = spec.shm_size.or(unsigned("HostConfig.ShmSize", host.shm_size)?);
     spec.oom_score_adj = match host.oom_score_adj.filter(|score| *score != 0) {

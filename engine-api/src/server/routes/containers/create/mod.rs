@@ -3,7 +3,7 @@
 mod devices;
 mod health;
 mod isolation;
-pub(super) mod limits;
+pub(in crate::server::routes) mod limits;
 mod mounts;
 mod network;
 mod normal;

@@ -1,0 +1,62 @@
+//! Building images.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use engine_core::Result;
+use engine_core::engine::{
+    BuildCacheEntry, BuildContext, BuildEvent, BuildOperations, BuildSpec, BuiltImage, Operation,
+    PruneBuildCache, PrunedBuildCache, pack_context,
+};
+use engine_core::io::ByteStream;
+use futures_util::{StreamExt as _, stream};
+
+use super::super::RemoteEngine;
+use super::super::call::{follow, line};
+use crate::wire::build::{SentBuild, SentContext, framed};
+use crate::wire::secret::WireSecret;
+
+#[async_trait]
+impl BuildOperations for RemoteEngine {
+    fn build(&self, mut spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
+        let engine = self.clone();
+        Operation::new(move |progress| async move {
+            let mut bytes = Vec::new();
+            let dockerfile = spec.dockerfile.in_context().map(str::to_owned);
+            let context = sent(std::mem::take(&mut spec.context), dockerfile.as_deref(), &mut bytes).await?;
+            let mut contexts = BTreeMap::new();
+            for (name, context) in std::mem::take(&mut spec.contexts) {
+                contexts.insert(name, sent(context, None, &mut bytes).await?);
+            }
+            let secrets = std::mem::take(&mut spec.secrets);
+            let secrets = secrets.into_iter().map(|(id, secret)| (id, WireSecret(secret))).collect();
+            let credentials = std::mem::take(&mut spec.credentials);
+            let credentials = credentials.into_iter().map(|(registry, one)| (registry, one.into())).collect();
+            let line = line((SentBuild { spec, context, contexts, secrets, credentials },));
+            let bytes = stream::iter(bytes).flat_map(framed).boxed();
+            follow(engine.frames_with("build", line, bytes).await?, &progress).await
+        })
+    }
+
+    async fn build_cache(&self) -> Result<Vec<BuildCacheEntry>> {
+        self.call("build_cache", ()).await
+    }
+
+    async fn prune_build_cache(&self, options: &PruneBuildCache) -> Result<PrunedBuildCache> {
+        self.call("prune_build_cache", (options,)).await
+    }
+}
+
+/// What becomes of a context: what is here is sent, and added to `bytes`.
+async fn sent(
+    context: BuildContext,
+    dockerfile: Option<&str>,
+    bytes: &mut Vec<ByteStream>,
+) -> Result<SentContext> {
+    bytes.push(match context {
+        BuildContext::Directory(dir) => pack_context(&dir, dockerfile).await?,
+        BuildContext::Archive(archive) => archive.take()?,
+        other => return Ok(SentContext::There(other)),
+    });
+    Ok(SentContext::Sent)
+}
