@@ -1,6 +1,4 @@
 //! `build`: images from Dockerfiles.
-//!
-//! Always by the engine in the program itself: one elsewhere cannot be asked to build yet.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -31,7 +29,7 @@ impl Builder {
     }
 
     fn run(&self, args: &[&str]) -> Said {
-        self.cli.local(args).output().expect("run engine-cli").into()
+        self.cli.command(args).output().expect("run engine-cli").into()
     }
 
     fn build(&self, args: &[&str]) -> Said {
@@ -46,7 +44,7 @@ impl Builder {
 
     /// How many steps a build takes from the cache.
     fn cached(&self) -> usize {
-        let out = self.cli.local(&["build", "-t", "app", &self.context]).output().expect("run engine-cli");
+        let out = self.cli.command(&["build", "-t", "app", &self.context]).output().expect("run engine-cli");
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(out.status.success(), "{text}");
         text.lines().filter(|line| line.ends_with(" CACHED")).count()
@@ -230,9 +228,24 @@ RUN ls /all > /list
     one.write("a", "A\n");
     assert_eq!(one.cached(), 1);
     assert_eq!(one.inside("app", "cat /two /all/b; ls /one 2>/dev/null | wc -l"), "A\nB\n0\n");
+    let steps = || {
+        let df = one.run(&["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]).ok();
+        df.lines().find_map(|line| line.strip_prefix("Build Cache ")).unwrap().parse::<usize>().unwrap()
+    };
+    // The oldest go first, and what an image has takes no place.
+    let all = steps();
+    one.run(&["builder", "prune", "-f", "--filter", "until=1h"]).ok();
+    assert_eq!(steps(), all);
+    one.run(&["builder", "prune", "-f", "--keep-storage", "1GB"]).ok();
+    assert_eq!(steps(), all);
+    one.run(&["image", "prune", "-f"]).ok();
+    one.run(&["builder", "prune", "-f", "--keep-storage", "0"]).ok();
+    assert!((1..all).contains(&steps()), "{}", steps());
+    assert_eq!(one.cached(), 5);
     // Without the cache, the image is there and nothing else.
     let freed = one.run(&["builder", "prune", "-f"]).ok();
-    assert!(freed.starts_with("Total reclaimed space: ") && !freed.ends_with(": 0B\n"), "{freed}");
+    assert!(freed.contains("Total reclaimed space: ") && !freed.ends_with(": 0B\n"), "{freed}");
+    assert_eq!(steps(), 0);
     assert_eq!(one.inside("app", "cat /two"), "A\n");
     assert_eq!(one.cached(), 0);
     one.finish();

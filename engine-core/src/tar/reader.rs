@@ -335,6 +335,12 @@ impl<R: BufRead> ArchiveReader<R> {
         }
         self.remaining = std::mem::take(&mut self.padding);
         while self.remaining > 0 {
+            // Whoever writes with Go and does not close what it writes (as `docker build -f`) leaves the last padding out. All of
+            // the file is there.
+            if self.source.fill_buf()?.is_empty() {
+                self.remaining = 0;
+                break;
+            }
             let count = self.data()?.len();
             self.consume(count);
         }

@@ -1,0 +1,197 @@
+//! Building by others' clients: Docker's command line, both Composes, docker-py.
+
+use std::fs;
+use std::process::Command;
+
+use engine_testkit::require;
+
+use crate::support::{Daemon, Said};
+
+const DOCKERFILE: &str = "\
+FROM busybox AS made
+ARG WHO=nobody
+RUN echo for $WHO > /made
+FROM busybox
+LABEL from=file
+COPY --from=made /made /made
+COPY text dir/ /copied/
+CMD [\"cat\", \"/made\", \"/copied/text\"]
+";
+
+/// A daemon, and a build context in its directory.
+fn daemon() -> Daemon {
+    let daemon = Daemon::start();
+    let context = daemon.path("context");
+    fs::create_dir_all(context.join("dir")).unwrap();
+    fs::write(context.join("Dockerfile"), DOCKERFILE).unwrap();
+    fs::write(context.join("text"), "of the context\n").unwrap();
+    fs::write(context.join("dir/secret"), "ignored\n").unwrap();
+    fs::write(context.join("dir/kept"), "kept\n").unwrap();
+    fs::write(context.join(".dockerignore"), "**/secret\n").unwrap();
+    daemon
+}
+
+/// Docker's command line with the builder that needs nothing but the daemon.
+fn docker(daemon: &Daemon, args: &[&str]) -> Said {
+    daemon.on_host("docker").env("DOCKER_BUILDKIT", "0").args(args).output().unwrap().into()
+}
+
+#[test]
+fn docker_builds() {
+    require!(root, overlayfs, "docker", "unshare", "nsenter", "ip");
+    let daemon = daemon();
+    let out = docker(
+        &daemon,
+        &[
+            "build",
+            "-t",
+            "app",
+            "-t",
+            "app:2",
+            "--build-arg",
+            "WHO=docker",
+            "--label",
+            "given=yes",
+            "context",
+        ],
+    )
+    .ok();
+    assert!(out.contains("Step 1/5 : FROM busybox"), "{out}");
+    let id = docker(&daemon, &["image", "inspect", "-f", "{{.Id}}", "app:2"]).ok();
+    let hex = id.trim().trim_start_matches("sha256:");
+    assert!(
+        out.contains(&format!("Successfully built {}\nSuccessfully tagged app:latest\n", &hex[..12])),
+        "{out}"
+    );
+    let labels = docker(&daemon, &["image", "inspect", "-f", "{{json .Config.Labels}}", "app"]).ok();
+    assert_eq!(labels.trim(), r#"{"from":"file","given":"yes"}"#);
+    assert_eq!(daemon.docker(&["run", "--rm", "app"]).ok(), "for docker\nof the context\n");
+    assert_eq!(daemon.docker(&["run", "--rm", "app", "ls", "/copied"]).ok(), "kept\ntext\n");
+    // The same once more, and by our own command line without a daemon: all of it is there.
+    let again =
+        docker(&daemon, &["build", "-q", "--build-arg", "WHO=docker", "--label", "given=yes", "context"])
+            .ok();
+    assert_eq!(again, id);
+    let ours =
+        daemon.cli(&["build", "-q", "--build-arg", "WHO=docker", "--label", "given=yes", "context"]).ok();
+    assert_eq!(ours, id);
+    let out = docker(&daemon, &["build", "--build-arg", "WHO=docker", "context"]).ok();
+    assert!(out.contains(" ---> Using cache") && !out.contains("Running"), "{out}");
+
+    // A file that is not in the context, standard input, a stage.
+    fs::write(daemon.path("other"), "FROM busybox AS one\nENV A=b\nFROM one\nENV A=c\n").unwrap();
+    docker(&daemon, &["build", "-f", "other", "--target", "one", "-t", "one", "context"]).ok();
+    assert_eq!(docker(&daemon, &["image", "inspect", "-f", "{{index .Config.Env 1}}", "one"]).ok(), "A=b\n");
+    let mut by_input = daemon.on_host("sh");
+    by_input
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["-c", "printf 'FROM busybox\\nUSER 7\\n' | docker build -q -t input -"]);
+    assert!(by_input.status().unwrap().success());
+    assert_eq!(docker(&daemon, &["image", "inspect", "-f", "{{.Config.User}}", "input"]).ok(), "7\n");
+    let mut by_archive = daemon.on_host("sh");
+    by_archive
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["-c", "tar -C context -cz . | docker build -q -t archive -"]);
+    assert!(by_archive.status().unwrap().success());
+    assert_eq!(daemon.docker(&["run", "--rm", "archive"]).ok(), "for nobody\nof the context\n");
+
+    // A command that fails tells its code; what is wrong in the file stands at its line.
+    let failed = |text: &str| {
+        fs::write(daemon.path("context/wrong"), text).unwrap();
+        docker(&daemon, &["build", "-t", "failed", "-f", "context/wrong", "context"])
+    };
+    let said = failed("FROM busybox\nRUN echo last words; exit 3\n");
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("last words"), "{said:?}");
+    assert!(
+        said.err.contains("The command '/bin/sh -c echo last words; exit 3' returned a non-zero code: 3"),
+        "{said:?}"
+    );
+    let said = failed("FROM busybox\nRUM true\n");
+    assert!(said.code == 1 && said.err.contains("wrong:2:1") && said.err.contains("unknown instruction RUM"), "{said:?}");
+    let said = failed("FROM busybox\nCOPY absent /\n");
+    assert!(said.code == 1 && said.err.contains("absent"), "{said:?}");
+    let said = docker(&daemon, &["build", "-t", "app", "--network", "none", "-f", "absent", "context"]);
+    assert!(said.code == 1 && said.err.contains("absent"), "{said:?}");
+    assert_eq!(docker(&daemon, &["images", "-q", "failed"]).ok(), "");
+    assert_eq!(daemon.docker(&["ps", "-aq"]).ok(), "", "a build left a container");
+
+    let df = docker(&daemon, &["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]).ok();
+    let steps: u32 = df.lines().find_map(|line| line.strip_prefix("Build Cache ")).unwrap().parse().unwrap();
+    assert!(steps >= 3, "{df}");
+    let pruned = docker(&daemon, &["builder", "prune", "-a", "-f"]);
+    assert!(pruned.ok().contains("Total reclaimed space"));
+    let df = docker(&daemon, &["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]).ok();
+    assert!(df.contains("Build Cache 0"), "{df}");
+    assert_eq!(daemon.docker(&["run", "--rm", "app"]).ok(), "for docker\nof the context\n");
+    assert_eq!(fs::read_dir(daemon.path("root/builds")).unwrap().count(), 0, "a context is left");
+    daemon.finish();
+}
+
+const SERVICES: &str = "\
+services:
+  app:
+    build:
+      context: context
+      args:
+        WHO: compose
+    image: composed
+";
+
+#[test]
+fn composes_and_docker_py_build() {
+    require!(
+        root,
+        overlayfs,
+        "unshare",
+        "nsenter",
+        "ip",
+        "docker",
+        "/usr/bin/docker-compose",
+        "/opt/engine-tests/clients/bin/docker-compose",
+        "/opt/engine-tests/clients/bin/python"
+    );
+    let daemon = daemon();
+    fs::write(daemon.path("compose.yaml"), SERVICES).unwrap();
+    for program in ["/opt/engine-tests/clients/bin/docker-compose", "/usr/bin/docker-compose"] {
+        let compose = |args: &[&str]| -> Said {
+            let mut command: Command = daemon.on_host(program);
+            command.env("DOCKER_BUILDKIT", "0").env("COMPOSE_DOCKER_CLI_BUILD", "0");
+            command
+                .args(["--project-name", "shop", "--file", "compose.yaml"])
+                .args(args)
+                .output()
+                .unwrap()
+                .into()
+        };
+        let up = compose(&["up", "--build", "--abort-on-container-exit"]);
+        assert_eq!(up.code, 0, "{program}: {up:?}");
+        assert!(up.out.contains("for compose"), "{program}: {up:?}");
+        compose(&["down", "--rmi", "local"]).ok();
+        assert_eq!(daemon.docker(&["ps", "-aq"]).ok(), "");
+    }
+    let script = "
+import docker, io
+client = docker.from_env(timeout=60)
+image, lines = client.images.build(path='context', tag='python', buildargs={'WHO': 'python'}, rm=True)
+assert image.tags == ['python:latest'], image.tags
+assert any('Successfully built' in line.get('stream', '') for line in lines)
+assert client.containers.run('python', remove=True) == b'for python\\nof the context\\n'
+image, _ = client.images.build(fileobj=io.BytesIO(b'FROM busybox\\nENV A=b\\n'), labels={'a': 'b'})
+assert image.labels == {'a': 'b'} and 'A=b' in image.attrs['Config']['Env'], image.attrs
+try:
+    client.images.build(fileobj=io.BytesIO(b'FROM busybox\\nRUN exit 4\\n'))
+    raise AssertionError('it failed, and nobody said so')
+except docker.errors.BuildError as error:
+    assert 'returned a non-zero code: 4' in error.msg, error.msg
+try:
+    client.images.build(fileobj=io.BytesIO(b'FROM busybox\\nCOPPY a b\\n'))
+    raise AssertionError('there is no such instruction')
+except docker.errors.APIError as error:
+    assert error.status_code == 400 and 'COPPY' in str(error), error
+assert client.api.prune_builds()['SpaceReclaimed'] >= 0
+";
+    let said: Said = daemon.client("python").args(["-c", script]).output().unwrap().into();
+    said.ok();
+    daemon.finish();
+}
