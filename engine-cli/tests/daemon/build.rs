@@ -108,7 +108,10 @@ fn docker_builds() {
         "{said:?}"
     );
     let said = failed("FROM busybox\nRUM true\n");
-    assert!(said.code == 1 && said.err.contains("wrong:2:1") && said.err.contains("unknown instruction RUM"), "{said:?}");
+    assert!(
+        said.code == 1 && said.err.contains("wrong:2:1") && said.err.contains("unknown instruction RUM"),
+        "{said:?}"
+    );
     let said = failed("FROM busybox\nCOPY absent /\n");
     assert!(said.code == 1 && said.err.contains("absent"), "{said:?}");
     let said = docker(&daemon, &["build", "-t", "app", "--network", "none", "-f", "absent", "context"]);

@@ -22,11 +22,14 @@ pub(crate) struct TarLimits {
     pub(crate) path: u64,
     /// Entries of the archive.
     pub(crate) entries: u64,
+    /// Whether what fills the last block may be missing. Who writes with Go and does not close what it writes (`docker build -f`)
+    /// leaves it out.
+    pub(crate) open_end: bool,
 }
 
 impl Default for TarLimits {
     fn default() -> Self {
-        Self { pax_header: 1 << 20, path: 4096, entries: 10_000_000 }
+        Self { pax_header: 1 << 20, path: 4096, entries: 10_000_000, open_end: false }
     }
 }
 
@@ -335,9 +338,7 @@ impl<R: BufRead> ArchiveReader<R> {
         }
         self.remaining = std::mem::take(&mut self.padding);
         while self.remaining > 0 {
-            // Whoever writes with Go and does not close what it writes (as `docker build -f`) leaves the last padding out. All of
-            // the file is there.
-            if self.source.fill_buf()?.is_empty() {
+            if self.limits.open_end && self.source.fill_buf()?.is_empty() {
                 self.remaining = 0;
                 break;
             }

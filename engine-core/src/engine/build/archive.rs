@@ -7,6 +7,7 @@ use crate::engine::LocalEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::ByteStream;
 
+use super::files_of_directory;
 use super::scratch::Scratch;
 use super::spec::BuildContext;
 
@@ -54,10 +55,9 @@ impl LocalEngine {
     pub(super) async fn unpack_context(&self, context: &mut BuildContext) -> Result<Option<Scratch>> {
         let BuildContext::Archive(archive) = &*context else { return Ok(None) };
         let archive = archive.take()?;
-        #[cfg(feature = "linux")]
         if let Some(root) = self.inner.root.clone() {
             let scratch = crate::engine::blocking(move || Scratch::create(&root)).await?;
-            let files = crate::linux::files::host_files(scratch.path().to_owned());
+            let files = files_of_directory(scratch.path())?;
             let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
             let options = crate::files::UnpackFiles::default().with_owner(Some(own));
             files.unpack(std::path::Path::new("/"), archive, &options).await.map_err(|error| {

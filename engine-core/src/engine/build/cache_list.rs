@@ -123,7 +123,8 @@ impl LocalEngine {
         let going: HashSet<&Digest> = entries
             .iter()
             .filter(|entry| {
-                let goes = options.takes(entry) && options.keep.is_none_or(|keep| left > keep);
+                let frees = |keep| left > keep && own(entry) > 0;
+                let goes = options.takes(entry) && options.keep.is_none_or(frees);
                 left -= if goes { own(entry) } else { 0 };
                 goes
             })

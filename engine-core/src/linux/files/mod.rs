@@ -179,7 +179,8 @@ fn unpack_at(
 ) -> Result<(), UnpackError> {
     let open = root.open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
     let top = open.map_err(|error| UnpackError::Io { operation: "open", path: "/".to_owned(), error })?;
-    let options = UnpackOptions { whiteouts: Whiteouts::Plain, tar: TarLimits::default(), copy: Some(rules) };
+    let tar = TarLimits { open_end: true, ..TarLimits::default() };
+    let options = UnpackOptions { whiteouts: Whiteouts::Plain, tar, copy: Some(rules) };
     // The decoder looks at the first four bytes, which a client may send one by one.
     let mut head = Vec::new();
     (&mut *source).take(4).read_to_end(&mut head).map_err(TarError::Io)?;
