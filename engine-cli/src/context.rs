@@ -121,7 +121,8 @@ impl Context {
         if let Some(owner) = self.global.userns_remap.as_deref().filter(|owner| !owner.is_empty()) {
             builder = builder.user_namespace(remapped(owner)?);
         }
-        Ok(builder.registry(self.registry()?).open().await?)
+        let registry = self.registry()?;
+        Ok(builder.url_fetcher(registry.clone()).registry(registry).open().await?)
     }
 
     /// Returns who makes control groups, and where.

@@ -1,23 +1,37 @@
-//! gzip, zstd and plain layers as one readable stream.
+//! Compressed and plain archives as one readable stream: gzip, zstd, bzip2 and xz.
 //!
 //! The compression is told from the first bytes, as other engines do: registries hold layers whose media type
-//! is wrong, and the diff ID decides what the content is anyway.
+//! is wrong, and the diff ID decides what the content is anyway. Layers are never compressed by bzip2 or xz.
+//!
+//! Invariant: what a source makes the decoder hold is bounded by the largest window, and [`Bounded`] has what comes out bounded by
+//! what goes in (SECURITY C4).
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use crate::descriptor::media_type::Compression;
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 /// Above this, ruzstd refuses to use a decoder a second time.
 const REUSABLE_WINDOW: u64 = 100 << 20;
+/// The largest window of an archive that somebody hands us.
+pub(crate) const MAX_WINDOW: u64 = 128 << 20;
+/// How many times larger than it came an archive may become; looked at from 256 MiB on.
+pub(crate) const MAX_RATIO: u64 = 1000;
+pub(crate) const RATIO_FROM: u64 = 256 << 20;
+/// What the decoder of xz holds besides its window, in KiB.
+const XZ_OVERHEAD: u32 = 256;
 
 /// A decompressing reader.
-pub(crate) enum Decoder<R> {
+pub(crate) enum Decoder<R: Read> {
     Plain(R),
     Gzip(Box<MultiGzDecoder<R>>),
     Zstd(Box<ZstdReader<R>>),
+    Bzip2(Box<MultiBzDecoder<R>>),
+    Xz(Box<XzReader<R>>),
 }
 
 impl<R: BufRead> Decoder<R> {
@@ -29,19 +43,22 @@ impl<R: BufRead> Decoder<R> {
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 Self::Zstd(Box::new(ZstdReader::new(source, max_window)))
             }
-            [0xfd, b'7', b'z', b'X', ..] | [b'B', b'Z', b'h', ..] => {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, "it is compressed by xz or bzip2"));
+            [b'B', b'Z', b'h', ..] => Self::Bzip2(Box::new(MultiBzDecoder::new(source))),
+            [0xfd, b'7', b'z', b'X', ..] => {
+                let kib = u32::try_from(max_window / 1024).unwrap_or(u32::MAX - 1);
+                Self::Xz(Box::new(XzReader::new_mem_limit(source, true, kib.saturating_add(XZ_OVERHEAD))))
             }
             _ => Self::Plain(source),
         })
     }
 
-    /// How the source is compressed.
-    pub(crate) fn compression(&self) -> Compression {
+    /// How the source is compressed, in the words for layers; `None` if no layer is.
+    pub(crate) fn compression(&self) -> Option<Compression> {
         match self {
-            Self::Plain(_) => Compression::None,
-            Self::Gzip(_) => Compression::Gzip,
-            Self::Zstd(_) => Compression::Zstd,
+            Self::Plain(_) => Some(Compression::None),
+            Self::Gzip(_) => Some(Compression::Gzip),
+            Self::Zstd(_) => Some(Compression::Zstd),
+            Self::Bzip2(_) | Self::Xz(_) => None,
         }
     }
 
@@ -51,6 +68,8 @@ impl<R: BufRead> Decoder<R> {
             Self::Plain(source) => source,
             Self::Gzip(decoder) => decoder.get_mut(),
             Self::Zstd(reader) => &mut reader.source,
+            Self::Bzip2(decoder) => decoder.get_mut(),
+            Self::Xz(reader) => reader.inner_mut(),
         }
     }
 
@@ -59,6 +78,8 @@ impl<R: BufRead> Decoder<R> {
             Self::Plain(source) => source,
             Self::Gzip(decoder) => decoder.into_inner(),
             Self::Zstd(reader) => reader.source,
+            Self::Bzip2(decoder) => decoder.into_inner(),
+            Self::Xz(reader) => reader.into_inner(),
         }
     }
 }
@@ -69,17 +90,77 @@ impl<R: BufRead> Read for Decoder<R> {
             Self::Plain(source) => source.read(buf),
             Self::Gzip(decoder) => decoder.read(buf),
             Self::Zstd(reader) => reader.read(buf),
+            // The data is what is invalid here.
+            Self::Bzip2(decoder) => decoder.read(buf).map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidInput => io::Error::new(io::ErrorKind::InvalidData, error),
+                _ => error,
+            }),
+            Self::Xz(reader) => reader.read(buf),
         }
     }
 }
 
-impl<R> fmt::Debug for Decoder<R> {
+impl<R: Read> fmt::Debug for Decoder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plain(_) => "Plain",
             Self::Gzip(_) => "Gzip",
             Self::Zstd(_) => "Zstd",
+            Self::Bzip2(_) => "Bzip2",
+            Self::Xz(_) => "Xz",
         })
+    }
+}
+
+/// A decoder whose output ends in an error where it grows beyond all reason.
+pub(crate) struct Bounded<R: BufRead> {
+    decoder: Decoder<Counted<R>>,
+    total: u64,
+}
+
+/// Counts the bytes that are taken.
+pub(crate) struct Counted<R> {
+    source: R,
+    taken: u64,
+}
+
+impl<R: BufRead> Bounded<R> {
+    /// As [`Decoder::new`], with the largest window of an archive.
+    pub(crate) fn new(source: R) -> io::Result<Self> {
+        Ok(Self { decoder: Decoder::new(Counted { source, taken: 0 }, MAX_WINDOW)?, total: 0 })
+    }
+}
+
+impl<R: BufRead> Read for Bounded<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.decoder.read(buf)?;
+        self.total += count as u64;
+        if self.total > RATIO_FROM && self.total / MAX_RATIO > self.decoder.source().taken {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!("the archive grows more than {MAX_RATIO} times"),
+            ));
+        }
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buf)?;
+        self.taken += count as u64;
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.source.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.source.consume(count);
+        self.taken += count as u64;
     }
 }
 

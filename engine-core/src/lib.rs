@@ -43,6 +43,7 @@
 //! | [`Network`] | networks, endpoints, published ports | none: the modes `none`, `host`, `container:ID` |
 //! | [`VolumeDriver`] | named storage that outlives containers | directories |
 //! | [`RegistryClient`] | content in registries | none; the crate `engine-registry` has one |
+//! | [`UrlFetcher`] | files behind URLs, for builds | none; `engine-registry` has one |
 //!
 //! # Features
 //!
@@ -83,6 +84,7 @@ pub mod manifest;
 pub mod memory;
 pub mod mount;
 pub mod network;
+mod pieces;
 pub mod platform;
 pub mod policy;
 pub mod reference;
@@ -107,6 +109,7 @@ mod tar;
 pub mod testing;
 pub mod time;
 pub mod top;
+pub mod url_fetcher;
 pub mod volume_driver;
 
 pub use container_spec::ContainerSpec;
@@ -130,6 +133,7 @@ pub use resources::Resources;
 pub use restart::RestartPolicy;
 pub use runtime::Runtime;
 pub use state::{ContainerStatus, ExitStatus};
+pub use url_fetcher::UrlFetcher;
 pub use volume_driver::VolumeDriver;
 
 pub use oci_spec;

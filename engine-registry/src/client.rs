@@ -64,6 +64,10 @@ impl OciRegistry {
         Self { session: Arc::new(session), mirrors: Arc::new(mirrors) }
     }
 
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Returns the size of a blob, if the registry has it.
     #[cfg(feature = "server")]
     pub(crate) async fn blob_size(&self, reference: &Reference, digest: &Digest) -> Result<Option<u64>> {

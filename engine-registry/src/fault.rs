@@ -105,14 +105,23 @@ impl Fault {
         registry: &str,
         repository: Option<&str>,
     ) -> Error {
-        let mut error = Error::new(self.0.kind, operation).with("registry", registry);
-        if let Some(repository) = repository {
-            error = error.with("repository", repository);
+        let error = self.into_error_of(operation, "registry", registry);
+        match repository {
+            Some(repository) => error.with("repository", repository),
+            None => error,
         }
-        error = error.with_message(self.0.message).with_retryable(self.0.retryable);
-        if let Some(hint) = self.0.hint {
-            error = error.with_hint(hint);
-        }
+    }
+
+    /// Makes an error of it, about something that is no registry.
+    pub(crate) fn into_error_of(self, operation: &'static str, what: &'static str, which: &str) -> Error {
+        let error = Error::new(self.0.kind, operation)
+            .with(what, which)
+            .with_message(self.0.message)
+            .with_retryable(self.0.retryable);
+        let error = match self.0.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        };
         match self.0.source {
             Some(source) => error.with_source(source),
             None => error,

@@ -26,6 +26,9 @@
 //! - Credentials belong to an *origin* (scheme, host, port). No redirect, upload location or token server takes them elsewhere.
 //! - Plain http is for loopback registries, and for those that the program lists.
 //!
+//! [`OciRegistry`] also fetches files behind URLs for builds ([`UrlFetcher`](engine_core::UrlFetcher)), with the same proxy, authorities
+//! and timeouts, and without any registry's credentials.
+//!
 //! With the feature `server`, `server::RegistryServer` is a registry of one's own.
 
 mod auth;
@@ -37,6 +40,7 @@ mod credentials;
 mod docker_config;
 mod endpoint;
 mod fault;
+mod fetch;
 mod helper;
 mod manifests;
 mod origin;

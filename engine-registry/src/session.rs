@@ -22,7 +22,7 @@ use crate::secret::Secret;
 use crate::transport::Transport;
 
 const MAX_REDIRECTS: usize = 5;
-const MAX_ERROR_BODY: u64 = 64 << 10;
+pub(crate) const MAX_ERROR_BODY: u64 = 64 << 10;
 
 /// Sends requests to endpoints.
 #[derive(Debug)]
@@ -299,6 +299,6 @@ fn origin_of(url: &Url) -> Result<Origin, Fault> {
     Origin::of(url).ok_or_else(|| Fault::new(ErrorKind::InvalidArgument, "its URL is neither http nor https"))
 }
 
-fn is_passing(status: StatusCode) -> bool {
+pub(crate) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }

@@ -2,6 +2,9 @@
 //!
 //! BuildKit's rules: what could be a path is one, and a URL of HTTP is a repository's if its path ends with `.git`.
 
+use super::git_source::{GitSource, is_http};
+use crate::error::Result;
+
 /// A source of `ADD`, after expansion.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -11,69 +14,47 @@ pub enum AddSource<'a> {
     /// A file behind a URL.
     Url(&'a str),
     /// A repository.
-    Git(GitSource<'a>),
-}
-
-/// A repository of git: `https://host/repo.git#ref:directory`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct GitSource<'a> {
-    /// Where it is.
-    pub remote: &'a str,
-    /// A branch, a tag or a commit; the default branch without one.
-    pub reference: Option<&'a str>,
-    /// A directory in there; its root without one.
-    pub directory: Option<&'a str>,
+    Git(GitSource),
 }
 
 impl<'a> AddSource<'a> {
     /// Tells what `source` is.
-    #[must_use]
-    pub fn of(source: &'a str) -> Self {
-        let (remote, fragment) = match source.split_once('#') {
-            Some((remote, fragment)) => (remote, Some(fragment)),
-            None => (source, None),
-        };
-        let starts =
-            |prefix: &str| remote.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        let http = starts("http://") || starts("https://");
-        let path = remote.split('?').next().unwrap_or(remote);
-        let git = starts("git://")
-            || starts("ssh://")
-            || (http && path.ends_with(".git"))
-            || (!remote.contains("://") && is_scp(remote));
-        if !git {
-            return if http { Self::Url(source) } else { Self::Path(source) };
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a repository whose fragment and query say something that cannot be.
+    pub fn of(source: &'a str) -> Result<Self> {
+        match GitSource::parse(source)? {
+            Some(git) => Ok(Self::Git(git)),
+            None if is_http(source) => Ok(Self::Url(source)),
+            None => Ok(Self::Path(source)),
         }
-        let (reference, directory) = match fragment.map(|text| text.split_once(':').unwrap_or((text, ""))) {
-            Some((reference, directory)) => (Some(reference), Some(directory)),
-            None => (None, None),
-        };
-        let filled = |text: &&str| !text.is_empty();
-        Self::Git(GitSource {
-            remote,
-            reference: reference.filter(filled),
-            directory: directory.filter(filled),
-        })
     }
 
-    /// Returns the name that a file behind a URL gets: the last part of its path.
+    /// Returns the name that a file behind a URL gets: the last part of its path, decoded.
     #[must_use]
-    pub fn file_name(&self) -> Option<&'a str> {
+    pub fn file_name(&self) -> Option<String> {
         let Self::Url(url) = self else { return None };
         let path = url.split_once("://")?.1.split(['?', '#']).next()?;
         let (_, path) = path.split_once('/')?;
-        path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty())
+        let decoded = percent_decoded(path);
+        let name = decoded.trim_end_matches('/').rsplit('/').next()?;
+        let good = !matches!(name, "" | "." | "..") && !name.contains(char::is_control);
+        good.then(|| name.to_owned())
     }
 }
 
-/// `user@host:path`, as ssh(1) and git(1) have it.
-fn is_scp(text: &str) -> bool {
-    let Some((front, path)) = text.split_once(':') else { return false };
-    let Some((user, host)) = front.split_once('@') else { return false };
-    let clean =
-        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    clean(user) && clean(host) && !path.is_empty()
+/// Decodes `%2e` and the like; what is no UTF-8 then stays as it is.
+pub(super) fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).filter(|two| *first == b'%' && two.iter().all(u8::is_ascii_hexdigit));
+        let code = code.and_then(|two| std::str::from_utf8(two).ok());
+        let byte = code.and_then(|two| u8::from_str_radix(two, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]
@@ -81,8 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_paths_urls_and_repositories() {
-        let git = |remote, reference, directory| AddSource::Git(GitSource { remote, reference, directory });
+    fn sources_are_paths_and_urls() {
         for (source, expected) in [
             ("a/b", AddSource::Path("a/b")),
             ("github.com/a/b", AddSource::Path("github.com/a/b")),
@@ -92,24 +72,22 @@ mod tests {
             ("https://x/y", AddSource::Url("https://x/y")),
             ("http://x/y.git.tar", AddSource::Url("http://x/y.git.tar")),
             ("HTTPS://x/y", AddSource::Url("HTTPS://x/y")),
-            ("https://x/y.git", git("https://x/y.git", None, None)),
-            ("https://x/y.git#v1:docs", git("https://x/y.git", Some("v1"), Some("docs"))),
-            ("https://x/y.git#:docs", git("https://x/y.git", None, Some("docs"))),
-            ("git://x/y#main", git("git://x/y", Some("main"), None)),
-            ("ssh://git@x:22/y", git("ssh://git@x:22/y", None, None)),
-            ("git@x.y:a/b.git#c", git("git@x.y:a/b.git", Some("c"), None)),
             ("c:\\x", AddSource::Path("c:\\x")),
             ("a@b", AddSource::Path("a@b")),
         ] {
-            assert_eq!(AddSource::of(source), expected, "{source}");
+            assert_eq!(AddSource::of(source).unwrap(), expected, "{source}");
         }
+        assert!(matches!(AddSource::of("https://x/y.git#v1").unwrap(), AddSource::Git(_)));
         for (url, name) in [
             ("https://x/y/z.tar?a=b#c", Some("z.tar")),
             ("https://x/y/", Some("y")),
+            ("https://x/a%20b%2Fc%zz%+1", Some("c%zz%+1")),
+            ("https://x/%2e%2E", None),
+            ("https://x/a%0ab", None),
             ("https://x/", None),
             ("https://x", None),
         ] {
-            assert_eq!(AddSource::of(url).file_name(), name, "{url}");
+            assert_eq!(AddSource::of(url).unwrap().file_name().as_deref(), name, "{url}");
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::image_store::ImageStore;
 use crate::network::{Network, NoNetwork};
 use crate::registry_client::{NoRegistry, RegistryClient};
 use crate::runtime::Runtime;
+use crate::url_fetcher::{NoUrls, UrlFetcher};
 use crate::volume_driver::VolumeDriver;
 
 use super::hooks::{Admission, Follower, Hooks, ImageRequest, MountRequest, PortRequest};
@@ -36,6 +37,7 @@ pub struct EngineBuilder {
     network: Option<Arc<dyn Network>>,
     volumes: Option<Arc<dyn VolumeDriver>>,
     registry: Option<Arc<dyn RegistryClient>>,
+    urls: Option<Arc<dyn UrlFetcher>>,
     default_network: Option<Name>,
     id_pool: IdPool,
     user_namespace: Option<IdMappings>,
@@ -130,6 +132,12 @@ impl EngineBuilder {
     /// Uses this registry client. Without one, pulling and pushing say so.
     pub fn registry(mut self, registry: impl RegistryClient) -> Self {
         self.registry = Some(Arc::new(registry));
+        self
+    }
+
+    /// Has builds fetch files behind URLs by this. Without one, `ADD` of a URL says so.
+    pub fn url_fetcher(mut self, urls: impl UrlFetcher) -> Self {
+        self.urls = Some(Arc::new(urls));
         self
     }
 
@@ -242,6 +250,7 @@ impl EngineBuilder {
                 network: self.network.unwrap_or_else(|| Arc::new(NoNetwork)),
                 volumes,
                 registry: self.registry.unwrap_or_else(|| Arc::new(NoRegistry)),
+                urls: self.urls.unwrap_or_else(|| Arc::new(NoUrls)),
                 records: Records::open(outbox.clone())?,
                 secrets: Secrets::open(outbox.clone(), secrets_dir),
                 outbox,

@@ -119,6 +119,7 @@ use crate::image_store::ImageStore;
 use crate::network::Network;
 use crate::registry_client::RegistryClient;
 use crate::runtime::Runtime;
+use crate::url_fetcher::UrlFetcher;
 use crate::volume_driver::VolumeDriver;
 use hooks::{Follower, Hooks};
 use outbox::Outbox;
@@ -143,6 +144,7 @@ struct Inner {
     network: Arc<dyn Network>,
     volumes: Arc<dyn VolumeDriver>,
     registry: Arc<dyn RegistryClient>,
+    urls: Arc<dyn UrlFetcher>,
     records: Records,
     secrets: Secrets,
     outbox: Outbox,

@@ -12,6 +12,7 @@ mod image_store;
 mod network;
 mod registry;
 mod runtime;
+mod urls;
 mod volumes;
 
 pub use faults::{Call, Faults};
@@ -19,6 +20,7 @@ pub use image_store::MemoryImageStore;
 pub use network::MemoryNetwork;
 pub use registry::MemoryRegistry;
 pub use runtime::{Input, MemoryRuntime, Output, Process, Program, Signals};
+pub use urls::MemoryUrls;
 pub use volumes::MemoryVolumes;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -28,19 +28,7 @@ type Reason = String;
 impl<'a> Header<'a> {
     /// Checks the checksum, the magic and the size.
     pub(super) fn parse(block: &'a [u8; BLOCK]) -> Result<Self, Reason> {
-        let stored = number(&block[148..156]).map_err(|e| format!("checksum field: {e}"))?;
-        // The sum counts the checksum field as blanks; old tars summed signed bytes.
-        let blanks = 8 * i64::from(b' ');
-        let (mut unsigned, mut signed) = (blanks, blanks);
-        for (index, byte) in block.iter().enumerate() {
-            if !(148..156).contains(&index) {
-                unsigned += i64::from(*byte);
-                signed += i64::from(byte.cast_signed());
-            }
-        }
-        if stored != unsigned && stored != signed {
-            return Err("header checksum does not match".into());
-        }
+        check_sum(block)?;
         let dialect = match &block[257..265] {
             b"ustar  \0" => Dialect::Gnu,
             [b'u', b's', b't', b'a', b'r', 0, ..] => Dialect::Ustar,
@@ -129,6 +117,29 @@ impl<'a> Header<'a> {
         let real = number(&self.block[483..495]).map_err(|e| format!("sparse size: {e}"))?;
         Ok((more, u64::try_from(real).map_err(|_| "negative sparse size".to_owned())?))
     }
+}
+
+/// Whether bytes begin with the header of an entry, if only by its checksum.
+pub(crate) fn begins_entry(bytes: &[u8]) -> bool {
+    let block = bytes.first_chunk::<BLOCK>();
+    block.is_some_and(|block| block.iter().any(|byte| *byte != 0) && check_sum(block).is_ok())
+}
+
+fn check_sum(block: &[u8; BLOCK]) -> Result<(), Reason> {
+    let stored = number(&block[148..156]).map_err(|e| format!("checksum field: {e}"))?;
+    // The sum counts the checksum field as blanks; old tars summed signed bytes.
+    let blanks = 8 * i64::from(b' ');
+    let (mut unsigned, mut signed) = (blanks, blanks);
+    for (index, byte) in block.iter().enumerate() {
+        if !(148..156).contains(&index) {
+            unsigned += i64::from(*byte);
+            signed += i64::from(byte.cast_signed());
+        }
+    }
+    if stored != unsigned && stored != signed {
+        return Err("header checksum does not match".into());
+    }
+    Ok(())
 }
 
 /// One extension block of an old GNU sparse header: 21 slots and a flag.

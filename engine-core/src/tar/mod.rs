@@ -26,6 +26,7 @@ mod tests;
 mod tests_differential;
 
 pub(crate) use entry::{Entry, EntryKind, Segment, Timestamp, Xattr};
+pub(crate) use header::begins_entry;
 pub(crate) use reader::{ArchiveReader, TarLimits};
 pub(crate) use write::{END, header, padding};
 pub(crate) use writer::ArchiveWriter;

@@ -10,14 +10,9 @@ use bytes::{Buf as _, Bytes};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use tokio::sync::mpsc;
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, MAX_RATIO, MAX_WINDOW, RATIO_FROM};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The largest window of a zstd frame.
-const MAX_WINDOW: u64 = 128 << 20;
-/// How many times larger than it came an archive may become; looked at from 256 MiB on.
-const MAX_RATIO: u64 = 1000;
-const RATIO_FROM: u64 = 256 << 20;
 const BUFFER: usize = 256 << 10;
 
 /// Makes a file without a name: beneath `dir`, or in memory.

@@ -11,7 +11,7 @@ use super::files_of_directory;
 use super::scratch::Scratch;
 use super::spec::BuildContext;
 
-/// A build context on its way: a tar archive, plain or compressed by gzip or zstd. Clones are the same archive, which is read once.
+/// A build context on its way: a tar archive, plain or compressed by gzip, bzip2, xz or zstd. Clones are the same archive, which is read once.
 #[derive(Clone)]
 pub struct ContextArchive(Arc<Mutex<Option<ByteStream>>>);
 

@@ -52,10 +52,6 @@ impl Plan {
         self.files.into_values().map(|(file, _)| file).collect()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// Adds what `sources` of `tree` are where `placing` says.
     pub(super) async fn add(
         &mut self,

@@ -9,8 +9,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::watch;
 
 use crate::dockerfile::{
-    AddSource, BindMount, Expander, GlobalScope, Instruction, Origin, RunMount, Scope, Spanned, Stage,
-    StageGraph,
+    BindMount, Expander, GlobalScope, Instruction, Origin, RunMount, Scope, Spanned, Stage, StageGraph,
 };
 use crate::engine::events::of_image;
 use crate::engine::image::Image;
@@ -22,10 +21,11 @@ use crate::files::ContainerFiles;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
+use super::copying::{Copying, Picked};
 use super::event::{BuildEvent, StepDescription, StepId};
 use super::spec::BuildContext;
-use super::stage::State;
-use super::steps::{Copying, Step, finished};
+use super::stage::{Keeper, State};
+use super::steps::{Step, finished};
 use super::tree::{Tree, TreeKind};
 use super::{Build, BuiltImage};
 
@@ -137,11 +137,11 @@ impl Stages {
             },
             _ => return Err(nothing("scratch")),
         }
-        let Some((_, manifest, _)) = state.image.as_ref().filter(|_| !state.layers.is_empty()) else {
+        let Some(image) = state.image.as_ref().filter(|_| !state.layers.is_empty()) else {
             return Err(nothing("the stage"));
         };
-        let view = self.build.engine.view(manifest, &state.diff_ids()).await?;
-        let layers = (manifest.clone(), state.diff_ids());
+        let view = self.build.engine.view(&image.manifest, &state.diff_ids()).await?;
+        let layers = (image.manifest.clone(), state.diff_ids());
         Ok(Tree::of_layers(view as Arc<dyn ContainerFiles>, state.chain(), layers))
     }
 
@@ -339,38 +339,17 @@ impl StageWork<'_> {
                             stages.tree(&origin).await?
                         }
                     };
-                    let copying = Copying {
-                        sources: copy.sources.clone(),
-                        documents: copy.documents.clone(),
-                        destination: copy.destination.clone(),
-                        chown: copy.chown.clone(),
-                        chmod: copy.chmod.clone(),
-                        link: copy.link,
-                        parents: copy.parents,
-                        exclude: copy.exclude.clone(),
+                    let pick = |pattern: &String| Picked {
+                        tree: tree.clone(),
+                        pattern: pattern.clone(),
+                        unpack: false,
                     };
-                    step.copy(state, &tree, &copying).await
+                    let picked: Vec<_> = copy.sources.iter().map(pick).collect();
+                    step.copy(state, &picked, &Copying::from(copy)).await
                 }
                 Instruction::Add(add) => {
-                    if let Some(source) =
-                        add.sources.iter().find(|source| !matches!(AddSource::of(source), AddSource::Path(_)))
-                    {
-                        return Err(Error::new(ErrorKind::Unsupported, "add files")
-                            .with("source", source)
-                            .with_message("files behind URLs and repositories are not fetched yet"));
-                    }
-                    step.refuse_archives(&stages.build.context, &add.sources).await?;
-                    let copying = Copying {
-                        sources: add.sources.clone(),
-                        documents: add.documents.clone(),
-                        destination: add.destination.clone(),
-                        chown: add.chown.clone(),
-                        chmod: add.chmod.clone(),
-                        link: add.link,
-                        parents: false,
-                        exclude: add.exclude.clone(),
-                    };
-                    step.copy(state, &stages.build.context, &copying).await
+                    let picked = step.added(add).await?;
+                    step.copy(state, &picked, &Copying::from(add)).await
                 }
                 other => Err(Error::new(ErrorKind::Other, "build image").with_message(other.name())),
             }
@@ -388,14 +367,11 @@ impl StageWork<'_> {
 }
 
 /// An image of a stage that has none below it: what a container's record can name.
-async fn keeper(
-    build: &Build,
-    state: &State,
-) -> Result<(String, crate::digest::Digest, crate::digest::Digest)> {
+pub(super) async fn keeper(build: &Build, state: &State) -> Result<Keeper> {
     let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
     let manifest = build.engine.put_image(&state.image_config(&BTreeMap::new()), &layers, &[]).await?;
     let image = build.engine.load_image(&manifest, &state.platform, &[]).await?;
-    Ok(("scratch".to_owned(), manifest.digest, image.id().clone()))
+    Ok(Keeper { name: "scratch".to_owned(), manifest: manifest.digest, config: image.id().clone() })
 }
 
 /// What the history says of an instruction that makes a layer.

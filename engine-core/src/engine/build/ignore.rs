@@ -89,29 +89,6 @@ pub(super) async fn read(files: &dyn ContainerFiles, path: &str) -> Result<Optio
     content(archive).await.map(Some)
 }
 
-/// Whether a regular file is an archive, or compressed as archives are.
-pub(super) async fn is_archive(files: &dyn ContainerFiles, path: &Path) -> Result<bool> {
-    let (_, mut archive) = files.pack(path).await?;
-    let mut head = Vec::new();
-    // Its header takes up to three blocks, where it has a long name or attributes.
-    while let Some(piece) = archive.try_next().await? {
-        head.extend_from_slice(&piece);
-        if head.len() > 16 << 10 {
-            break;
-        }
-    }
-    let mut reader = ArchiveReader::new(&head[..], TarLimits::default());
-    let mut entry = Entry::default();
-    let malformed = |error: TarError| Error::new(ErrorKind::Corrupt, "read file").with_source(error);
-    if !reader.next_entry(&mut entry).map_err(malformed)? || entry.kind != EntryKind::File || entry.size == 0
-    {
-        return Ok(false);
-    }
-    let content = reader.data().map_err(malformed)?;
-    let magic: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    Ok(magic.iter().any(|magic| content.starts_with(magic)) || content.get(257..262) == Some(b"ustar"))
-}
-
 /// The content of the one file in a small archive.
 async fn content(archive: ByteStream) -> Result<Vec<u8>> {
     let bytes = archive

@@ -1,29 +1,36 @@
 //! Building images: a Dockerfile's stages as a graph, each step from the cache or carried out.
 //!
 //! The language is [`crate::dockerfile`]'s. Here `spec` says what is asked for, `event` what is told, `graph` which stages are
-//! needed, `stage` what a stage is so far, `steps` what the instructions that make layers do (`run`, `copy` with `tree`), `cache` what
-//! was made before.
+//! needed, `stage` what a stage is so far, `steps` what the instructions that make layers have in common: `running` with `run` and
+//! `mounts`, `copying` with `copy` and `tree`, `add` for what comes from elsewhere. `cache` has what was made before.
 //!
 //! Invariants: a layer depends on nothing but what its key has (SECURITY C6), so the same input gives the same digests; nothing is
 //! named before all of it is there; a build that ends early leaves no more than entries of the cache, which are whole.
 
+mod add;
 mod archive;
 mod cache;
 mod cache_list;
+mod container;
 mod copy;
+mod copying;
 mod empty;
 mod event;
+mod git;
 mod graph;
 mod gzip;
 mod ignore;
 mod mounts;
 mod pack;
 mod run;
+mod running;
 mod scratch;
 mod spec;
 mod stage;
 mod steps;
 mod tree;
+mod unpack;
+mod url;
 mod view;
 
 use std::path::Path;

@@ -1,47 +1,39 @@
-//! `RUN`: a command in a container of its own over the layers so far, and what it changed as a layer.
-//!
-//! The container has a record like any other and ends with this program. So whatever happens, what is left of it is found and
-//! removed by whoever opens the root next.
+//! A command in a container of its own over the layers so far, and what it changed as a layer.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
 use crate::container_spec::ContainerSpec;
 use crate::digest::Digest;
-use crate::engine::container::{LocalContainer, RemoveOptions};
-use crate::engine::records::{ProcessIdentity, Record, RecordData};
-use crate::engine::{LocalEngine, names};
+use crate::engine::LocalEngine;
+use crate::engine::records::Record;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::ContainerId;
 use crate::image_config::ProcessDefaults;
-use crate::image_store::LayerOptions;
 use crate::io::{AttachOptions, Reader};
 use crate::platform::Platform;
 use crate::secret::{SecretFile, SecretVariable};
 
-use super::cache::{Layer, empty_diff_id};
+use super::cache::Layer;
+use super::container;
 use super::event::OutputStream;
 use super::mounts::Mounts;
+use super::stage::Keeper;
 
 /// Output that the error of a failed command shows.
 const SHOWN: usize = 4 << 10;
-/// Clocks of file systems tick less often than others.
-const TICK: Duration = Duration::from_millis(50);
 
 /// A command to be run.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) spec: ContainerSpec,
     pub(super) defaults: ProcessDefaults,
-    /// The image that keeps the layers, and what it is called.
-    pub(super) image: String,
-    pub(super) manifest: Digest,
-    pub(super) config: Digest,
+    /// The image that keeps the layers.
+    pub(super) image: Keeper,
     pub(super) layers: Vec<Digest>,
     pub(super) platform: Platform,
     pub(super) mounts: Mounts,
@@ -58,54 +50,16 @@ impl LocalEngine {
         command: Command,
         output: impl Fn(OutputStream, Bytes) + Send + Sync,
     ) -> Result<Option<Layer>> {
-        let owner = ProcessIdentity::current();
         let Mounts { specs, images, secret_files, secret_env, .. } = command.mounts;
-        let mut record = Record {
-            id: ContainerId::random(),
-            name: names::random_name(0),
-            created_at: SystemTime::now(),
-            data: RecordData {
-                spec: command.spec,
-                image: command.image,
-                manifest: command.manifest,
-                config: command.config,
-                layers: command.layers,
-                architecture: command.platform.architecture,
-                defaults: command.defaults,
-                anonymous_volumes: Vec::new(),
-                base: None,
-                snapshots: Vec::new(),
-                mounted_images: images,
-                id_mappings: None,
-                linked_by: Vec::new(),
-                secrets: Vec::new(),
-                owner,
-            },
-        };
-        record.data.spec.mounts = specs;
-        self.resolve_networks(&mut record.data.spec).await?;
-        self.inner.hooks.admit_container(None, &record.data.spec, &record.data.defaults)?;
-        self.make_volumes(&mut record.data.spec).await?;
-        // From here on, also if nobody waits for the record any more: what is not there is removed as well.
-        let container = Removed::new(self, &record.id);
-        if let Err(error) = self.commit(&mut record, true).await {
-            container.keep();
-            return Err(error);
-        }
-        let begun = SystemTime::now() - TICK;
-        let tail = self.run_to_the_end(&record, (secret_files, secret_env), output).await;
-        let layer = match tail {
-            Ok(()) => {
-                let clamp = Some((begun, command.time));
-                let options = LayerOptions { clamp, mount_points: command.mount_points };
-                self.inner.images.commit_rootfs(&record.id, &options).await
-            }
-            Err(error) => Err(error),
-        };
-        let removed = container.now().await;
-        let (blob, diff_id) = layer?;
-        removed?;
-        Ok((diff_id != empty_diff_id()).then_some((blob, diff_id)))
+        let mut data = container::data(command.spec, command.image, command.layers, &command.platform);
+        data.defaults = command.defaults;
+        (data.spec.mounts, data.mounted_images) = (specs, images);
+        self.resolve_networks(&mut data.spec).await?;
+        self.inner.hooks.admit_container(None, &data.spec, &data.defaults)?;
+        self.make_volumes(&mut data.spec).await?;
+        let container = self.step_container(data).await?;
+        let outcome = self.run_to_the_end(container.record(), (secret_files, secret_env), output).await;
+        container.finish(outcome, command.time, command.mount_points).await
     }
 
     async fn run_to_the_end(
@@ -186,43 +140,6 @@ impl Tail {
         match last.is_empty() {
             true => format!("the command returned a non-zero code: {code}"),
             false => format!("the command returned a non-zero code: {code}, and last wrote:\n{last}"),
-        }
-    }
-}
-
-/// A container that is removed, whether or not anybody waits for it.
-struct Removed(Option<LocalContainer>);
-
-impl Removed {
-    fn new(engine: &LocalEngine, id: &ContainerId) -> Self {
-        Self(Some(LocalContainer::new(engine.clone(), id.clone())))
-    }
-
-    /// There is nothing to remove.
-    fn keep(mut self) {
-        self.0 = None;
-    }
-
-    async fn now(mut self) -> Result<()> {
-        match self.0.take() {
-            Some(container) => remove(container).await,
-            None => Ok(()),
-        }
-    }
-}
-
-async fn remove(container: LocalContainer) -> Result<()> {
-    container.remove(RemoveOptions::default().with_force(true).with_volumes(true)).await
-}
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        if let (Some(container), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
-            drop(runtime.spawn(async move {
-                if let Err(error) = remove(container).await {
-                    tracing::warn!(%error, "removing a build's container failed");
-                }
-            }));
         }
     }
 }

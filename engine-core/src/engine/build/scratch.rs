@@ -1,4 +1,4 @@
-//! Directories that a build needs for a while: what arrives as an archive is unpacked into one.
+//! Directories that a build needs for a while: for what arrives as an archive, and what is fetched.
 //!
 //! Invariant: a directory's lock (flock(2)) is held for as long as its build lives. So one whose lock nobody holds is of a program that
 //! died, and the next opening removes it.
@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::engine::{LocalEngine, blocking};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Below the engine's root. Only its user looks into it: contexts keep the modes and owners that they came with.
@@ -20,6 +21,21 @@ const ATTEMPTS: u32 = 100;
 pub(super) struct Scratch {
     path: PathBuf,
     _lock: File,
+}
+
+impl LocalEngine {
+    /// Makes a directory for what is fetched.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] in an engine without a root.
+    pub(super) async fn scratch(&self) -> Result<Scratch> {
+        let Some(root) = self.inner.root.clone() else {
+            return Err(Error::new(ErrorKind::Unsupported, "fetch files")
+                .with_message("an engine in memory has no place for files")
+                .with_hint("give the engine a root directory"));
+        };
+        blocking(move || Scratch::create(&root)).await
+    }
 }
 
 impl Scratch {

@@ -60,6 +60,8 @@ pub struct BuildSpec {
     /// What registries are to be told, by their names, instead of what the engine's client of them knows.
     #[serde(skip)]
     pub credentials: BTreeMap<String, Credentials>,
+    /// Sockets of ssh agents for `RUN --mount=type=ssh`, by id. Repositories behind ssh are fetched with that of the id `default`.
+    pub ssh: BTreeMap<String, PathBuf>,
     /// The time that is said to be when the image and what `RUN` wrote were made. Without it, that is the time of the base
     /// image, so that the same input gives the same digest.
     pub source_date_epoch: Option<SystemTime>,
@@ -219,6 +221,13 @@ impl BuildSpec {
     #[must_use]
     pub fn with_secret(mut self, id: impl Into<String>, secret: SecretData) -> Self {
         self.secrets.insert(id.into(), secret);
+        self
+    }
+
+    /// Gives `RUN --mount=type=ssh` the socket of an ssh agent.
+    #[must_use]
+    pub fn with_ssh(mut self, id: impl Into<String>, socket: impl Into<PathBuf>) -> Self {
+        self.ssh.insert(id.into(), socket.into());
         self
     }
 

@@ -18,6 +18,14 @@ use super::copy::Hasher;
 /// What every process gets that has no other.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// An image that keeps layers, and what it is called.
+#[derive(Clone, Debug)]
+pub(super) struct Keeper {
+    pub(super) name: String,
+    pub(super) manifest: Digest,
+    pub(super) config: Digest,
+}
+
 /// What a stage is so far.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -27,7 +35,7 @@ pub(super) struct State {
     pub(super) history: Vec<History>,
     pub(super) author: String,
     /// An image that is in the store, which a container's record names: the base, or that of the last step.
-    pub(super) image: Option<(String, Digest, Digest)>,
+    pub(super) image: Option<Keeper>,
     /// The time that is said to be when what is made was made.
     pub(super) time: SystemTime,
     /// Whether this stage has said what its command is, so that an `ENTRYPOINT` leaves it.
@@ -62,7 +70,11 @@ impl State {
             layers,
             history: image.config.history.clone(),
             author: image.config.author.clone(),
-            image: Some((name.to_owned(), image.manifest.digest.clone(), image.id().clone())),
+            image: Some(Keeper {
+                name: name.to_owned(),
+                manifest: image.manifest.digest.clone(),
+                config: image.id().clone(),
+            }),
             time,
             has_cmd: false,
         }
@@ -79,9 +91,7 @@ impl State {
 
     /// What all layers together are.
     pub(super) fn chain(&self) -> Digest {
-        let mut hasher = Hasher::new("layers");
-        hasher.texts(self.layers.iter().map(|(_, diff_id)| diff_id.to_string()));
-        hasher.finish()
+        chain(&self.diff_ids())
     }
 
     pub(super) fn working_dir(&self) -> PathBuf {
@@ -187,6 +197,13 @@ impl State {
             history: self.history.clone(),
         }
     }
+}
+
+/// What layers are together.
+pub(super) fn chain(diff_ids: &[Digest]) -> Digest {
+    let mut hasher = Hasher::new("layers");
+    hasher.texts(diff_ids.iter().map(ToString::to_string));
+    hasher.finish()
 }
 
 /// The shell of what has no other.

@@ -4,10 +4,14 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::digest::Digest;
+use crate::engine::LocalEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, FileEntry, FileFilter, ListFiles, Listed};
 
+use super::cache::Entry;
 use super::copy::Hasher;
+use super::empty::NoFiles;
+use super::stage::chain;
 
 /// Decides by a path in the tree whether something is left out.
 pub(super) type Ignored = Arc<dyn Fn(&Path, bool) -> Listed + Send + Sync>;
@@ -62,6 +66,10 @@ impl Source {
     pub(super) fn is_dir(&self) -> bool {
         self.entries.first().is_some_and(FileEntry::is_dir)
     }
+
+    pub(super) fn is_file(&self) -> bool {
+        self.entries.first().is_some_and(FileEntry::is_file)
+    }
 }
 
 impl std::fmt::Debug for Tree {
@@ -82,6 +90,16 @@ impl Tree {
         layers: (Digest, Vec<Digest>),
     ) -> Self {
         Self { files, kind: TreeKind::Layers(digest), layers: Some(layers), ignored: None }
+    }
+
+    /// The files of a layer that the cache keeps.
+    pub(super) async fn of_entry(engine: &LocalEngine, entry: &Entry) -> Result<Self> {
+        let diff_ids: Vec<Digest> = entry.layer.iter().map(|(_, diff_id)| diff_id.clone()).collect();
+        if diff_ids.is_empty() {
+            return Ok(Self::new(Box::new(NoFiles), TreeKind::Context, None));
+        }
+        let view = engine.view(&entry.manifest, &diff_ids).await?;
+        Ok(Self::of_layers(view, chain(&diff_ids), (entry.manifest.clone(), diff_ids)))
     }
 
     pub(super) fn files(&self) -> &Arc<dyn ContainerFiles> {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 
-use crate::decode::Decoder;
+use crate::decode::Bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, FileList, ListFiles, PackedFile, PathStat, UnpackFiles};
 use crate::io::ByteStream;
@@ -40,8 +40,8 @@ use view::Viewer;
 
 const COPY_OUT: &str = "copy from container";
 const COPY_IN: &str = "copy to container";
-/// The largest window of a zstd frame.
-const MAX_WINDOW: u64 = 128 << 20;
+/// Bytes of an archive that are at hand.
+const BUFFER: usize = 128 << 10;
 
 /// [`ContainerFiles`] of the Linux runtime.
 #[derive(Clone, Debug)]
@@ -184,10 +184,8 @@ fn unpack_at(
     // The decoder looks at the first four bytes, which a client may send one by one.
     let mut head = Vec::new();
     (&mut *source).take(4).read_to_end(&mut head).map_err(TarError::Io)?;
-    match Decoder::new(io::Cursor::new(head).chain(source), MAX_WINDOW).map_err(TarError::Io)? {
-        Decoder::Plain(source) => unpack(source, top, scratch, options).map(drop),
-        packed => unpack(io::BufReader::new(packed), top, scratch, options).map(drop),
-    }
+    let archive = Bounded::new(io::Cursor::new(head).chain(source)).map_err(TarError::Io)?;
+    unpack(io::BufReader::with_capacity(BUFFER, archive), top, scratch, options).map(drop)
 }
 
 /// `path` as one from the root: the container has no other working directory here.

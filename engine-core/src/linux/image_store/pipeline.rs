@@ -93,7 +93,9 @@ fn decode(
     let mut total: u64 = 0;
     let mut decoder =
         Decoder::new(&mut *input, options.max_zstd_window).map_err(|e| Error::from_io("read layer", e))?;
-    let compression = decoder.compression();
+    let compression = decoder.compression().ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "read layer").with_message("it is compressed by xz or bzip2")
+    })?;
     loop {
         let mut buffer = empty.try_recv().unwrap_or_default();
         buffer.resize(BUFFER, 0);

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, MAX_WINDOW};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{
@@ -30,8 +30,6 @@ const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFLNK: u32 = 0o120_000;
 const MAX_LINKS: u32 = 40;
-/// The largest window of a zstd frame.
-const MAX_WINDOW: u64 = 128 << 20;
 
 /// What is in a file system, by absolute path; the root itself is always there.
 pub(super) type Tree = BTreeMap<PathBuf, Item>;
