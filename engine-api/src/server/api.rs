@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use engine_core::{Engine, Result};
+use engine_core::{Engine, Error, Result};
 use tokio::sync::watch;
 
 use super::connection;
@@ -13,6 +13,7 @@ use super::failures::Failures;
 use super::keeper;
 use super::limits::Limits;
 use super::listen::Listener;
+use super::metrics::{self, Metrics};
 use super::pending::Pending;
 use super::routes;
 use super::server_info::ServerInfo;
@@ -36,6 +37,7 @@ pub(super) struct Api {
     pub(super) failures: Failures,
     pub(super) pending: Pending,
     pub(super) starts: Starts,
+    pub(super) metrics: Arc<Metrics>,
     /// Held from the choice of a port of the host until its container is created, so that no two choose the same.
     pub(super) choosing_ports: tokio::sync::Mutex<()>,
     /// Becomes true when the server is to stop: then what would follow for ever ends.
@@ -105,6 +107,23 @@ impl ApiServer {
         Ok(())
     }
 
+    /// Serves figures for Prometheus at `/metrics` of `listener` until `stop` is ready: what [`serve_until`](Self::serve_until) has answered,
+    /// containers by state, and the process. Nothing else is served there, and whoever reaches it may read them.
+    ///
+    /// # Errors
+    /// If `listener` cannot be used by this runtime.
+    pub async fn serve_metrics(
+        &self,
+        listener: std::net::TcpListener,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let fail = |error| Error::from_io("serve metrics", error);
+        listener.set_nonblocking(true).map_err(fail)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(fail)?;
+        metrics::serve(listener, Arc::clone(&self.api), stop).await;
+        Ok(())
+    }
+
     /// Serves the engine in this process at a private socket, for as long as the returned value lives.
     ///
     /// # Errors
@@ -125,6 +144,7 @@ impl Api {
             failures: Failures::default(),
             pending: Pending::default(),
             starts: Starts::default(),
+            metrics: Arc::default(),
             choosing_ports: tokio::sync::Mutex::default(),
             stopping: watch::Sender::new(false),
         }

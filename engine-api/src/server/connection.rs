@@ -25,6 +25,7 @@ use tokio::time::{Duration, sleep, timeout};
 use super::api::Api;
 use super::error::ApiError;
 use super::listen::{Accepted, Listener};
+use super::metrics::Metrics;
 use super::native::ClientSocket;
 use super::unasked::Unasked;
 use super::version::{self, ApiVersion};
@@ -68,7 +69,8 @@ pub(super) async fn serve(
         };
         // Nobody closes it.
         let slot = slot.ok().map(|slot| Slot(Arc::new(slot)));
-        let service = Served { router: TowerToHyperService::new(router.clone()), socket: None, slot };
+        let router = TowerToHyperService::new(router.clone());
+        let service = Served { router, socket: None, slot, metrics: Arc::clone(&api.metrics) };
         let api = Arc::clone(api);
         connections.spawn(async move { connection(accepted, service, &api).await });
     }
@@ -135,6 +137,7 @@ struct Served {
     /// Tells of our own clients when they are gone.
     socket: Option<ClientSocket>,
     slot: Option<Slot>,
+    metrics: Arc<Metrics>,
 }
 
 impl Served {
@@ -152,7 +155,8 @@ impl Service<Request<Incoming>> for Served {
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Self::Error>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let begun = Instant::now();
+        let (begun, metrics) = (Instant::now(), Arc::clone(&self.metrics));
+        let under_way = metrics.begin();
         // Without the query, in which clients name what is theirs.
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let checked = admitted(&request).and_then(|()| version::split(request.uri()));
@@ -175,7 +179,9 @@ impl Service<Request<Incoming>> for Served {
                 Ok(answer) => answer.await?,
                 Err(refusal) => refusal,
             };
+            drop(under_way);
             let status = answer.status().as_u16();
+            metrics.answered(&method, &path, status, begun.elapsed());
             tracing::debug!(%method, path, status, took = ?begun.elapsed(), "request");
             Ok(with_headers(answer))
         })

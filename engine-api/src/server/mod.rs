@@ -25,6 +25,7 @@ mod keeper;
 mod left;
 mod limits;
 mod listen;
+mod metrics;
 mod native;
 mod params;
 mod pending;

@@ -212,3 +212,33 @@ fn certificates(dir: &std::path::Path) {
         std::fs::write(dir.join(name), text).unwrap();
     }
 }
+
+#[test]
+fn figures_for_prometheus_are_where_they_are_asked_for() {
+    require!(root, overlayfs, "docker", "unshare", "nsenter", "ip", "curl");
+    let daemon = Daemon::with(&["--metrics-addr", "127.0.0.1:0"]);
+    let address = daemon.said.lines().find_map(|line| line.strip_prefix("Metrics at ")).unwrap().to_owned();
+    daemon.docker(&["run", "-d", "--network", "none", "busybox", "sleep", "1000"]).ok();
+    daemon.docker(&["create", "busybox"]).ok();
+    assert_eq!(daemon.docker(&["start", "absent"]).code, 1);
+    let curl = |path: &str| {
+        let said: engine_testkit::Said =
+            daemon.on_host("curl").args(["-sS", "-w", "%{http_code}", path]).output().unwrap().into();
+        said.ok()
+    };
+    let text = curl(&address);
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
+    };
+    assert_eq!(value("engine_daemon_container_states_containers{state=\"running\"}"), 1.0);
+    assert_eq!(value("engine_daemon_container_states_containers{state=\"stopped\"}"), 1.0);
+    assert_eq!(value("engine_daemon_container_actions_seconds_count{action=\"create\"}"), 2.0);
+    assert_eq!(value("engine_daemon_container_actions_seconds_bucket{action=\"start\",le=\"+Inf\"}"), 1.0);
+    assert!(value("engine_daemon_http_requests_total{code=\"404\"}") >= 1.0);
+    assert!(value("process_resident_memory_bytes") > 1e6 && value("process_cpu_seconds_total") >= 0.0);
+    // Nothing else is served there.
+    let other = curl(&address.replace("/metrics", "/containers/json"));
+    assert!(other.ends_with("404"), "{other}");
+    daemon.finish();
+}

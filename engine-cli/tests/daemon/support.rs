@@ -54,6 +54,8 @@ pub(crate) struct Daemon {
     leaks: Option<LeakCheck>,
     host: NetHost,
     child: Option<Child>,
+    /// What it said until it served.
+    pub(crate) said: String,
     /// More arguments of the daemon's.
     pub(crate) args: Vec<String>,
 }
@@ -76,7 +78,7 @@ impl Daemon {
         let dir = tempfile::Builder::new().prefix("engine-daemon-test").tempdir().unwrap();
         let host = NetHost::start();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut daemon = Self { dir, leaks: None, host, child: None, args };
+        let mut daemon = Self { dir, leaks: None, host, child: None, said: String::new(), args };
         let tar = daemon.path("busybox.tar");
         std::fs::write(&tar, image::busybox_layer().build()).unwrap();
         daemon.cli(&["image", "import", "--command", "sh", &tar.display().to_string(), "busybox"]).ok();
@@ -124,9 +126,12 @@ impl Daemon {
         assert!(self.child.is_none());
         let log = std::fs::File::options().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("Serving "), "{line:?}: {}", self.log());
+        self.said.clear();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while !self.said.contains("Serving ") {
+            let count = lines.read_line(&mut self.said).unwrap();
+            assert!(count > 0, "{:?}: {}", self.said, self.log());
+        }
         self.child = Some(child);
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use engine_api::server::ContainerDefaults;
@@ -24,6 +25,7 @@ pub(super) struct Config {
     exec_root: Option<PathBuf>,
     pidfile: Option<PathBuf>,
     shutdown_timeout: Option<u64>,
+    metrics_addr: Option<SocketAddr>,
     debug: Option<bool>,
     log_level: Option<String>,
     tls: Option<bool>,
@@ -74,6 +76,7 @@ impl Config {
         merge.one("exec-root", &mut global.run_root, self.exec_root);
         merge.one("pidfile", &mut args.pidfile, self.pidfile);
         merge.one("shutdown-timeout", &mut args.shutdown_timeout, self.shutdown_timeout);
+        merge.one("metrics-addr", &mut args.metrics_addr, self.metrics_addr);
         merge.flag("debug", &mut global.debug, self.debug);
         merge.one("log-level", &mut global.log_level, self.log_level);
         merge.flag("tlsverify", &mut args.tlsverify, self.tlsverify);

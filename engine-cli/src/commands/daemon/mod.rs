@@ -7,6 +7,7 @@ mod config;
 mod hosts;
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -59,6 +60,9 @@ pub(crate) struct DaemonArgs {
     /// Seconds that requests may go on when the daemon is to stop [default: 15]
     #[arg(long, value_name = "SECONDS")]
     shutdown_timeout: Option<u64>,
+    /// Serve figures for Prometheus at http://ADDRESS/metrics, to whoever reaches it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_addr: Option<SocketAddr>,
     /// Only check the options
     #[arg(long)]
     validate: bool,
@@ -94,6 +98,11 @@ pub(crate) async fn daemon(context: &Context, args: &DaemonArgs) -> Result<u8> {
     for host in hosts {
         listeners.extend(host.listen().await?);
     }
+    let figures = args.metrics_addr.map(|address| {
+        let failed = |error| Failure::usage(format!("--metrics-addr {address}: {error}"));
+        TcpListener::bind(address).map_err(failed)
+    });
+    let figures = figures.transpose()?;
     let hear =
         |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")));
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
@@ -113,11 +122,25 @@ pub(crate) async fn daemon(context: &Context, args: &DaemonArgs) -> Result<u8> {
             server.serve_until(listener, stop).await
         }
     });
-    let mut serving = pin!(try_join_all(serving));
+    let served = figures.as_ref().and_then(|figures| figures.local_addr().ok());
+    let figures = async {
+        match figures {
+            Some(figures) => {
+                let mut stopped = stopped.clone();
+                let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+                server.serve_metrics(figures, stop).await
+            }
+            None => Ok(()),
+        }
+    };
+    let mut serving = pin!(async { tokio::try_join!(try_join_all(serving), figures).map(drop) });
+    if let Some(address) = served {
+        output::line(format!("Metrics at http://{address}/metrics"))?;
+    }
     output::line(format!("Serving {}", args.hosts.join(", ")))?;
     notify("READY=1");
     tokio::select! {
-        done = &mut serving => return Ok(done.map(|_| 0)?),
+        done = &mut serving => return Ok(done.map(|()| 0)?),
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
@@ -125,7 +148,7 @@ pub(crate) async fn daemon(context: &Context, args: &DaemonArgs) -> Result<u8> {
     tracing::info!("stopping; containers go on");
     stop.send_replace(true);
     tokio::select! {
-        done = &mut serving => done.map(|_| 0).map_err(Into::into),
+        done = &mut serving => done.map(|()| 0).map_err(Into::into),
         _ = interrupt.recv() => Ok(130),
         _ = terminate.recv() => Ok(143),
     }
