@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+use crate::random::Random;
 use crate::support::PATIENCE;
 
 const REQUESTS: u64 = 3000;
@@ -315,29 +316,8 @@ fn arguments(id: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// xorshift64*, by which a seed tells all requests.
-struct Random(u64);
-
+/// Values and changes.
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-
-    fn one_in(&mut self, number: usize) -> bool {
-        self.below(number) == 0
-    }
-
-    fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        list[self.below(list.len())]
-    }
-
     /// A value that has no place anywhere.
     fn value(&mut self) -> Value {
         match self.below(14) {
@@ -582,7 +562,7 @@ async fn no_request_is_a_failure_of_ours_or_stops_the_server() {
     let server = ApiServer::new(engine.clone()).serve_temp().await.unwrap();
     let operations = crate::remote::hostile::operations();
     let mut known = Vec::new();
-    let mut random = Random(number("ENGINE_FUZZ_SEED", 0x9e37_79b9_7f4a_7c15));
+    let mut random = Random::new(number("ENGINE_FUZZ_SEED", 0x9e37_79b9_7f4a_7c15));
     let documents = documents();
     let make = br#"{"Image": "registry.example/app:1", "Cmd": ["sleep", "1000"], "StopTimeout": 0}"#;
     let post = |path: &str, body: &[u8]| {

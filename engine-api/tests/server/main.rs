@@ -13,6 +13,8 @@ mod lifecycle;
 mod lists;
 mod memory;
 mod networks;
+mod policy;
+mod random;
 mod registry;
 mod remote;
 mod requests;

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use crate::support::PATIENCE;
 
 /// An image of two platforms, whose command is the architecture.
-const IMAGE: &str = "registry.example/app:1";
+pub(crate) const IMAGE: &str = "registry.example/app:1";
 
 struct Host {
     engine: Engine,
@@ -94,7 +94,7 @@ async fn until(stream: &mut UnixStream, end: &str) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-fn registry() -> MemoryRegistry {
+pub(crate) fn registry() -> MemoryRegistry {
     let registry = MemoryRegistry::new();
     let reference = IMAGE.parse().unwrap();
     let host = Platform::host().architecture;
