@@ -444,7 +444,8 @@ fn private_tmpfs() -> sys::Result<Fd> {
     let made = sys::fsconfig(context, c"mode", c"0755")
         .and_then(|()| sys::fsconfig(context, c"size", c"4m"))
         .and_then(|()| sys::fscreate(context))
-        .and_then(|()| sys::fsmount(context, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC));
+        // Whether a file of it can be executed is said for each: a clone keeps what is forbidden here.
+        .and_then(|()| sys::fsmount(context, ATTR_NOSUID | ATTR_NODEV));
     sys::close(context);
     made
 }

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use engine_core::engine::{
-    BuildContext, BuildEvent, BuildNetwork, BuildSpec, ContextArchive, DockerfileSource, Operation,
-    StepDescription, StepId,
+    BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, ContextArchive, DockerfileSource,
+    Operation, Rebuild, StepDescription, StepId,
 };
 use engine_core::secret::SecretData;
-use engine_core::{Error, Platform, Reference};
+use engine_core::{Error, ErrorKind, Platform, Reference};
 use futures_util::StreamExt as _;
 
 use super::archive;
@@ -55,6 +55,9 @@ pub(crate) struct BuildArgs {
     /// Run every step, whatever the cache has
     #[arg(long)]
     no_cache: bool,
+    /// Build again without the cache, and fail if something else comes out
+    #[arg(long)]
+    verify: bool,
     /// Run every step of a stage, whatever the cache has
     #[arg(long = "no-cache-filter", value_name = "STAGE")]
     no_cache_stages: Vec<String>,
@@ -91,14 +94,12 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     let engine = context.engine().await?;
     spec.credentials = context.all_credentials().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
-    let mut operation: Operation<_, _> = engine.build(spec);
-    let mut shown = Plain::default();
-    while let Some(event) = operation.next().await {
-        if !quiet {
-            shown.event(&event)?;
-        }
-    }
-    let image = operation.await?;
+    let image = if args.verify {
+        let local = engine.local().ok_or_else(elsewhere)?;
+        same(watched(local.verify_rebuild(spec), quiet).await?)?
+    } else {
+        watched(engine.build(spec), quiet).await?
+    };
     if let Some(file) = &args.id_file {
         let fail = |e| Error::from_io("write image id", e).with("path", file.display());
         std::fs::write(file, image.id.to_string()).map_err(fail)?;
@@ -111,6 +112,41 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     args.tags.iter().for_each(|name| text.push_str(&format!("named {name}\n")));
     say(&text)?;
     Ok(0)
+}
+
+/// Shows a build's steps, and returns what it made.
+async fn watched<T: Send + 'static>(mut operation: Operation<BuildEvent, T>, quiet: bool) -> Result<T> {
+    let mut shown = Plain::default();
+    while let Some(event) = operation.next().await {
+        if !quiet {
+            shown.event(&event)?;
+        }
+    }
+    Ok(operation.await?)
+}
+
+/// The image of a build that came out the same twice.
+fn same(found: Rebuild) -> Result<BuiltImage> {
+    if found.is_same() {
+        return Ok(found.image);
+    }
+    let mut error = Error::new(ErrorKind::Other, "verify build")
+        .with("built", &found.image.id)
+        .with("again", &found.again.id)
+        .with_message("something else came out the second time")
+        .with_hint("take out what depends on the time, on chance or on the network");
+    if let Some(instruction) = found.differs_at {
+        error = error.with("instruction", instruction);
+    }
+    Err(error.into())
+}
+
+/// The error of an engine that is not in this program.
+fn elsewhere() -> Failure {
+    Error::new(ErrorKind::Unsupported, "verify build")
+        .with_message("an engine elsewhere does not compare what it builds")
+        .with_hint("leave --verify out, or name the engine's directory with --root")
+        .into()
 }
 
 async fn spec(args: &BuildArgs) -> Result<BuildSpec> {

@@ -1,7 +1,13 @@
 //! `build`: images from Dockerfiles.
 
+mod case;
+mod checks;
+mod corpus;
+mod kills;
+mod peer;
 mod repositories;
 mod sources;
+mod tree;
 
 use std::fs;
 use std::os::unix::fs::symlink;

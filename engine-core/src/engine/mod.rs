@@ -75,8 +75,8 @@ pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use build::{
     BUILD_CACHE_LABEL, BuildCacheEntry, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage,
-    ContextArchive, DockerfileSource, OutputStream, PruneBuildCache, PrunedBuildCache, StepDescription,
-    StepId, pack_context,
+    ContextArchive, DockerfileSource, OutputStream, PruneBuildCache, PrunedBuildCache, Rebuild,
+    StepDescription, StepId, pack_context,
 };
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;

@@ -239,7 +239,7 @@ impl Step<'_> {
     }
 
     /// What `--chown` means: numbers, or names in the image.
-    async fn owner(&self, state: &State, chown: &str) -> Result<(u32, u32)> {
+    pub(super) async fn owner(&self, state: &State, chown: &str) -> Result<(u32, u32)> {
         let (user, group) = match chown.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (chown, None),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
-use tokio::sync::watch;
+use futures_util::future::{BoxFuture, try_join_all};
+use tokio::sync::OnceCell;
 
 use crate::dockerfile::{
     BindMount, Expander, GlobalScope, Instruction, Origin, RunMount, Scope, Spanned, Stage, StageGraph,
@@ -43,7 +43,7 @@ struct Stages {
     global: Arc<GlobalScope>,
     platform: Platform,
     /// By stage, what it is once it is done.
-    done: Vec<watch::Sender<Option<Arc<Done>>>>,
+    done: Vec<OnceCell<Arc<Done>>>,
 }
 
 /// Builds what is asked for.
@@ -55,16 +55,13 @@ pub(super) async fn run(build: Arc<Build>) -> Result<BuiltImage> {
         GlobalScope::new(file, spec.args.clone(), &Platform::host(), &platform, spec.target.as_deref())?;
     let graph = file.graph(&global)?;
     let needed = graph.needed(target);
-    let done = file.stages.iter().map(|_| watch::Sender::new(None)).collect();
+    let done = file.stages.iter().map(|_| OnceCell::new()).collect();
     let stages = Stages { build: Arc::clone(&build), graph, global: Arc::new(global), platform, done };
     let counts = needed.iter().map(|index| stages.steps(*index));
     build.progress.report(BuildEvent::Planned { steps: counts.sum() });
     // The first failure ends the others: they are dropped.
-    try_join_all(needed.into_iter().map(|index| stages.build(index))).await?;
-    let Some(last) = stages.done[target].borrow().clone() else {
-        return Err(Error::new(ErrorKind::Other, "build image").with_message("its stage is not there"));
-    };
-    stages.finish(&last.state).await
+    try_join_all(needed.into_iter().map(|index| stages.stage(index))).await?;
+    stages.finish(&stages.stage(target).await?.state).await
 }
 
 impl Stages {
@@ -76,14 +73,13 @@ impl Stages {
         u32::try_from(usize::from(named) + steps).unwrap_or(u32::MAX)
     }
 
-    /// Waits until a stage is done.
-    async fn stage(&self, index: usize) -> Result<Arc<Done>> {
-        let mut done = self.done[index].subscribe();
-        let found = done.wait_for(Option::is_some).await;
-        found.ok().and_then(|done| done.clone()).ok_or_else(|| Error::new(ErrorKind::Canceled, "build stage"))
+    /// Waits until a stage is done. It begins here if it has not yet: what a base image asks for is known only now. Stages need
+    /// earlier ones alone, so nobody waits for itself.
+    fn stage(&self, index: usize) -> BoxFuture<'_, Result<Arc<Done>>> {
+        Box::pin(async move { self.done[index].get_or_try_init(|| self.build(index)).await.cloned() })
     }
 
-    async fn build(&self, index: usize) -> Result<()> {
+    async fn build(&self, index: usize) -> Result<Arc<Done>> {
         let stage = &self.build.file.stages[index];
         let use_cache = !self.build.spec.no_cache
             && !self
@@ -105,8 +101,7 @@ impl Stages {
             let carried = work.instruction(&mut state, &mut scope, instruction, Some(number)).await;
             carried.map_err(|error| self.at(error, instruction))?;
         }
-        self.done[index].send_replace(Some(Arc::new(Done { state, scope })));
-        Ok(())
+        Ok(Arc::new(Done { state, scope }))
     }
 
     /// Says in an error which instruction it is about.
@@ -129,7 +124,11 @@ impl Stages {
                 Some(context @ (BuildContext::Directory(_) | BuildContext::Archive(_))) => {
                     let files = self.build.engine.context_files(context)?;
                     let ignored = super::ignore::of_context(&*files, None).await?;
-                    return Ok(Tree::new(files, TreeKind::Context, ignored));
+                    return Ok(Tree::new(
+                        files,
+                        TreeKind::Context,
+                        ignored.and_then(super::ignore::ignoring),
+                    ));
                 }
                 Some(BuildContext::Image(image)) => return self.image_tree(image).await,
                 Some(BuildContext::Empty) => return Err(nothing(name)),
@@ -184,11 +183,15 @@ impl Stages {
     /// Writes the image and gives it its names.
     async fn finish(&self, state: &State) -> Result<BuiltImage> {
         let engine = &self.build.engine;
+        self.build.verdict()?;
         let config = state.image_config(&self.build.spec.labels);
         let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
         let manifest = engine.put_image(&config, &layers, &[]).await?;
         let image = engine.load_image(&manifest, &self.platform, &[]).await?;
         let id = image.id().clone();
+        if self.build.apart.is_some() {
+            return Ok(BuiltImage { manifest, id });
+        }
         for name in &self.build.spec.names {
             let event = of_image(Action::Tag, id.clone(), name.familiar());
             engine.name_image(event, name, &manifest).await?;
@@ -275,6 +278,8 @@ impl StageWork<'_> {
                     error.with("file", format!("{}:{}", stages.build.file.name(), stage.span.line))
                 })?;
                 finished(&stages.build, step, begun, None);
+                let checks = &stages.build.file.checks;
+                stages.build.warn(checks.base_platform(image, &platform, &found.platform(), stage.span));
                 let state = from_image(image, &found, time);
                 let scope = scope(&state);
                 Ok((state, scope))
@@ -296,19 +301,31 @@ impl StageWork<'_> {
         number: Option<usize>,
     ) -> Result<()> {
         let stages = self.stages;
+        let checks = &stages.build.file.checks;
         if let Instruction::Arg(arg) = &instruction.value {
             scope.define(arg)?;
             return Ok(());
         }
         let expanded = {
             let mut expander = Expander::new(&*scope, stages.build.file.directives.escape);
-            instruction.value.expand(&mut expander)?
+            let expanded = instruction.value.expand(&mut expander)?;
+            stages.build.warn(checks.undefined_variables(expander.unset(), scope, instruction.span));
+            expanded
         };
         if !is_step(&expanded) {
             if let Instruction::Env(env) = &expanded {
                 env.pairs.iter().for_each(|pair| scope.set_env(&pair.key, &pair.value));
             }
             return state.configure(&expanded, &instruction.text);
+        }
+        let (from_context, keyword) = match &expanded {
+            Instruction::Copy(copy) if copy.from.is_none() => (&copy.sources[..], "COPY"),
+            Instruction::Add(add) => (&add.sources[..], "ADD"),
+            _ => (&[][..], ""),
+        };
+        if let Some(ignore) = &stages.build.ignore {
+            let ignored = |source| checks.copy_of_ignored(keyword, source, ignore, instruction.span);
+            stages.build.warn(from_context.iter().filter_map(|source| ignored(source)));
         }
         let (id, begun) = self.begin(&instruction.text);
         let text = history_text(&expanded, &instruction.text, scope, state);

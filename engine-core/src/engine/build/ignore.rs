@@ -17,7 +17,7 @@ use super::tree::Ignored;
 const MAX_TEXT: u64 = 4 << 20;
 
 /// What `patterns` leave out.
-fn ignoring(patterns: IgnorePatterns) -> Option<Ignored> {
+pub(super) fn ignoring(patterns: IgnorePatterns) -> Option<Ignored> {
     if patterns.is_empty() {
         return None;
     }
@@ -39,7 +39,7 @@ pub(super) fn excluding(patterns: &[String]) -> Result<Option<Ignored>> {
     Ok(ignoring(IgnorePatterns::new(patterns.iter().map(String::as_str))?))
 }
 
-/// What a context's ignore file leaves out: that of the Dockerfile's own name if the Dockerfile is in the context and there is one, else
+/// A context's ignore file: that of the Dockerfile's own name if the Dockerfile is in the context and there is one, else
 /// `.dockerignore`.
 ///
 /// # Errors
@@ -47,12 +47,12 @@ pub(super) fn excluding(patterns: &[String]) -> Result<Option<Ignored>> {
 pub(super) async fn of_context(
     files: &dyn ContainerFiles,
     dockerfile: Option<&str>,
-) -> Result<Option<Ignored>> {
+) -> Result<Option<IgnorePatterns>> {
     let own = dockerfile.map(|path| format!("{path}.dockerignore"));
     for name in own.into_iter().chain([".dockerignore".to_owned()]) {
         if let Some(text) = read(files, &name).await? {
             let patterns = IgnorePatterns::parse(&text).map_err(|error| error.with("file", name))?;
-            return Ok(ignoring(patterns));
+            return Ok(Some(patterns));
         }
     }
     Ok(None)

@@ -2,7 +2,8 @@
 //!
 //! The language is [`crate::dockerfile`]'s. Here `spec` says what is asked for, `event` what is told, `graph` which stages are
 //! needed, `stage` what a stage is so far, `steps` what the instructions that make layers have in common: `running` with `run` and
-//! `mounts`, `copying` with `copy` and `tree`, `add` for what comes from elsewhere. `cache` has what was made before.
+//! `mounts`, `copying` with `copy` and `tree`, `add` for what comes from elsewhere. `cache` has what was made before. `verify`
+//! builds twice and compares.
 //!
 //! Invariants: a layer depends on nothing but what its key has (SECURITY C6), so the same input gives the same digests; nothing is
 //! named before all of it is there; a build that ends early leaves no more than entries of the cache, which are whole.
@@ -31,17 +32,18 @@ mod steps;
 mod tree;
 mod unpack;
 mod url;
+mod verify;
 mod view;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::dockerfile::Dockerfile;
+use crate::dockerfile::{Dockerfile, IgnorePatterns, Warning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::ContainerFiles;
 
@@ -56,6 +58,8 @@ use scratch::Scratch;
 pub(in crate::engine) use scratch::sweep;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
 use tree::{Tree, TreeKind};
+use verify::Apart;
+pub use verify::Rebuild;
 
 /// What a build made.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -73,25 +77,49 @@ struct Build {
     spec: BuildSpec,
     file: Dockerfile,
     context: Tree,
+    ignore: Option<IgnorePatterns>,
     progress: Progress<BuildEvent>,
     next_step: AtomicU32,
     /// What contexts were unpacked into.
     _scratch: Vec<Scratch>,
+    /// Warnings so far.
+    warnings: Mutex<Vec<Warning>>,
+    /// What the cache is for a build whose steps nobody else shall find.
+    apart: Option<Arc<Apart>>,
 }
 
 impl Build {
     fn step(&self) -> StepId {
         self.next_step.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// Tells of what is not good in the Dockerfile.
+    fn warn(&self, warnings: impl IntoIterator<Item = Warning>) {
+        let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in warnings {
+            self.progress.report(BuildEvent::Warning(warning.clone()));
+            all.push(warning);
+        }
+    }
+
+    /// Fails if the Dockerfile wants that for what was warned of.
+    fn verdict(&self) -> Result<()> {
+        self.file.checks.verdict(&self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl LocalEngine {
     pub(super) fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         let engine = self.clone();
-        Operation::new(move |progress| async move { engine.build_image(spec, progress).await })
+        Operation::new(move |progress| async move { engine.build_image(spec, progress, None).await })
     }
 
-    async fn build_image(&self, mut spec: BuildSpec, progress: Progress<BuildEvent>) -> Result<BuiltImage> {
+    async fn build_image(
+        &self,
+        mut spec: BuildSpec,
+        progress: Progress<BuildEvent>,
+        apart: Option<Arc<Apart>>,
+    ) -> Result<BuiltImage> {
         if let Some(name) = spec.names.iter().find(|name| name.digest().is_some()) {
             return Err(Error::new(ErrorKind::InvalidArgument, "build image")
                 .with("name", name)
@@ -107,18 +135,22 @@ impl LocalEngine {
         let files = self.context_files(&spec.context)?;
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
         let file = Dockerfile::parse(&name, &text)?;
-        file.warnings.iter().for_each(|warning| progress.report(BuildEvent::Warning(warning.clone())));
-        let ignored = ignore::of_context(&*files, spec.dockerfile.in_context()).await?;
-        let context = Tree::new(files, TreeKind::Context, ignored);
+        let ignore = ignore::of_context(&*files, spec.dockerfile.in_context()).await?;
+        let context = Tree::new(files, TreeKind::Context, ignore.clone().and_then(ignore::ignoring));
         let build = Build {
             engine: self.clone(),
             spec,
             file,
             context,
+            ignore,
             progress,
             next_step: AtomicU32::new(1),
             _scratch: scratch,
+            warnings: Mutex::default(),
+            apart,
         };
+        build.warn(build.file.warnings.clone());
+        build.verdict()?;
         graph::run(Arc::new(build)).await
     }
 

@@ -19,7 +19,7 @@ use super::tree::inside;
 pub async fn pack_context(dir: &Path, dockerfile: Option<&str>) -> Result<ByteStream> {
     let files = files_of_directory(dir)?;
     let mut options = ListFiles::default();
-    if let Some(ignored) = ignore::of_context(&*files, dockerfile).await? {
+    if let Some(ignored) = ignore::of_context(&*files, dockerfile).await?.and_then(ignore::ignoring) {
         let mut kept = vec![Path::new(".dockerignore").to_owned()];
         if let Some(path) = dockerfile {
             kept.push(inside(path)?.iter().collect());

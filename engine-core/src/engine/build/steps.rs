@@ -38,6 +38,7 @@ impl Step<'_> {
         make: impl Future<Output = Result<Option<Layer>>>,
     ) -> Result<Option<Layer>> {
         let engine = &self.build.engine;
+        let key = &self.build.apart.as_ref().map_or_else(|| key.clone(), |apart| apart.key(key));
         if self.use_cache
             && let Some(known) = engine.cached_step(key).await?
         {
@@ -74,15 +75,21 @@ impl Step<'_> {
         layer_of(&self.build.engine, tree, files).await.map(Some)
     }
 
-    /// `WORKDIR`: the directory, if it is not there.
+    /// `WORKDIR`: the directory, if it is not there. It belongs to who `USER` says.
     pub(super) async fn workdir(&self, state: &State, path: &Path) -> Result<Option<Layer>> {
-        let mut key = Hasher::new("workdir-1");
+        let user = Some(&state.config.user).filter(|user| !user.is_empty());
+        let mut key = Hasher::new("workdir-2");
         key.text(&state.chain().to_string());
         key.path(path);
+        key.texts(user);
         let make = async {
             let below = self.below(state).await?;
+            let owner = match user {
+                Some(user) => Some(self.owner(state, user).await?),
+                None => None,
+            };
             let mut plan = Plan::default();
-            if !plan.make_dirs(&below, path, None, state.time).await? {
+            if !plan.make_dirs(&below, path, owner, state.time).await? {
                 return Ok(None);
             }
             self.write(&**self.build.context.files(), plan.into_files()).await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::engine::LocalEngine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{ContainerFiles, FileEntry, FileFilter, ListFiles, Listed};
+use crate::files::{ContainerFiles, FileEntry, FileFilter, FileList, ListFiles, Listed};
 
 use super::cache::Entry;
 use super::copy::Hasher;
@@ -150,9 +150,8 @@ impl Tree {
         for name in found {
             match self.source(&name, pivot, exclude).await {
                 Ok(Some(source)) => sources.push(source),
+                // Left out, or a wildcard's last components are not there.
                 Ok(None) => {}
-                // A wildcard's last components may not be there.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
@@ -162,22 +161,31 @@ impl Tree {
     /// The names in a directory, but those that are left out. What is no directory has none.
     async fn names(&self, dir: &Path) -> Result<Vec<String>> {
         let options = self.options(dir, None).shallow();
-        match self.files.list(&Path::new("/").join(dir), &options).await {
-            Ok(list) => {
-                let names = list.entries.iter().filter_map(|entry| entry.path.to_str());
-                Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
-            }
+        let Some(list) = self.list(dir, &options).await? else { return Ok(Vec::new()) };
+        let names = list.entries.iter().filter_map(|entry| entry.path.to_str());
+        Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Lists what is at a path of the tree; `None` if there is nothing, or something above is no directory.
+    async fn list(&self, path: &Path, options: &ListFiles) -> Result<Option<FileList>> {
+        use std::error::Error as _;
+        match self.files.list(&Path::new("/").join(path), options).await {
+            Ok(list) => Ok(Some(list)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {
-                Ok(Vec::new())
+                Ok(None)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+                let nothing = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotADirectory);
+                if nothing { Ok(None) } else { Err(error) }
+            }
         }
     }
 
     async fn source(&self, name: &Path, pivot: usize, exclude: Option<&Ignored>) -> Result<Option<Source>> {
         let mut options = self.options(name, exclude);
         options.digests = self.kind == TreeKind::Context;
-        let list = self.files.list(&Path::new("/").join(name), &options).await?;
+        let Some(list) = self.list(name, &options).await? else { return Ok(None) };
         let top_is_dir = list.entries.first().is_some_and(FileEntry::is_dir);
         if let Some(ignored) = &self.ignored
             && !name.as_os_str().is_empty()

@@ -81,6 +81,7 @@ pub(super) fn translate(
         });
         plan.mounts.push(MountStep {
             kind: mount::FILE,
+            attributes: NOSUID | NODEV | NOEXEC,
             source: name.into_bytes(),
             target: target(&file.path)?,
             ..MountStep::default()
@@ -99,7 +100,7 @@ pub(super) fn translate(
         });
         plan.mounts.push(MountStep {
             kind: mount::FILE,
-            attributes: RDONLY | NOSUID | NODEV | NOEXEC,
+            attributes: RDONLY | NOSUID | NODEV | if file.mode & 0o111 == 0 { NOEXEC } else { 0 },
             source: name.into_bytes(),
             target: target(&file.path)?,
             ..MountStep::default()
