@@ -129,10 +129,35 @@ pub const MAX_LISTED: usize = 2_000_000;
 pub struct ListFiles {
     /// Whether each regular file is read for its digest.
     pub digests: bool,
+    /// What is known of digests, so that files which have not changed are not read; for trees of the host.
+    pub known: Option<Arc<dyn KnownDigests>>,
     /// Lists what is in `path` alone, and nothing beneath.
     pub shallow: bool,
     /// Decides what is listed, by the path relative to the listed one and whether it is a directory. All is without it.
     pub filter: Option<FileFilter>,
+}
+
+/// Remembers digests of files from one listing to the next.
+pub trait KnownDigests: fmt::Debug + Send + Sync {
+    /// Returns the digest of a file, if it is known.
+    fn get(&self, file: &FileIdentity) -> Option<Digest>;
+    /// Takes the digest of a file that was read.
+    fn put(&self, file: &FileIdentity, digest: &Digest);
+}
+
+/// Which file it is, and in which state: as long as all of it is the same, so is the content. See inode(7).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct FileIdentity {
+    /// The device (`st_dev`).
+    pub device: u64,
+    /// The inode (`st_ino`).
+    pub inode: u64,
+    /// The size in bytes (`st_size`).
+    pub size: u64,
+    /// Seconds and nanoseconds of the last modification (`st_mtim`).
+    pub modified: (i64, u32),
+    /// Seconds and nanoseconds of the last change of any kind (`st_ctim`).
+    pub changed: (i64, u32),
 }
 
 /// Decides what is listed.

@@ -6,12 +6,13 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::engine::LocalEngine;
+use crate::engine::{LocalEngine, blocking};
 use crate::error::{ErrorKind, Result};
 use crate::platform::Platform;
 use crate::time::parse_rfc3339;
 
 use super::cache::empty_diff_id;
+use super::digests;
 
 /// A step that is kept.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -138,6 +139,9 @@ impl LocalEngine {
             if (all || going.contains(id)) && store.remove_name(&name).await? {
                 pruned.removed.push(id.clone());
             }
+        }
+        if let Some(root) = self.inner.root.clone().filter(|_| all) {
+            blocking(move || digests::forget(&root)).await?;
         }
         pruned.bytes = store.collect_garbage().await?.bytes;
         Ok(pruned)

@@ -15,6 +15,7 @@ mod cache_list;
 mod container;
 mod copy;
 mod copying;
+mod digests;
 mod empty;
 mod event;
 mod git;
@@ -45,12 +46,13 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::dockerfile::{Dockerfile, IgnorePatterns, Warning};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::ContainerFiles;
+use crate::files::{ContainerFiles, KnownDigests};
 
-use super::LocalEngine;
 use super::operation::{Operation, Progress};
+use super::{LocalEngine, blocking};
 pub use archive::ContextArchive;
 pub use cache_list::{BuildCacheEntry, PruneBuildCache, PrunedBuildCache};
+use digests::Digests;
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
 pub use mounts::BUILD_CACHE_LABEL;
 pub use pack::pack_context;
@@ -136,7 +138,11 @@ impl LocalEngine {
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
         let file = Dockerfile::parse(&name, &text)?;
         let ignore = ignore::of_context(&*files, spec.dockerfile.in_context()).await?;
-        let context = Tree::new(files, TreeKind::Context, ignore.clone().and_then(ignore::ignoring));
+        let known = self.known_digests(&spec.context, &scratch).await?;
+        let mut context = Tree::new(files, TreeKind::Context, ignore.clone().and_then(ignore::ignoring));
+        if let Some(known) = &known {
+            context = context.with_known(Arc::clone(known) as Arc<dyn KnownDigests>);
+        }
         let build = Build {
             engine: self.clone(),
             spec,
@@ -151,7 +157,35 @@ impl LocalEngine {
         };
         build.warn(build.file.warnings.clone());
         build.verdict()?;
-        graph::run(Arc::new(build)).await
+        let built = graph::run(Arc::new(build)).await;
+        if let Some(known) = known
+            && let Err(error) = blocking(move || known.save()).await
+        {
+            tracing::warn!(%error, "the next build reads its context again");
+        }
+        built
+    }
+
+    /// What is known of a context's files; of one that was unpacked for this build, nothing can be.
+    async fn known_digests(
+        &self,
+        context: &BuildContext,
+        unpacked: &[Scratch],
+    ) -> Result<Option<Arc<Digests>>> {
+        match (context, self.inner.root.clone()) {
+            (BuildContext::Directory(dir), Some(root))
+                if !unpacked.iter().any(|scratch| dir.starts_with(scratch.path())) =>
+            {
+                let dir = dir.clone();
+                blocking(move || {
+                    // What is wrong with it has been told, or is when it is opened.
+                    let dir = std::fs::canonicalize(&dir).unwrap_or(dir);
+                    Ok(Some(Arc::new(Digests::open(&root, &dir))))
+                })
+                .await
+            }
+            _ => Ok(None),
+        }
     }
 
     fn context_files(&self, context: &BuildContext) -> Result<Box<dyn ContainerFiles>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::engine::LocalEngine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{ContainerFiles, FileEntry, FileFilter, FileList, ListFiles, Listed};
+use crate::files::{ContainerFiles, FileEntry, FileFilter, FileList, KnownDigests, ListFiles, Listed};
 
 use super::cache::Entry;
 use super::copy::Hasher;
@@ -25,6 +25,8 @@ pub(super) struct Tree {
     pub(super) layers: Option<(Digest, Vec<Digest>)>,
     /// What an ignore file leaves out.
     ignored: Option<Ignored>,
+    /// What is known of the files' digests.
+    known: Option<Arc<dyn KnownDigests>>,
 }
 
 /// What a tree is, which decides whose its files are and what a cache key has of them.
@@ -80,7 +82,7 @@ impl std::fmt::Debug for Tree {
 
 impl Tree {
     pub(super) fn new(files: Box<dyn ContainerFiles>, kind: TreeKind, ignored: Option<Ignored>) -> Self {
-        Self { files: files.into(), kind, layers: None, ignored }
+        Self { files: files.into(), kind, layers: None, ignored, known: None }
     }
 
     /// The files of layers.
@@ -89,7 +91,7 @@ impl Tree {
         digest: Digest,
         layers: (Digest, Vec<Digest>),
     ) -> Self {
-        Self { files, kind: TreeKind::Layers(digest), layers: Some(layers), ignored: None }
+        Self { files, kind: TreeKind::Layers(digest), layers: Some(layers), ignored: None, known: None }
     }
 
     /// The files of a layer that the cache keeps.
@@ -100,6 +102,12 @@ impl Tree {
         }
         let view = engine.view(&entry.manifest, &diff_ids).await?;
         Ok(Self::of_layers(view, chain(&diff_ids), (entry.manifest.clone(), diff_ids)))
+    }
+
+    /// Looks up digests of files, and keeps those that are computed.
+    pub(super) fn with_known(mut self, known: Arc<dyn KnownDigests>) -> Self {
+        self.known = Some(known);
+        self
     }
 
     pub(super) fn files(&self) -> &Arc<dyn ContainerFiles> {
@@ -185,6 +193,7 @@ impl Tree {
     async fn source(&self, name: &Path, pivot: usize, exclude: Option<&Ignored>) -> Result<Option<Source>> {
         let mut options = self.options(name, exclude);
         options.digests = self.kind == TreeKind::Context;
+        options.known.clone_from(&self.known);
         let Some(list) = self.list(name, &options).await? else { return Ok(None) };
         let top_is_dir = list.entries.first().is_some_and(FileEntry::is_dir);
         if let Some(ignored) = &self.ignored

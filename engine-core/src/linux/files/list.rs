@@ -11,7 +11,9 @@ use super::beneath;
 use super::ids::Ids;
 use super::pack::{self, Attributes, Found, PackOptions, Packer, walk};
 use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
-use crate::files::{FileEntry, FileList, ListFiles, Listed, MAX_LISTED, PackedFile, PackedSource};
+use crate::files::{
+    FileEntry, FileIdentity, FileList, ListFiles, Listed, MAX_LISTED, PackedFile, PackedSource,
+};
 use crate::linux::rootfd::RootFd;
 use crate::tar::ArchiveWriter;
 
@@ -84,7 +86,7 @@ impl Lister<'_> {
             FileType::RegularFile => {
                 entry.size = u64::try_from(stat.st_size).unwrap_or(0);
                 if self.options.digests {
-                    entry.digest = Some(self.digest(handle)?);
+                    entry.digest = Some(self.known_digest(handle, stat)?);
                 }
             }
             FileType::Symlink => {
@@ -95,6 +97,24 @@ impl Lister<'_> {
         }
         self.found.push(entry);
         Ok(())
+    }
+
+    fn known_digest(&mut self, handle: &OwnedFd, stat: &Stat) -> io::Result<Digest> {
+        let Some(known) = self.options.known.clone() else { return self.digest(handle) };
+        let nanoseconds = |value: u64| u32::try_from(value).unwrap_or(0);
+        let file = FileIdentity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime, nanoseconds(stat.st_mtime_nsec)),
+            changed: (stat.st_ctime, nanoseconds(stat.st_ctime_nsec)),
+        };
+        if let Some(digest) = known.get(&file) {
+            return Ok(digest);
+        }
+        let digest = self.digest(handle)?;
+        known.put(&file, &digest);
+        Ok(digest)
     }
 
     fn digest(&mut self, handle: &OwnedFd) -> io::Result<Digest> {
