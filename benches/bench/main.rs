@@ -5,6 +5,7 @@
 
 mod api;
 mod archives;
+mod build;
 mod files;
 mod host;
 mod network;
@@ -33,7 +34,7 @@ struct Options {
     /// How many containers run at once in the last part of `many`.
     #[arg(long, default_value_t = 1000)]
     many: usize,
-    /// Only these parts: start, restart, exec, parallel, many, network, registry, api, pull, archives, files, output.
+    /// Only these parts: start, restart, exec, parallel, many, network, registry, api, build, pull, archives, files, output.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where everything is made; by default a fresh ext4 in a loop file.
@@ -111,6 +112,9 @@ fn all(options: &Options) -> Result<()> {
     }
     if wanted("api") {
         api::run(&host, options.many)?;
+    }
+    if wanted("build") {
+        build::run(&host)?;
     }
     if wanted("pull") {
         pull::run(&host)?;

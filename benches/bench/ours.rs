@@ -59,6 +59,7 @@ pub(crate) fn measure(what: &str, rounds: usize, dir: &Path, argument: Option<&s
             "unpack" => unpack(dir, rounds).await,
             "logs" => crate::output::logs(&engine, IMAGE, rounds, true).await,
             "logs-non-blocking" => crate::output::logs(&engine, IMAGE, rounds, false).await,
+            "build" => crate::build::ours(&engine, rounds, argument.context("a context")?).await,
             "events" => crate::output::events(dir, rounds).await,
             other => bail!("nothing is called {other}"),
         }

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::host::Host;
 use crate::ours::IMAGE;
-use subjects::{NAMES, Subject};
+use subjects::NAMES;
+pub(crate) use subjects::Subject;
 use wire::Wire;
 
 /// How long requests are counted.

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon with the benchmark's image.
 #[derive(Debug)]
-pub(super) struct Subject {
+pub(crate) struct Subject {
     child: Child,
     socket: PathBuf,
     /// The programs that serve.
@@ -25,7 +25,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn start(host: &Host, name: &str) -> Result<Self> {
+    pub(crate) fn start(host: &Host, name: &str) -> Result<Self> {
         let dir = host.dir().join(format!("api-{name}"));
         fs::create_dir_all(&dir)?;
         let path = |name: &str| dir.join(name).display().to_string();
@@ -79,7 +79,7 @@ impl Subject {
         Ok(subject)
     }
 
-    pub(super) fn socket(&self) -> &Path {
+    pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
 
