@@ -301,6 +301,7 @@ fn arguments(id: &str) -> Vec<(&'static str, Value)> {
         ("pull", json!([image, {}, null])),
         ("push", json!([image, {}, {"username": "a", "password": "b"}])),
         ("save", json!([[image], {"format": "Oci"}])),
+        ("export_image", json!([image, {"os": "linux", "architecture": "amd64"}])),
         ("load", json!([{}, "name"])),
         ("import", json!(["registry.example/flat:1", {}])),
         ("create_artifact", json!(["registry.example/bits:1", [file], {}])),

@@ -12,7 +12,7 @@ use engine_core::engine::{
 };
 use engine_core::image_config::ProcessDefaults;
 use engine_core::io::ByteStream;
-use engine_core::{Error, Platform, Reference, image_changes};
+use engine_core::{Engine, Error, Platform, Reference, image_changes};
 use futures_util::{StreamExt as _, stream};
 
 use crate::context::Context;
@@ -123,33 +123,44 @@ pub(crate) async fn save(context: &Context, args: &SaveArgs) -> Result<u8> {
                 "an archive is not for a terminal: give a file with --output, or redirect",
             ));
         }
-        (None, _) => engine.save(&args.images, tokio::io::stdout(), options).await?,
-        (Some(path), _) => {
-            let fail = |e: io::Error| Failure::usage(format!("cannot write {}: {e}", path.display()));
-            // A pipe or a device is written to, and not replaced by a file.
-            if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-                let file = File::options().write(true).open(path).map_err(fail)?;
-                engine.save(&args.images, tokio::fs::File::from_std(file), options).await?;
-                return Ok(0);
-            }
-            // The file appears whole or not at all, and one that was there stays until then.
-            let part = beside(path);
-            let saved = match File::create_new(&part) {
-                Ok(file) => {
-                    let file = tokio::fs::File::from_std(file);
-                    engine.save(&args.images, file, options).await.map_err(Failure::from)
-                }
-                Err(e) => return Err(fail(e)),
-            };
-            let saved = saved.and_then(|()| std::fs::rename(&part, path).map_err(fail));
-            if saved.is_err() {
-                // It may never have been made.
-                let _ = std::fs::remove_file(&part);
-            }
-            saved?;
-        }
+        (output, _) => save_to(&engine, &args.images, output.as_deref(), options).await?,
     }
     Ok(0)
+}
+
+/// Writes an archive of images to a file or to standard output.
+pub(super) async fn save_to(
+    engine: &Engine,
+    images: &[String],
+    output: Option<&Path>,
+    options: SaveOptions,
+) -> Result<()> {
+    let Some(path) = output else {
+        engine.save(images, tokio::io::stdout(), options).await?;
+        return Ok(());
+    };
+    let fail = |e: io::Error| Failure::usage(format!("cannot write {}: {e}", path.display()));
+    // A pipe or a device is written to, and not replaced by a file.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let file = File::options().write(true).open(path).map_err(fail)?;
+        engine.save(images, tokio::fs::File::from_std(file), options).await?;
+        return Ok(());
+    }
+    // The file appears whole or not at all, and one that was there stays until then.
+    let part = beside(path);
+    let saved = match File::create_new(&part) {
+        Ok(file) => {
+            let file = tokio::fs::File::from_std(file);
+            engine.save(images, file, options).await.map_err(Failure::from)
+        }
+        Err(e) => return Err(fail(e)),
+    };
+    let saved = saved.and_then(|()| std::fs::rename(&part, path).map_err(fail));
+    if saved.is_err() {
+        // It may never have been made.
+        let _ = std::fs::remove_file(&part);
+    }
+    saved
 }
 
 /// Returns a name beside `path` for what is not whole yet.

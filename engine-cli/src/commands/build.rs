@@ -1,5 +1,9 @@
 //! `build`.
 
+mod annotations;
+mod metadata;
+mod outputs;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +18,7 @@ use engine_core::secret::SecretData;
 use engine_core::{Error, ErrorKind, Platform, Reference};
 use futures_util::StreamExt as _;
 
+use self::outputs::{OutputArgs, Outputs};
 use super::archive;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -43,6 +48,9 @@ pub(crate) struct BuildArgs {
     /// Set a label of the image
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// Set an annotation of the image's manifest
+    #[arg(long = "annotation", value_name = "[manifest:]KEY=VALUE")]
+    annotations: Vec<String>,
     /// Platform to build for, as linux/arm64
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
@@ -70,6 +78,11 @@ pub(crate) struct BuildArgs {
     /// Write the image's id to a file
     #[arg(long = "iidfile", value_name = "FILE")]
     id_file: Option<PathBuf>,
+    /// Write what was built to a file, as JSON with BuildKit's keys
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     /// How to show the steps
     #[arg(long, value_enum, value_name = "KIND", default_value = "auto", hide_default_value = true)]
     progress: Kind,
@@ -90,7 +103,10 @@ enum Kind {
 
 /// Runs `build`.
 pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
+    let outputs = Outputs::new(&args.output, &args.tags)?;
     let mut spec = spec(args).await?;
+    spec.names.extend(outputs.names().cloned());
+    let names = spec.names.clone();
     let engine = context.engine().await?;
     spec.credentials = context.all_credentials().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
@@ -100,16 +116,22 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     } else {
         watched(engine.build(spec), quiet).await?
     };
+    outputs.make(context, &engine, &image, &names, quiet).await?;
     if let Some(file) = &args.id_file {
         let fail = |e| Error::from_io("write image id", e).with("path", file.display());
         std::fs::write(file, image.id.to_string()).map_err(fail)?;
     }
+    if let Some(file) = &args.metadata_file {
+        metadata::write(file, &image, &names)?;
+    }
     if quiet {
-        output::line(&image.id)?;
+        if !outputs.takes_stdout() {
+            output::line(&image.id)?;
+        }
         return Ok(0);
     }
     let mut text = format!("built {}\n", image.id);
-    args.tags.iter().for_each(|name| text.push_str(&format!("named {name}\n")));
+    names.iter().for_each(|name| text.push_str(&format!("named {name}\n")));
     say(&text)?;
     Ok(0)
 }
@@ -185,6 +207,7 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         spec.labels.insert(key.to_owned(), value.to_owned());
     }
+    spec.annotations = annotations::of_manifest(&args.annotations)?;
     spec.platform.clone_from(&args.platform);
     spec.network.clone_from(&args.network);
     spec.allow_host_network = spec.network == BuildNetwork::Host;

@@ -247,7 +247,7 @@ fn refuse_terminal(output: Option<&Path>) -> Result<()> {
 }
 
 /// Writes an archive to a file or to standard output.
-async fn write_to(archive: ByteStream, output: Option<&Path>) -> Result<u8> {
+pub(super) async fn write_to(archive: ByteStream, output: Option<&Path>) -> Result<u8> {
     match output {
         None => write_all(archive, &mut std::io::stdout().lock()).await?,
         Some(path) => whole(archive, path).await?,

@@ -124,7 +124,7 @@ pub(crate) fn mount(text: &str) -> Result<MountSpec> {
 }
 
 /// Splits at commas, but not within quotes, as CSV (RFC 4180).
-pub(super) fn fields(text: &str) -> std::result::Result<Vec<String>, &'static str> {
+pub(crate) fn fields(text: &str) -> std::result::Result<Vec<String>, &'static str> {
     let (mut all, mut field, mut quoted) = (Vec::new(), String::new(), false);
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {

@@ -4,6 +4,7 @@ mod case;
 mod checks;
 mod corpus;
 mod kills;
+mod outputs;
 mod peer;
 mod repositories;
 mod sources;

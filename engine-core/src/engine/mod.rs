@@ -31,6 +31,7 @@ mod hooks;
 mod id_pool;
 mod image;
 mod image_copy;
+mod image_export;
 mod image_names;
 mod image_platforms;
 mod image_remove;

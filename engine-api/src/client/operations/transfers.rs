@@ -12,7 +12,7 @@ use engine_core::engine::{
 use engine_core::io::{ByteStream, Writer};
 use engine_core::reference::Reference;
 use engine_core::registry_client::Credentials;
-use engine_core::{Error, Result};
+use engine_core::{Error, Platform, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
@@ -76,6 +76,10 @@ impl TransferOperations for RemoteEngine {
             let name = images.join(" ");
             layout(frames, &dir, &progress, |error| wrapped(error, "save image", &name)).await
         })
+    }
+
+    async fn export_image(&self, name: &str, platform: &Platform) -> Result<ByteStream> {
+        self.bytes("export_image", (name, platform)).await
     }
 
     async fn import(

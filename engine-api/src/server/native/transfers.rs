@@ -10,7 +10,7 @@ use engine_core::engine::{
     PushOptions, SaveEvent, SaveOptions,
 };
 use engine_core::reference::Reference;
-use engine_core::{Error, ErrorKind};
+use engine_core::{Error, ErrorKind, Platform};
 use futures_core::Stream;
 use futures_util::{StreamExt as _, stream};
 use tokio::io::DuplexStream;
@@ -63,6 +63,12 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
             }
             Err(error) => failed(&error),
         },
+        "export_image" => {
+            call.bytes(async move |engine, (name, platform): (String, Platform)| {
+                engine.export_image(&name, &platform).await
+            })
+            .await
+        }
         "import" => {
             call.taking(async move |engine, (name, options): (Option<Reference>, ImportOptions), archive| {
                 engine.import(name.as_ref(), archive, options).await

@@ -91,7 +91,7 @@ impl LocalEngine {
             ..ImageConfig::default()
         };
         let layers: Vec<&Descriptor> = layer.map(|(blob, _)| blob).into_iter().collect();
-        let manifest = self.put_image(&config, &layers, &[]).await?;
+        let manifest = self.put_image(&config, &layers, &BTreeMap::new()).await?;
         self.inner.images.set_name(&Reference::build_step(key.clone()), &manifest).await?;
         Ok(Entry { manifest: manifest.digest, layer: layer.cloned(), notes })
     }
@@ -101,7 +101,7 @@ impl LocalEngine {
         &self,
         config: &ImageConfig,
         layers: &[&Descriptor],
-        annotations: &[(String, serde_json::Value)],
+        annotations: &BTreeMap<String, String>,
     ) -> Result<Descriptor> {
         let bytes = to_json(config)?;
         let config = Descriptor::of(media_type::OCI_CONFIG, &bytes);
@@ -113,7 +113,7 @@ impl LocalEngine {
             "layers": layers,
         });
         if !annotations.is_empty() {
-            document["annotations"] = annotations.iter().cloned().collect::<serde_json::Map<_, _>>().into();
+            document["annotations"] = json!(annotations);
         }
         let bytes = to_json(&document)?;
         let manifest = Descriptor::of(media_type::OCI_MANIFEST, &bytes);

@@ -234,7 +234,7 @@ impl Step<'_> {
         let mut state = scratch;
         state.add_layer(Some((blob.clone(), diff_id.clone())), String::new());
         let config = state.image_config(&BTreeMap::new());
-        let manifest = self.build.engine.put_image(&config, &[&blob], &[]).await?;
+        let manifest = self.build.engine.put_image(&config, &[&blob], &BTreeMap::new()).await?;
         Ok(Mounted { manifest: manifest.digest, layers: vec![diff_id], digest: state.chain() })
     }
 

@@ -186,7 +186,7 @@ impl Stages {
         self.build.verdict()?;
         let config = state.image_config(&self.build.spec.labels);
         let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
-        let manifest = engine.put_image(&config, &layers, &[]).await?;
+        let manifest = engine.put_image(&config, &layers, &self.build.spec.annotations).await?;
         let image = engine.load_image(&manifest, &self.platform, &[]).await?;
         let id = image.id().clone();
         if self.build.apart.is_some() {
@@ -386,7 +386,8 @@ impl StageWork<'_> {
 /// An image of a stage that has none below it: what a container's record can name.
 pub(super) async fn keeper(build: &Build, state: &State) -> Result<Keeper> {
     let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
-    let manifest = build.engine.put_image(&state.image_config(&BTreeMap::new()), &layers, &[]).await?;
+    let manifest =
+        build.engine.put_image(&state.image_config(&BTreeMap::new()), &layers, &BTreeMap::new()).await?;
     let image = build.engine.load_image(&manifest, &state.platform, &[]).await?;
     Ok(Keeper { name: "scratch".to_owned(), manifest: manifest.digest, config: image.id().clone() })
 }

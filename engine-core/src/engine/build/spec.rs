@@ -42,6 +42,8 @@ pub struct BuildSpec {
     pub names: Vec<Reference>,
     /// Labels beside those of the Dockerfile, which they replace.
     pub labels: BTreeMap<String, String>,
+    /// Annotations of the image's manifest.
+    pub annotations: BTreeMap<String, String>,
     /// The platform to build for; the host's without it.
     pub platform: Option<Platform>,
     /// The network of `RUN`.
@@ -200,6 +202,13 @@ impl BuildSpec {
     #[must_use]
     pub fn with_arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.args.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds an annotation of the image's manifest.
+    #[must_use]
+    pub fn with_annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(key.into(), value.into());
         self
     }
 

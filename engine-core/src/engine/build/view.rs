@@ -14,7 +14,7 @@ use crate::io::ByteStream;
 
 /// The files of layers. It holds them for itself until it is dropped.
 #[derive(Debug)]
-pub(super) struct View {
+pub(in crate::engine) struct View {
     files: Box<dyn ContainerFiles>,
     _held: Held,
 }
@@ -38,7 +38,7 @@ impl Drop for Held {
 
 impl LocalEngine {
     /// Shows the files of `layers`, of which there are some. `manifest` is an image that keeps them.
-    pub(super) async fn view(&self, manifest: &Digest, layers: &[Digest]) -> Result<Arc<View>> {
+    pub(in crate::engine) async fn view(&self, manifest: &Digest, layers: &[Digest]) -> Result<Arc<View>> {
         let id = ContainerId::random();
         let held = Held(self.clone(), id.clone());
         let mount = self.inner.images.mount_image(&id, manifest, layers, Path::new("/")).await?;

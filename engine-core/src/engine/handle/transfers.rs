@@ -15,6 +15,7 @@ use crate::engine::{
 };
 use crate::error::Result;
 use crate::io::ByteStream;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry_client::Credentials;
 
@@ -89,6 +90,16 @@ impl Engine {
         options: SaveOptions,
     ) -> Operation<SaveEvent, ()> {
         self.backend.save_layout(words(images), dir.as_ref(), options)
+    }
+
+    /// Returns the files of an image, named as for [`image`](Self::image), as a tar archive: what a container of it begins with,
+    /// without its layers and its configuration. Of an image for several platforms, those for `platform`.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such image, or nothing for the platform;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is an artifact. What fails later comes in the stream.
+    pub async fn export_image(&self, name: &str, platform: &Platform) -> Result<ByteStream> {
+        self.backend.export_image(name, platform).await
     }
 
     /// Makes an image of one layer from a tar archive, plain or compressed by gzip or zstd, and gives it `name`.

@@ -12,6 +12,7 @@ use crate::engine::{
 };
 use crate::error::Result;
 use crate::io::{ByteStream, Writer};
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry_client::Credentials;
 
@@ -43,6 +44,10 @@ impl TransferOperations for LocalEngine {
 
     fn save_layout(&self, images: Vec<String>, dir: &Path, options: SaveOptions) -> Operation<SaveEvent, ()> {
         Self::save_layout(self, &images, dir, options)
+    }
+
+    async fn export_image(&self, name: &str, platform: &Platform) -> Result<ByteStream> {
+        Self::export_image(self, name, platform).await
     }
 
     async fn import(

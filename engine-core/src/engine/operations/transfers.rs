@@ -12,6 +12,7 @@ use crate::engine::{
 };
 use crate::error::Result;
 use crate::io::{ByteStream, Writer};
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry_client::Credentials;
 
@@ -32,6 +33,8 @@ pub trait TransferOperations: fmt::Debug + Send + Sync {
     fn save(&self, images: Vec<String>, out: Writer, options: SaveOptions) -> Operation<SaveEvent, ()>;
     /// See [`Engine::save_layout`](crate::engine::Engine::save_layout).
     fn save_layout(&self, images: Vec<String>, dir: &Path, options: SaveOptions) -> Operation<SaveEvent, ()>;
+    /// See [`Engine::export_image`](crate::engine::Engine::export_image).
+    async fn export_image(&self, name: &str, platform: &Platform) -> Result<ByteStream>;
     /// See [`Engine::import_stream`](crate::engine::Engine::import_stream).
     async fn import(
         &self,
