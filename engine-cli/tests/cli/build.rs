@@ -9,6 +9,7 @@ mod peer;
 mod repositories;
 mod sources;
 mod tree;
+mod wrong;
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -21,6 +21,30 @@ fn corpus() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// Returns the Dockerfiles among the parts of engine-cli's cases, which are built there.
+fn built() -> BTreeMap<String, Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine-cli/tests/cli/build/corpus");
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let case = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut part = None;
+        for line in std::fs::read_to_string(&path).unwrap().split_inclusive('\n') {
+            if let Some(head) = line.trim_end().strip_prefix("-- ").and_then(|line| line.strip_suffix(" --"))
+            {
+                let dockerfile = head == "Dockerfile" || head.starts_with("base ");
+                part = dockerfile.then(|| format!("{case}/{head}"));
+                continue;
+            }
+            if let Some(part) = &part {
+                files.entry(part.clone()).or_insert_with(Vec::new).extend_from_slice(line.as_bytes());
+            }
+        }
+    }
+    assert!(files.len() >= 55, "{}", files.len());
+    files
+}
+
 fn parse(name: &str, text: &[u8]) -> Dockerfile {
     Dockerfile::parse(name, text).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -67,7 +91,7 @@ fn use_all(file: &Dockerfile) -> usize {
 
 #[test]
 fn every_file_is_read_and_can_be_expanded() {
-    for (name, text) in corpus() {
+    for (name, text) in corpus().into_iter().chain(built()) {
         let file = parse(&name, &text);
         let count: usize = file.stages.iter().map(|stage| stage.instructions.len()).sum();
         assert_eq!(use_all(&file), count, "{name}");
@@ -165,7 +189,7 @@ proptest::proptest! {
         changes in proptest::collection::vec((proptest::sample::Index::arbitrary(), proptest::num::u8::ANY, 0..4_u8), 1..12),
     ) {
         static CORPUS: std::sync::LazyLock<Vec<Vec<u8>>> =
-            std::sync::LazyLock::new(|| corpus().into_values().collect());
+            std::sync::LazyLock::new(|| corpus().into_values().chain(built().into_values()).collect());
         let mut text = CORPUS[which.index(CORPUS.len())].clone();
         for (place, byte, kind) in changes {
             let at = place.index(text.len().max(1)).min(text.len());
@@ -202,7 +226,7 @@ const NOT_COMPARED: [&str; 1] = [
 #[test]
 fn agrees_with_parse_dockerfile() {
     let mut compared = 0;
-    for (name, text) in corpus() {
+    for (name, text) in corpus().into_iter().chain(built()) {
         let text = std::str::from_utf8(&text).unwrap();
         let ours = ours::said(&parse(&name, text.as_bytes()));
         let theirs = parse_dockerfile::parse(text);
@@ -223,7 +247,7 @@ fn agrees_with_parse_dockerfile() {
         }
         compared += ours.len();
     }
-    assert!(compared > 120, "{compared}");
+    assert!(compared > 350, "{compared}");
 }
 
 /// Shell texts differ in how they keep white space, continuations and comments between lines.

@@ -164,3 +164,28 @@ proptest::proptest! {
         }
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, ..Default::default() })]
+
+    /// Fuzz: whatever the lines are, they are read or refused, and what they say of a directory holds for all beneath it.
+    #[test]
+    fn any_lines_are_read_or_refused_and_agree_with_themselves(
+        text in "([!#/*?\\[\\]\\\\^a-c.é -]{0,12}\n){0,5}",
+        path in "[a-c.é]{1,3}(/[a-c.*é]{1,3}){0,3}",
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..60),
+    ) {
+        let _ = IgnorePatterns::parse(&bytes);
+        if let Ok(patterns) = IgnorePatterns::parse(text.as_bytes()) {
+            for (at, _) in path.match_indices('/') {
+                let directory = &path[..at];
+                if patterns.can_skip_directory(directory) {
+                    proptest::prop_assert!(patterns.is_ignored(&path), "{directory} is skipped with it");
+                }
+                if patterns.is_ignored(directory) && !patterns.has_exceptions() {
+                    proptest::prop_assert!(patterns.is_ignored(&path), "{directory} is left out, and it is not");
+                }
+            }
+        }
+    }
+}

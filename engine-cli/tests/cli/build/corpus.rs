@@ -23,7 +23,7 @@ const MOUNT_POINTS: [&str; 4] = [" /etc/hostname ", " /etc/hosts ", " /etc/resol
 /// How many are built at once.
 const AT_ONCE: usize = 4;
 /// One of so many is compared with buildah where not all are.
-const COMPARED: usize = 5;
+const COMPARED: usize = 10;
 
 /// The base of all: busybox, with the variable that bases have.
 fn base() -> image::Image {

@@ -96,6 +96,10 @@ impl StepContainer {
             }
             Err(error) => Err(error),
         };
+        // What it wrote goes first: on a full disk, nothing can be written down before there is room.
+        if layer.is_err() {
+            let _ = self.removed.engine().inner.images.remove_rootfs(&self.record.id).await;
+        }
         let removed = self.removed.now().await;
         let (blob, diff_id) = layer?;
         removed?;

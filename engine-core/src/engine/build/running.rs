@@ -1,10 +1,12 @@
 //! `RUN`: what a command is made of, and what it finds besides the layers.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use crate::container_spec::{ContainerSpec, NetworkMode};
 use crate::dockerfile::{Run, RunMount, RunNetwork, RunScript, RunSecurity, Scope, is_predefined_arg};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::EndpointOptions;
-use std::collections::BTreeMap;
 
 use super::cache::Layer;
 use super::copy::Hasher;
@@ -75,6 +77,7 @@ impl Step<'_> {
             key.text(content);
         }
         for (index, mount) in run.mounts.iter().enumerate() {
+            check_target(state, mount)?;
             match mount {
                 RunMount::Bind(bind) => {
                     let tree = froms.get(&index).unwrap_or(&self.build.context);
@@ -129,4 +132,20 @@ impl Step<'_> {
         };
         self.layer(&key.finish(), make).await
     }
+}
+
+/// Refuses a mount over everything: without a target, it is at the working directory.
+fn check_target(state: &State, mount: &RunMount) -> Result<()> {
+    let target = match mount {
+        RunMount::Bind(bind) => &bind.target,
+        RunMount::Cache(cache) => &cache.target,
+        RunMount::Tmpfs(tmpfs) => &tmpfs.target,
+        _ => return Ok(()),
+    };
+    if state.absolute(target.as_deref().unwrap_or(".")) != Path::new("/") {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidArgument, "mount for command")
+        .with_message("nothing can be mounted at /")
+        .with_hint("say where with target=PATH"))
 }
