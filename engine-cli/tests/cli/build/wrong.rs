@@ -144,7 +144,8 @@ fn a_build_that_is_interrupted_leaves_nothing() {
         let code = std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap());
         assert_eq!(code, Some(signal.as_raw()), "as a shell sees it: 128 and the signal, as of Docker's");
         // The command ends with the build, and the next one who opens the store finds nothing of it.
-        assert_eq!(all.run(&["ps", "-aq"]).ok(), "");
+        let listed: Said = all.cli.local(&["ps", "-aq"]).output().unwrap().into();
+        assert_eq!(listed.ok(), "");
         leaks.settle().unwrap();
         all.run(&["image", "inspect", "app"]).fails(1, &["app"]);
     }
