@@ -219,7 +219,7 @@ fn builds_of_one_thing_at_once_come_out_the_same() {
     write(all.context.as_ref(), "Dockerfile", text);
     for flags in [&[][..], &["--no-cache"]] {
         let args = [&["build", "-q", "-t", "app"], flags, &[&*all.context]].concat();
-        let mut command =
+        let command =
             || all.cli.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let children: Vec<_> = (0..4).map(|_| command()).collect();
         let ids: Vec<String> =
