@@ -39,7 +39,7 @@ pub(crate) struct BuildArgs {
     /// Set a build argument; without a value, the environment's
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
-    /// Another context by a name: a directory, or docker-image://NAME
+    /// Another context by a name: a directory, a URL, or docker-image://NAME
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     build_contexts: Vec<String>,
     /// Stage to build
@@ -72,6 +72,9 @@ pub(crate) struct BuildArgs {
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
+    /// An ssh agent for RUN --mount=type=ssh: ID, with the socket of SSH_AUTH_SOCK, or ID=SOCKET
+    #[arg(long = "ssh", value_name = "default|ID[=SOCKET]")]
+    ssh: Vec<String>,
     /// Add a line to /etc/hosts of RUN
     #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
     extra_hosts: Vec<String>,
@@ -89,8 +92,9 @@ pub(crate) struct BuildArgs {
     /// Print only the image's id
     #[arg(short, long)]
     quiet: bool,
-    /// Directory with the files that COPY and ADD find; - for an archive of them, or a Dockerfile alone, on standard input
-    #[arg(value_name = "PATH|-")]
+    /// Directory with the files that COPY and ADD find; the URL of a repository, an archive or a Dockerfile; - for an archive, or a
+    /// Dockerfile alone, on standard input
+    #[arg(value_name = "PATH|URL|-")]
     context: PathBuf,
 }
 
@@ -198,7 +202,7 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         let (name, source) = pair(context, "--build-context", "NAME=SOURCE")?;
         let source = match source.strip_prefix("docker-image://") {
             Some(image) => BuildContext::Image(image.to_owned()),
-            None => BuildContext::Directory(source.into()),
+            None => local_or_remote(Path::new(source)),
         };
         spec.contexts.insert(name.to_owned(), source);
     }
@@ -216,6 +220,10 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
     for secret in &args.secrets {
         let (id, content) = secret_of(secret).await?;
         spec.secrets.insert(id, content);
+    }
+    for agent in &args.ssh {
+        let (id, socket) = agent_of(agent)?;
+        spec.ssh.insert(id, socket);
     }
     for host in &args.extra_hosts {
         let (name, address) = host
@@ -253,10 +261,15 @@ async fn source(args: &BuildArgs) -> Result<(BuildContext, DockerfileSource)> {
         };
         return Ok((BuildContext::Empty, file));
     }
-    let context = BuildContext::Directory(args.context.clone());
+    let context = local_or_remote(&args.context);
     let dockerfile = match &args.file {
         None => DockerfileSource::default(),
         Some(_) if file_from_input => text("Dockerfile", input(u64::MAX).await?),
+        Some(file) if matches!(context, BuildContext::Remote(_)) => {
+            let path =
+                file.to_str().ok_or_else(|| Failure::usage("the name of the Dockerfile is no text"))?;
+            DockerfileSource::InContext(path.to_owned())
+        }
         Some(file) => {
             let content = read(file).await?;
             // One inside of the context has ignore patterns of its own beside it.
@@ -267,6 +280,33 @@ async fn source(args: &BuildArgs) -> Result<(BuildContext, DockerfileSource)> {
         }
     };
     Ok((context, dockerfile))
+}
+
+/// What a path or a URL means. A directory that is there is meant before `github.com/…`.
+fn local_or_remote(source: &Path) -> BuildContext {
+    let remote = source.to_str().filter(|_| !source.exists()).and_then(BuildContext::remote);
+    remote.unwrap_or_else(|| BuildContext::Directory(source.to_owned()))
+}
+
+/// Reads `ID` and `ID=SOCKET`.
+fn agent_of(text: &str) -> Result<(String, PathBuf)> {
+    let (id, socket) = match text.split_once('=') {
+        Some((id, socket)) => (id, PathBuf::from(socket)),
+        None => {
+            let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+            let lacks = || Failure::usage(format!("--ssh {text}: the environment has no SSH_AUTH_SOCK"));
+            (text, PathBuf::from(socket.ok_or_else(lacks)?))
+        }
+    };
+    let fail = |e| Error::from_io("find ssh agent", e).with("socket", socket.display());
+    let kind = std::fs::metadata(&socket).map_err(fail)?.file_type();
+    if !std::os::unix::fs::FileTypeExt::is_socket(&kind) {
+        return Err(Failure::usage(format!(
+            "--ssh {text}: it is no socket; keys are given by an agent that has them (ssh-agent, ssh-add)"
+        )));
+    }
+    let socket = std::fs::canonicalize(&socket).map_err(fail)?;
+    Ok((id.to_owned(), socket))
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>> {

@@ -174,7 +174,7 @@ fn composes_and_docker_py_build() {
         assert_eq!(daemon.docker(&["ps", "-aq"]).ok(), "");
     }
     let script = "
-import docker, io
+import docker, http.server, io, threading
 client = docker.from_env(timeout=60)
 image, lines = client.images.build(path='context', tag='python', buildargs={'WHO': 'python'}, rm=True)
 assert image.tags == ['python:latest'], image.tags
@@ -192,6 +192,20 @@ try:
     raise AssertionError('there is no such instruction')
 except docker.errors.APIError as error:
     assert error.status_code == 400 and 'COPPY' in str(error), error
+# A context that the daemon fetches: a Dockerfile behind a URL.
+class Served(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = b'FROM busybox\\nENV FROM=url\\n'
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+server = http.server.HTTPServer(('127.0.0.1', 0), Served)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+image, _ = client.images.build(path=f'http://127.0.0.1:{server.server_port}/file')
+assert 'FROM=url' in image.attrs['Config']['Env'], image.attrs
 assert client.api.prune_builds()['SpaceReclaimed'] >= 0
 ";
     let said: Said = daemon.client("python").args(["-c", script]).output().unwrap().into();

@@ -140,7 +140,7 @@ impl LocalEngine {
     }
 
     /// Makes a named volume, unless it is there.
-    async fn ensure_volume(&self, name: &Name, create: &VolumeOptions) -> Result<()> {
+    pub(super) async fn ensure_volume(&self, name: &Name, create: &VolumeOptions) -> Result<()> {
         match self.inner.volumes.inspect(name).await? {
             // One that is there is used as it is, unless that contradicts what was asked for.
             Some(there)

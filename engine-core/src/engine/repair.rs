@@ -42,7 +42,8 @@ impl LocalEngine {
             self.inner.images.remove_snapshot(id).await?;
         }
         for id in turns.iter().filter(|id| !known.contains(id)) {
-            self.inner.turns.forget(id)?;
+            // A build's cache has turns and no record.
+            self.inner.turns.forget_unused(id)?;
         }
         // A container is taken off its networks before its record goes. So without such records, none has left anything.
         if records.iter().any(|record| self.has_networks(record)) {

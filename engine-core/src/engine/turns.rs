@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,8 +32,10 @@ pub(super) enum Turns {
     /// One file a container, for several programs.
     Directory(PathBuf),
     /// For an engine in memory, which is one program.
-    Memory(Mutex<BTreeMap<ContainerId, Arc<tokio::sync::Mutex<()>>>>),
+    Memory(MemoryTurns),
 }
+
+type MemoryTurns = Mutex<BTreeMap<ContainerId, Arc<tokio::sync::Mutex<()>>>>;
 
 /// A container's turn; it ends when this is dropped.
 #[derive(Debug)]
@@ -49,29 +52,53 @@ impl Turns {
 
     /// Waits for the turn of container `id`.
     pub(super) async fn take(&self, id: &ContainerId) -> Result<Turn> {
+        if let Self::Memory(turns) = self {
+            let turn = Self::of(turns, id);
+            return Ok(Turn::Memory { _guard: turn.lock_owned().await });
+        }
+        let mut patience = PATIENCE.0;
+        loop {
+            if let Some(turn) = self.try_take(id)? {
+                return Ok(turn);
+            }
+            tokio::time::sleep(patience).await;
+            patience = PATIENCE.1.min(patience * 2);
+        }
+    }
+
+    /// Takes the turn of `id`, unless somebody has it.
+    pub(super) fn try_take(&self, id: &ContainerId) -> Result<Option<Turn>> {
         let dir = match self {
             Self::Memory(turns) => {
-                let turn = turns
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .entry(id.clone())
-                    .or_default()
-                    .clone();
-                return Ok(Turn::Memory { _guard: turn.lock_owned().await });
+                let guard = Self::of(turns, id).try_lock_owned().ok();
+                return Ok(guard.map(|guard| Turn::Memory { _guard: guard }));
             }
             Self::Directory(dir) => dir,
         };
         let failed = |error: io::Error| Error::from_io("take turn", error).with("container", id.short());
         defaults::make_private_dir(dir)?;
-        let file = File::create(dir.join(id.as_str())).map_err(failed)?;
-        let mut patience = PATIENCE.0;
+        let path = dir.join(id.as_str());
         loop {
+            let file = File::create(&path).map_err(failed)?;
             match file.try_lock() {
-                Ok(()) => return Ok(Turn::File { _locked: file }),
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(patience).await,
+                // Whoever forgets it may have come between: then it is another file that others lock.
+                Ok(()) if is_still(&path, &file) => return Ok(Some(Turn::File { _locked: file })),
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            patience = PATIENCE.1.min(patience * 2);
+        }
+    }
+
+    fn of(turns: &MemoryTurns, id: &ContainerId) -> Arc<tokio::sync::Mutex<()>> {
+        turns.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default().clone()
+    }
+
+    /// Forgets what nobody has a turn of and there is no container of. Idempotent.
+    pub(super) fn forget_unused(&self, id: &ContainerId) -> Result<()> {
+        match self.try_take(id)? {
+            Some(_turn) => self.forget(id),
+            None => Ok(()),
         }
     }
 
@@ -105,6 +132,11 @@ impl Turns {
     }
 }
 
+fn is_still(path: &Path, file: &File) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    matches!((fs::symlink_metadata(path), file.metadata()), (Ok(there), Ok(held)) if same(&there, &held))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +162,11 @@ mod tests {
         drop(turn);
         second.take(&id).await.unwrap();
         assert_eq!(second.list().unwrap(), HashSet::from([id.clone(), other.clone()]));
+        let turn = first.try_take(&id).unwrap();
+        assert!(turn.is_some() && second.try_take(&id).unwrap().is_none());
+        second.forget_unused(&id).unwrap();
+        assert!(second.try_take(&id).unwrap().is_none(), "what is in use is not forgotten");
+        drop(turn);
         second.forget(&id).unwrap();
         second.forget(&id).unwrap();
         assert_eq!(first.list().unwrap(), HashSet::from([other]));

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use engine_core::Result;
 use engine_core::engine::{
     BuildCacheEntry, BuildContext, BuildEvent, BuildOperations, BuildSpec, BuiltImage, Operation,
     PruneBuildCache, PrunedBuildCache, pack_context,
 };
 use engine_core::io::ByteStream;
+use engine_core::{Error, ErrorKind, Result};
 use futures_util::{StreamExt as _, stream};
 
 use super::super::RemoteEngine;
@@ -21,6 +21,12 @@ impl BuildOperations for RemoteEngine {
     fn build(&self, mut spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         let engine = self.clone();
         Operation::new(move |progress| async move {
+            if let Some(id) = spec.ssh.keys().next() {
+                return Err(Error::new(ErrorKind::Unsupported, "build image")
+                    .with("ssh", id)
+                    .with_message("an ssh agent here cannot be used by an engine elsewhere")
+                    .with_hint("build with the engine here, and push the image or copy it"));
+            }
             let mut bytes = Vec::new();
             let dockerfile = spec.dockerfile.in_context().map(str::to_owned);
             let context = sent(std::mem::take(&mut spec.context), dockerfile.as_deref(), &mut bytes).await?;

@@ -53,7 +53,13 @@ async fn build(
 
 async fn begin(api: &Api, params: &Params, headers: &HeaderMap, context: ByteStream) -> Result<Response> {
     let mut spec = spec(params)?;
-    spec.context = BuildContext::Archive(ContextArchive::new(context));
+    spec.context = match params.text("remote").filter(|remote| !remote.is_empty()) {
+        // The body has nothing then.
+        Some(remote) => BuildContext::remote(remote).ok_or_else(|| {
+            ApiError::bad_request("remote is neither a repository of git nor a URL of http or https")
+        })?,
+        None => BuildContext::Archive(ContextArchive::new(context)),
+    };
     spec.credentials = registry_auth::all(headers);
     let names = spec.names.clone();
     let quiet = params.flag("q");
@@ -66,9 +72,6 @@ fn spec(params: &Params) -> Result<BuildSpec> {
         return Err(ApiError::bad_request(
             "BuildKit's protocol is not served here: build with the classic builder (DOCKER_BUILDKIT=0)",
         ));
-    }
-    if params.has("remote") && !params.all("remote").all(str::is_empty) {
-        return Err(ApiError::unsupported("a context from an URL is not fetched: send it"));
     }
     if params.flag("squash") {
         return Err(ApiError::bad_request("squash is not carried out: leave it out"));

@@ -12,7 +12,7 @@ use engine_testkit::require;
 use super::{Builder, write};
 
 /// Repositories behind `git://` on loopback: each connection is a `git daemon` of its own.
-struct Repositories {
+pub(super) struct Repositories {
     dir: PathBuf,
     port: u16,
 }
@@ -56,23 +56,23 @@ impl Repositories {
     }
 
     /// Commits what is in a repository, and returns the commit.
-    fn commit(&self, repository: &str) -> String {
+    pub(super) fn commit(&self, repository: &str) -> String {
         self.git(repository, &["add", "-A"]);
         self.git(repository, &["commit", "-q", "-m", "x"]);
         self.git(repository, &["rev-parse", "HEAD"])
     }
 
-    fn url(&self, repository: &str) -> String {
+    pub(super) fn url(&self, repository: &str) -> String {
         format!("git://127.0.0.1:{}/{repository}", self.port)
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(super) fn path(&self, path: &str) -> PathBuf {
         self.dir.join(path)
     }
 }
 
 /// Repositories `app`, with a tag and a submodule `lib`, and `evil`, whose submodule is on this machine.
-fn repositories(dir: &Path) -> Repositories {
+pub(super) fn repositories(dir: &Path) -> Repositories {
     let all = Repositories::new(dir.to_owned());
     for name in ["lib", "app", "evil"] {
         all.git(name, &["init", "-q", "-b", "main"]);

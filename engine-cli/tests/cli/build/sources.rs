@@ -16,7 +16,7 @@ use super::{Builder, write};
 type Answers = BTreeMap<&'static str, (u16, String, Vec<u8>)>;
 
 /// A server of HTTP on loopback. Whoever knows the ETag of an answer is told that it is unchanged.
-struct Web {
+pub(super) struct Web {
     port: u16,
     answers: Arc<Mutex<Answers>>,
     /// Paths that were asked for, with the status of the answer.
@@ -24,7 +24,7 @@ struct Web {
 }
 
 impl Web {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (answers, asked) = (Arc::new(Mutex::new(Answers::new())), Arc::default());
@@ -63,22 +63,22 @@ impl Web {
         web
     }
 
-    fn put(&self, path: &'static str, status: u16, headers: &str, body: &[u8]) {
+    pub(super) fn put(&self, path: &'static str, status: u16, headers: &str, body: &[u8]) {
         self.answers.lock().unwrap().insert(path, (status, headers.to_owned(), body.to_vec()));
     }
 
     /// What was asked for since the last time.
-    fn asked(&self) -> Vec<String> {
+    pub(super) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 }
 
 /// Packs what is in `dir` as bsdtar does, which is told how by `flags`.
-fn pack(dir: &Path, archive: &str, flags: &[&str]) {
+pub(super) fn pack(dir: &Path, archive: &str, flags: &[&str]) {
     let done = Command::new("bsdtar")
         .args(["-cf", archive, "--format=pax", "--uid=7", "--gid=8"])
         .args(flags)

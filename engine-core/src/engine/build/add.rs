@@ -34,14 +34,15 @@ impl Step<'_> {
                         ),
                         None => None,
                     };
-                    let file = engine.url_file(url, kind.file_name().as_deref(), checksum.as_ref()).await?;
+                    let file = Box::pin(engine.url_file(url, kind.file_name().as_deref(), checksum.as_ref()))
+                        .await?;
                     let tree = file.tree(engine).await?;
                     (tree, super::copying::escaped(&file.name), add.unpack.unwrap_or(false))
                 }
                 AddSource::Git(git) => {
                     let keep = git.keep_git_dir.unwrap_or(add.keep_git_dir);
                     let checksum = add.checksum.as_deref();
-                    let entry = engine.repository(&self.build.spec, git, keep, checksum).await?;
+                    let entry = Box::pin(engine.repository(&self.build.spec, git, keep, checksum)).await?;
                     (Tree::of_entry(engine, &entry).await?, "/".to_owned(), false)
                 }
             };

@@ -23,7 +23,6 @@ use crate::platform::Platform;
 use super::cache::{Layer, empty_diff_id};
 use super::graph::keeper;
 use super::stage::{Keeper, State};
-use super::steps::Step;
 
 /// Clocks of file systems tick less often than others.
 const TICK: Duration = Duration::from_millis(50);
@@ -113,21 +112,20 @@ pub(super) struct StepRoot {
     files: Arc<dyn ContainerFiles>,
 }
 
-impl Step<'_> {
-    /// Makes a root file system over a stage's layers.
-    pub(super) async fn step_root(&self, state: &State) -> Result<StepRoot> {
+impl LocalEngine {
+    /// Makes a root file system over a stage's layers. `text` is for people who see it.
+    pub(super) async fn step_root(&self, state: &State, text: &str) -> Result<StepRoot> {
         let image = match &state.image {
             Some(image) => image.clone(),
-            None => keeper(self.build, state).await?,
+            None => keeper(self, state).await?,
         };
         // Nothing of it is ever run.
         let mut spec = ContainerSpec::command(["/"]);
         spec.network = NetworkMode::None;
-        spec.labels.insert("engine.build".to_owned(), self.text.clone());
-        let engine = &self.build.engine;
-        let container = engine.step_container(data(spec, image, state.diff_ids(), &state.platform)).await?;
-        let rootfs = engine.rootfs(container.record()).await?;
-        let files = engine.inner.runtime.files(&container.record.id, &FilesSpec::new(rootfs, Vec::new()));
+        spec.labels.insert("engine.build".to_owned(), text.to_owned());
+        let container = self.step_container(data(spec, image, state.diff_ids(), &state.platform)).await?;
+        let rootfs = self.rootfs(container.record()).await?;
+        let files = self.inner.runtime.files(&container.record.id, &FilesSpec::new(rootfs, Vec::new()));
         Ok(StepRoot { container, files: files.into() })
     }
 }

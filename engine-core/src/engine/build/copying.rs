@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::dockerfile::{Add, Copy, FileMode, Heredoc};
+use crate::engine::LocalEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::UnpackFiles;
 use crate::platform::Platform;
@@ -155,7 +156,7 @@ impl Step<'_> {
             let together =
                 groups.iter().all(|group| !group.unpack && Arc::ptr_eq(group.tree.files(), first.files()));
             if !together {
-                return self.gather(state, groups, &placing, copying).await;
+                return Box::pin(self.gather(state, groups, &placing, copying)).await;
             }
             let below = if copying.link { None } else { self.below(state).await? };
             let mut plan = Plan::default();
@@ -166,7 +167,7 @@ impl Step<'_> {
             add_documents(&mut plan, &below, copying, &placing).await?;
             self.write(&**tree.files(), plan.into_files()).await
         };
-        self.layer(&key.finish(), make).await
+        self.layer(&key.finish(), Box::pin(make)).await
     }
 
     /// Puts everything into a root file system, one after the other, and makes a layer of what changed.
@@ -182,7 +183,7 @@ impl Step<'_> {
         } else {
             state.clone()
         };
-        let root = self.step_root(&base).await?;
+        let root = self.build.engine.step_root(&base, &self.text).await?;
         let below: Below = Some(root.files());
         let gathered = async {
             for group in groups {
@@ -226,16 +227,12 @@ impl Step<'_> {
             quiet: true,
         };
         let layer = Box::pin(quiet.copy(&scratch, &[picked], &copying)).await?;
-        let (blob, diff_id) = layer.ok_or_else(|| {
+        let layer = layer.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "mount for command")
                 .with("source", source)
                 .with_message("there are no files")
         })?;
-        let mut state = scratch;
-        state.add_layer(Some((blob.clone(), diff_id.clone())), String::new());
-        let config = state.image_config(&BTreeMap::new());
-        let manifest = self.build.engine.put_image(&config, &[&blob], &BTreeMap::new()).await?;
-        Ok(Mounted { manifest: manifest.digest, layers: vec![diff_id], digest: state.chain() })
+        self.build.engine.keep_layer(layer).await
     }
 
     /// What `--chown` means: numbers, or names in the image.
@@ -256,6 +253,18 @@ impl Step<'_> {
                 .with_message("an image without files has no users")
                 .with_hint("give numbers")),
         }
+    }
+}
+
+impl LocalEngine {
+    /// Writes an image that keeps a layer, so that it can be mounted.
+    pub(super) async fn keep_layer(&self, layer: Layer) -> Result<Mounted> {
+        let mut state = State::scratch(Platform::host(), Some(SystemTime::UNIX_EPOCH));
+        let (blob, diff_id) = layer.clone();
+        state.add_layer(Some(layer), String::new());
+        let manifest =
+            self.put_image(&state.image_config(&BTreeMap::new()), &[&blob], &BTreeMap::new()).await?;
+        Ok(Mounted { manifest: manifest.digest, layers: vec![diff_id], digest: state.chain() })
     }
 }
 

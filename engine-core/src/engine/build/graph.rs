@@ -9,8 +9,10 @@ use futures_util::future::{BoxFuture, try_join_all};
 use tokio::sync::OnceCell;
 
 use crate::dockerfile::{
-    BindMount, Expander, GlobalScope, Instruction, Origin, RunMount, Scope, Spanned, Stage, StageGraph,
+    BindMount, CacheMount, Expander, GlobalScope, Instruction, Origin, RunMount, Scope, Spanned, Stage,
+    StageGraph,
 };
+use crate::engine::LocalEngine;
 use crate::engine::events::of_image;
 use crate::engine::image::Image;
 use crate::engine::operation::Operation;
@@ -23,6 +25,8 @@ use crate::reference::Reference;
 
 use super::copying::{Copying, Picked};
 use super::event::{BuildEvent, StepDescription, StepId};
+use super::ignore;
+use super::remote::Remote;
 use super::spec::BuildContext;
 use super::stage::{Keeper, State};
 use super::steps::{Step, finished};
@@ -91,14 +95,14 @@ impl Stages {
         let name = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
         let mut work =
             StageWork { stages: self, index, name, number: 0, count: self.steps(index), use_cache };
-        let (mut state, mut scope) = work.base(stage).await?;
+        let (mut state, mut scope) = Box::pin(work.base(stage)).await?;
         // What the base wants done first; it does not go on to this image.
         for text in std::mem::take(&mut state.config.on_build) {
             let trigger = Instruction::parse("ONBUILD of the base image", &text)?;
-            work.instruction(&mut state, &mut scope, &trigger, None).await?;
+            Box::pin(work.instruction(&mut state, &mut scope, &trigger, None)).await?;
         }
         for (number, instruction) in stage.instructions.iter().enumerate() {
-            let carried = work.instruction(&mut state, &mut scope, instruction, Some(number)).await;
+            let carried = Box::pin(work.instruction(&mut state, &mut scope, instruction, Some(number))).await;
             carried.map_err(|error| self.at(error, instruction))?;
         }
         Ok(Arc::new(Done { state, scope }))
@@ -123,12 +127,20 @@ impl Stages {
             Origin::Named(name) => match self.build.spec.contexts.get(name) {
                 Some(context @ (BuildContext::Directory(_) | BuildContext::Archive(_))) => {
                     let files = self.build.engine.context_files(context)?;
-                    let ignored = super::ignore::of_context(&*files, None).await?;
-                    return Ok(Tree::new(
-                        files,
-                        TreeKind::Context,
-                        ignored.and_then(super::ignore::ignoring),
-                    ));
+                    let ignored = ignore::of_context(&*files, None).await?.and_then(ignore::ignoring);
+                    return Ok(Tree::new(files, TreeKind::Context, ignored));
+                }
+                Some(BuildContext::Remote(url)) => {
+                    return match Box::pin(self.build.engine.remote(&self.build.spec, url)).await? {
+                        Remote::Files(tree) => {
+                            let ignored =
+                                ignore::of_context(&**tree.files(), None).await?.and_then(ignore::ignoring);
+                            Ok(tree.into_context(ignored))
+                        }
+                        Remote::Text(_) => Err(Error::new(ErrorKind::InvalidArgument, "open build context")
+                            .with("context", name)
+                            .with_message("it is neither an archive nor a repository")),
+                    };
                 }
                 Some(BuildContext::Image(image)) => return self.image_tree(image).await,
                 Some(BuildContext::Empty) => return Err(nothing(name)),
@@ -341,19 +353,21 @@ impl StageWork<'_> {
                 Instruction::Run(run) => {
                     let mut froms = BTreeMap::new();
                     for (index, mount) in run.mounts.iter().enumerate() {
-                        if let RunMount::Bind(BindMount { from: Some(from), .. }) = mount {
+                        if let RunMount::Bind(BindMount { from: Some(from), .. })
+                        | RunMount::Cache(CacheMount { from: Some(from), .. }) = mount
+                        {
                             let origin = stages.build.file.origin(self.index, from, instruction.span)?;
-                            froms.insert(index, stages.tree(&origin).await?);
+                            froms.insert(index, Box::pin(stages.tree(&origin)).await?);
                         }
                     }
-                    step.run(state, run, scope, &froms).await
+                    Box::pin(step.run(state, run, scope, &froms)).await
                 }
                 Instruction::Copy(copy) => {
                     let tree = match (&copy.from, number) {
                         (None, _) => stages.build.context.clone(),
                         (Some(from), _) => {
                             let origin = stages.build.file.origin(self.index, from, instruction.span)?;
-                            stages.tree(&origin).await?
+                            Box::pin(stages.tree(&origin)).await?
                         }
                     };
                     let pick = |pattern: &String| Picked {
@@ -362,11 +376,11 @@ impl StageWork<'_> {
                         unpack: false,
                     };
                     let picked: Vec<_> = copy.sources.iter().map(pick).collect();
-                    step.copy(state, &picked, &Copying::from(copy)).await
+                    Box::pin(step.copy(state, &picked, &Copying::from(copy))).await
                 }
                 Instruction::Add(add) => {
-                    let picked = step.added(add).await?;
-                    step.copy(state, &picked, &Copying::from(add)).await
+                    let picked = Box::pin(step.added(add)).await?;
+                    Box::pin(step.copy(state, &picked, &Copying::from(add))).await
                 }
                 other => Err(Error::new(ErrorKind::Other, "build image").with_message(other.name())),
             }
@@ -377,18 +391,17 @@ impl StageWork<'_> {
         finished(&stages.build, id, begun, layer.as_ref());
         state.add_layer(layer, text);
         if state.image.is_none() && !state.layers.is_empty() {
-            state.image = Some(keeper(&stages.build, state).await?);
+            state.image = Some(keeper(&stages.build.engine, state).await?);
         }
         Ok(())
     }
 }
 
 /// An image of a stage that has none below it: what a container's record can name.
-pub(super) async fn keeper(build: &Build, state: &State) -> Result<Keeper> {
+pub(super) async fn keeper(engine: &LocalEngine, state: &State) -> Result<Keeper> {
     let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
-    let manifest =
-        build.engine.put_image(&state.image_config(&BTreeMap::new()), &layers, &BTreeMap::new()).await?;
-    let image = build.engine.load_image(&manifest, &state.platform, &[]).await?;
+    let manifest = engine.put_image(&state.image_config(&BTreeMap::new()), &layers, &BTreeMap::new()).await?;
+    let image = engine.load_image(&manifest, &state.platform, &[]).await?;
     Ok(Keeper { name: "scratch".to_owned(), manifest: manifest.digest, config: image.id().clone() })
 }
 

@@ -9,9 +9,11 @@
 //! named before all of it is there; a build that ends early leaves no more than entries of the cache, which are whole.
 
 mod add;
+mod agent;
 mod archive;
 mod cache;
 mod cache_list;
+mod caches;
 mod container;
 mod copy;
 mod copying;
@@ -24,6 +26,7 @@ mod gzip;
 mod ignore;
 mod mounts;
 mod pack;
+mod remote;
 mod run;
 mod running;
 mod scratch;
@@ -52,10 +55,11 @@ use super::operation::{Operation, Progress};
 use super::{LocalEngine, blocking};
 pub use archive::ContextArchive;
 pub use cache_list::{BuildCacheEntry, PruneBuildCache, PrunedBuildCache};
+pub use caches::BUILD_CACHE_LABEL;
 use digests::Digests;
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
-pub use mounts::BUILD_CACHE_LABEL;
 pub use pack::pack_context;
+use remote::Remote;
 use scratch::Scratch;
 pub(in crate::engine) use scratch::sweep;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
@@ -134,7 +138,7 @@ impl LocalEngine {
         }
         // Nothing leads to what is made until the end.
         let _lease = self.inner.images.lease().await?;
-        let files = self.context_files(&spec.context)?;
+        let files = Box::pin(self.files_of_context(&mut spec)).await?;
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
         let file = Dockerfile::parse(&name, &text)?;
         let ignore = ignore::of_context(&*files, spec.dockerfile.in_context()).await?;
@@ -157,7 +161,7 @@ impl LocalEngine {
         };
         build.warn(build.file.warnings.clone());
         build.verdict()?;
-        let built = graph::run(Arc::new(build)).await;
+        let built = Box::pin(graph::run(Arc::new(build))).await;
         if let Some(known) = known
             && let Err(error) = blocking(move || known.save()).await
         {
@@ -185,6 +189,22 @@ impl LocalEngine {
                 .await
             }
             _ => Ok(None),
+        }
+    }
+
+    /// The files of a build's own context. A text behind a URL is the Dockerfile, as with Docker.
+    async fn files_of_context(&self, spec: &mut BuildSpec) -> Result<Arc<dyn ContainerFiles>> {
+        let BuildContext::Remote(url) = &spec.context else {
+            return Ok(self.context_files(&spec.context)?.into());
+        };
+        match self.remote(spec, url).await? {
+            Remote::Files(tree) => Ok(Arc::clone(tree.files())),
+            Remote::Text(text) => {
+                if let DockerfileSource::InContext(_) = spec.dockerfile {
+                    spec.dockerfile = DockerfileSource::Text { name: "Dockerfile".to_owned(), text };
+                }
+                Ok(Arc::new(empty::NoFiles))
+            }
         }
     }
 

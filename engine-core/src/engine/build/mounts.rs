@@ -3,27 +3,27 @@
 //! Files of the context are put into a layer first, which is mounted: so a command sees no file that the key does not have.
 
 use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 
 use crate::container_spec::MountSpec;
 use crate::digest::Digest;
-use crate::dockerfile::{BindMount, CacheMount, CacheSharing, RunMount, SecretMount};
+use crate::dockerfile::{BindMount, CacheMount, RunMount, SecretMount, SshMount};
 use crate::engine::records::MountedImage;
 use crate::engine::turns::Turn;
+use crate::engine::{LocalEngine, blocking};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ContainerId, Name};
-use crate::mount::{Mount, MountKind};
+use crate::id::ContainerId;
+use crate::mount::{Mount, MountKind, OverlayUpper};
 use crate::secret::{SecretData, SecretFile, SecretVariable};
-use crate::volume_driver::VolumeOptions;
 
-use super::Build;
+use super::agent::{Agent, AgentSocket};
+use super::caches::Cache;
 use super::copy::{Below, Hasher, stat};
+use super::scratch::Scratch;
 use super::spec::BuildSpec;
 use super::stage::State;
-
-/// The label of volumes that are caches of builds: its value is the cache's id.
-pub const BUILD_CACHE_LABEL: &str = "engine.build.cache";
 
 /// What is mounted for one command.
 #[derive(Debug, Default)]
@@ -31,13 +31,36 @@ pub(super) struct Mounts {
     pub(super) specs: Vec<MountSpec>,
     /// The images among them, in their order.
     pub(super) images: Vec<MountedImage>,
+    /// Images whose layers are mounted in another way.
+    pub(super) held: Vec<MountedImage>,
     pub(super) secret_files: Vec<SecretFile>,
     pub(super) secret_env: Vec<SecretVariable>,
-    /// Caches that only one command uses at a time.
-    locked: Vec<ContainerId>,
+    caches: Vec<Cache>,
+    agents: Vec<Agent>,
+    writable: Vec<Writable>,
+}
+
+/// Layers that a command writes to, for itself alone.
+#[derive(Debug)]
+struct Writable {
+    from: Mounted,
+    source: PathBuf,
+    target: PathBuf,
+}
+
+/// What has to be there for as long as a command runs.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// Variables that tell where things are.
+    pub(super) env: Vec<String>,
+    _turns: Vec<Turn>,
+    _agents: Vec<AgentSocket>,
+    /// Dropped last: sockets and layers are in there.
+    _scratch: Option<Scratch>,
 }
 
 /// What `from` of a mount is: layers, and the image that keeps them.
+#[derive(Clone, Debug)]
 pub(super) struct Mounted {
     pub(super) manifest: Digest,
     pub(super) layers: Vec<Digest>,
@@ -45,10 +68,8 @@ pub(super) struct Mounted {
     pub(super) digest: Digest,
 }
 
-fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, "mount for command")
-        .with_message(format!("{what} is not carried out yet"))
-}
+/// Where agents are for whoever gives no target, as with BuildKit.
+const AGENT: &str = "/run/buildkit/ssh_agent.";
 
 impl Mounts {
     /// Adds `type=bind`.
@@ -59,15 +80,16 @@ impl Mounts {
         from: Mounted,
         key: &mut Hasher,
     ) -> Result<()> {
-        if !bind.read_only {
-            return Err(unsupported("a bind mount that is written to"));
-        }
         let target = state.absolute(bind.target.as_deref().unwrap_or("."));
         let source: PathBuf = super::tree::inside(bind.source.as_deref().unwrap_or("/"))?.iter().collect();
-        key.text("bind");
+        key.text(if bind.read_only { "bind" } else { "writable bind" });
         key.path(&target);
         key.path(&source);
         key.text(&from.digest.to_string());
+        if !bind.read_only {
+            self.writable.push(Writable { from, source, target });
+            return Ok(());
+        }
         let subpath = Some(source).filter(|path| !path.as_os_str().is_empty());
         self.images.push(MountedImage { manifest: from.manifest, layers: from.layers });
         self.specs.push(MountSpec::Image { image: "build".to_owned(), target, subpath });
@@ -83,7 +105,6 @@ impl Mounts {
         key: &mut Hasher,
     ) -> Result<()> {
         match mount {
-            RunMount::Cache(cache) => self.cache(state, cache, key),
             RunMount::Tmpfs(tmpfs) => {
                 let target = state.absolute(tmpfs.target.as_deref().unwrap_or("."));
                 key.text("tmpfs");
@@ -99,41 +120,51 @@ impl Mounts {
                 Ok(())
             }
             RunMount::Secret(secret) => self.secret(state, secret, spec, key),
-            RunMount::Ssh(_) => Err(unsupported("--mount=type=ssh")),
-            other => Err(unsupported(&format!("{other:?}"))),
+            RunMount::Ssh(ssh) => self.agent(state, ssh, spec, key),
+            other => Err(Error::new(ErrorKind::Unsupported, "mount for command")
+                .with_message(format!("{other:?} is not carried out"))),
         }
     }
 
-    fn cache(&mut self, state: &State, cache: &CacheMount, key: &mut Hasher) -> Result<()> {
-        if cache.from.is_some() || cache.source.is_some() {
-            return Err(unsupported("a cache that begins with files"));
-        }
-        if cache.sharing == CacheSharing::Private {
-            return Err(unsupported("sharing=private"));
-        }
-        if cache.mode.is_some() || cache.uid.is_some_and(|id| id != 0) || cache.gid.is_some_and(|id| id != 0)
-        {
-            return Err(unsupported("the owner or the mode of a cache"));
-        }
-        let target = state.absolute(cache.target.as_deref().unwrap_or("."));
-        let id = cache.id.clone().unwrap_or_else(|| target.display().to_string());
-        key.text("cache");
+    /// Adds `type=cache`.
+    pub(super) fn cache(
+        &mut self,
+        state: &State,
+        cache: &CacheMount,
+        from: Option<Mounted>,
+        key: &mut Hasher,
+    ) -> Result<()> {
+        let cache = Cache::new(state, cache, from)?;
+        cache.describe(key);
+        self.caches.push(cache);
+        Ok(())
+    }
+
+    /// Agents are in no key: only where they are.
+    fn agent(&mut self, state: &State, ssh: &SshMount, spec: &BuildSpec, key: &mut Hasher) -> Result<()> {
+        let id = ssh.id.as_deref().unwrap_or("default");
+        let target = match &ssh.target {
+            Some(target) => state.absolute(target),
+            None => PathBuf::from(format!("{AGENT}{}", self.agents.len())),
+        };
+        key.text("ssh");
+        key.text(id);
         key.path(&target);
-        key.text(&id);
-        // Whoever chooses the id chooses no name (SECURITY E1).
-        let digest = Digest::sha256(id.as_bytes());
-        let name: Name = format!("build-cache-{}", digest.hex()).parse()?;
-        if cache.sharing == CacheSharing::Locked {
-            self.locked.push(ContainerId::from_str(digest.hex())?);
-        }
-        let mut create = VolumeOptions::default();
-        create.labels.insert(BUILD_CACHE_LABEL.to_owned(), id);
-        let mut volume = MountSpec::volume(Some(name), target);
-        if let MountSpec::Volume { options, no_copy, create: made, .. } = &mut volume {
-            options.read_only = cache.read_only;
-            (*no_copy, *made) = (true, create);
-        }
-        self.specs.push(volume);
+        let Some(socket) = spec.ssh.get(id) else {
+            if ssh.required {
+                return Err(Error::new(ErrorKind::NotFound, "mount ssh agent")
+                    .with("ssh", id)
+                    .with_message("the build has no such agent")
+                    .with_hint(format!("give it with --ssh {id}")));
+            }
+            return Ok(());
+        };
+        self.agents.push(Agent {
+            socket: socket.clone(),
+            target,
+            mode: ssh.mode.unwrap_or(0o600),
+            owner: (ssh.uid.unwrap_or(0), ssh.gid.unwrap_or(0)),
+        });
         Ok(())
     }
 
@@ -190,17 +221,34 @@ impl Mounts {
         self.specs.is_empty() && self.secret_files.is_empty()
     }
 
-    /// Waits for the caches that only one command uses at a time.
-    pub(super) async fn lock(&self, build: &Build) -> Result<Vec<Turn>> {
-        let mut ids = self.locked.clone();
-        // Always in one order: so nobody waits for somebody who waits.
-        ids.sort();
-        ids.dedup();
-        let mut turns = Vec::with_capacity(ids.len());
-        for id in &ids {
-            turns.push(build.engine.inner.turns.take(id).await?);
+    /// Makes what is mounted: waits for caches, opens sockets, and gives what is written to a layer for that.
+    pub(super) async fn open(&mut self, engine: &LocalEngine) -> Result<Opened> {
+        let mut opened = Opened::default();
+        if !self.caches.is_empty() {
+            let (turns, mut specs) = engine.open_caches(&self.caches).await?;
+            opened._turns = turns;
+            self.specs.append(&mut specs);
         }
-        Ok(turns)
+        if self.agents.is_empty() && self.writable.is_empty() {
+            return Ok(opened);
+        }
+        let scratch = engine.scratch().await?;
+        for (number, agent) in self.agents.iter().enumerate() {
+            let socket = AgentSocket::open(agent, scratch.path(), &format!("agent.{number}"))?;
+            self.specs.push(MountSpec::Mount(Mount::bind(&socket.path, &agent.target)));
+            opened._agents.push(socket);
+        }
+        // As BuildKit: the first one's.
+        let first = self.agents.first();
+        opened.env.extend(first.map(|agent| format!("SSH_AUTH_SOCK={}", agent.target.display())));
+        for (number, writable) in std::mem::take(&mut self.writable).into_iter().enumerate() {
+            let dir = scratch.path().join(format!("written.{number}"));
+            let mount = writable.mount(engine, &dir).await?;
+            self.specs.push(MountSpec::Mount(mount));
+            self.held.push(MountedImage { manifest: writable.from.manifest, layers: writable.from.layers });
+        }
+        opened._scratch = Some(scratch);
+        Ok(opened)
     }
 
     /// The mount points that are not there yet, with the directories above them.
@@ -216,5 +264,32 @@ impl Mounts {
             }
         }
         Ok(points)
+    }
+}
+
+impl Writable {
+    /// The layers with one to write to, in `dir`.
+    async fn mount(&self, engine: &LocalEngine, dir: &Path) -> Result<Mount> {
+        let images = &engine.inner.images;
+        let held = ContainerId::random();
+        let mut mount =
+            images.mount_image(&held, &self.from.manifest, &self.from.layers, &self.target).await?;
+        // The container holds them from its record on; until then, the build's lease does.
+        images.remove_rootfs(&held).await?;
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        let MountKind::Overlay { upper: written, .. } = &mut mount.kind else {
+            return Err(Error::new(ErrorKind::Unsupported, "mount for command")
+                .with_message("this image store has no layers that could be written to"));
+        };
+        *written = Some(OverlayUpper { upper: upper.clone(), work: work.clone() });
+        mount.options.read_only = false;
+        mount.subpath = Some(self.source.clone()).filter(|path| !path.as_os_str().is_empty());
+        let make = move || {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o755);
+            [upper, work].iter().try_for_each(|path| builder.create(path))
+        };
+        let made = blocking(move || make().map_err(|e| Error::from_io("make directory of build", e)));
+        made.await.map(|()| mount)
     }
 }

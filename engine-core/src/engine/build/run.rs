@@ -50,7 +50,8 @@ impl LocalEngine {
         command: Command,
         output: impl Fn(OutputStream, Bytes) + Send + Sync,
     ) -> Result<Option<Layer>> {
-        let Mounts { specs, images, secret_files, secret_env, .. } = command.mounts;
+        let Mounts { specs, mut images, mut held, secret_files, secret_env, .. } = command.mounts;
+        images.append(&mut held);
         let mut data = container::data(command.spec, command.image, command.layers, &command.platform);
         data.defaults = command.defaults;
         (data.spec.mounts, data.mounted_images) = (specs, images);

@@ -84,11 +84,19 @@ impl Step<'_> {
                     let from = self.mounted(tree, bind.source.as_deref().unwrap_or("/")).await?;
                     mounts.bind(state, bind, from, &mut key)?;
                 }
+                RunMount::Cache(cache) => {
+                    let source = cache.source.as_deref().unwrap_or("/");
+                    let from = match froms.get(&index) {
+                        Some(tree) => Some(self.mounted(tree, source).await?),
+                        None => None,
+                    };
+                    mounts.cache(state, cache, from, &mut key)?;
+                }
                 mount => mounts.add(state, mount, spec, &mut key)?,
             }
         }
         let make = async {
-            let _turns = mounts.lock(self.build).await?;
+            let opened = mounts.open(&self.build.engine).await?;
             let mount_points = match mounts.is_empty() {
                 true => Default::default(),
                 false => mounts.points(&self.below(state).await?).await?,
@@ -98,6 +106,7 @@ impl Step<'_> {
                     .with_message("there is nothing to run: the stage has no files yet"));
             };
             env.extend(hidden.into_iter().map(|(name, value)| format!("{name}={value}")));
+            env.extend(opened.env.iter().cloned());
             let mut defaults = state.config.clone();
             (defaults.entrypoint, defaults.cmd, defaults.env) = (Vec::new(), Vec::new(), env);
             // They are for containers of the image, not for those that make it.
@@ -128,9 +137,11 @@ impl Step<'_> {
             };
             let (progress, step) = (&self.build.progress, self.id);
             let report = |stream, bytes| progress.report(BuildEvent::Output { step, stream, bytes });
-            self.build.engine.run_step(command, report).await
+            let layer = self.build.engine.run_step(command, report).await;
+            drop(opened);
+            layer
         };
-        self.layer(&key.finish(), make).await
+        self.layer(&key.finish(), Box::pin(make)).await
     }
 }
 

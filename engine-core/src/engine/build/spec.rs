@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::container_spec::Ulimit;
+use crate::dockerfile::AddSource;
 use crate::error::{Error, Result};
 use crate::id::Name;
 use crate::platform::Platform;
@@ -62,7 +63,8 @@ pub struct BuildSpec {
     /// What registries are to be told, by their names, instead of what the engine's client of them knows.
     #[serde(skip)]
     pub credentials: BTreeMap<String, Credentials>,
-    /// Sockets of ssh agents for `RUN --mount=type=ssh`, by id. Repositories behind ssh are fetched with that of the id `default`.
+    /// Sockets of ssh agents on the engine's host for `RUN --mount=type=ssh`, by id. Repositories behind ssh are fetched with that of the id `default`.
+    #[serde(skip)]
     pub ssh: BTreeMap<String, PathBuf>,
     /// The time that is said to be when the image and what `RUN` wrote were made. Without it, that is the time of the base
     /// image, so that the same input gives the same digest.
@@ -89,8 +91,32 @@ pub enum BuildContext {
     /// An archive that arrives. As with a directory, its `.dockerignore` leaves files out.
     #[serde(skip)]
     Archive(ContextArchive),
+    /// A repository of git, or an archive behind a URL of http, as [`BuildContext::remote`] tells. A text there is a Dockerfile, and
+    /// there are no files.
+    Remote(String),
     /// An image, by reference.
     Image(String),
+}
+
+impl BuildContext {
+    /// Returns the context that `text` names, if that is a URL: of http or https, or of a repository as Docker has them, `github.com/…`
+    /// among them.
+    #[must_use]
+    pub fn remote(text: &str) -> Option<Self> {
+        let url = |url: String| Some(Self::Remote(url));
+        if let Some(path) = text.strip_prefix("github.com/") {
+            let end = path.find(['#', '?']).unwrap_or(path.len());
+            let (path, rest) = path.split_at(end);
+            let path = path.trim_end_matches('/').trim_end_matches(".git");
+            return url(format!("https://github.com/{path}.git{rest}"));
+        }
+        // What is wrong with a repository is told by whoever fetches it.
+        let is_remote = match AddSource::of(text) {
+            Ok(source) => !matches!(source, AddSource::Path(_)),
+            Err(_) => true,
+        };
+        is_remote.then(|| Self::Remote(text.to_owned()))
+    }
 }
 
 /// Where the Dockerfile is.

@@ -31,7 +31,8 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Returns what the cache has for `key`, or has `make` make it and keeps that.
+    /// Returns what the cache has for `key`, or has `make` make it and keeps that. `make` is boxed by whoever calls: what
+    /// polls a whole build has a stack as small as others.
     pub(super) async fn layer(
         &self,
         key: &Digest,
@@ -94,7 +95,7 @@ impl Step<'_> {
             }
             self.write(&**self.build.context.files(), plan.into_files()).await
         };
-        self.layer(&key.finish(), make).await
+        self.layer(&key.finish(), Box::pin(make)).await
     }
 }
 

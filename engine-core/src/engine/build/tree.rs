@@ -81,7 +81,11 @@ impl std::fmt::Debug for Tree {
 }
 
 impl Tree {
-    pub(super) fn new(files: Box<dyn ContainerFiles>, kind: TreeKind, ignored: Option<Ignored>) -> Self {
+    pub(super) fn new(
+        files: impl Into<Arc<dyn ContainerFiles>>,
+        kind: TreeKind,
+        ignored: Option<Ignored>,
+    ) -> Self {
         Self { files: files.into(), kind, layers: None, ignored, known: None }
     }
 
@@ -98,7 +102,7 @@ impl Tree {
     pub(super) async fn of_entry(engine: &LocalEngine, entry: &Entry) -> Result<Self> {
         let diff_ids: Vec<Digest> = entry.layer.iter().map(|(_, diff_id)| diff_id.clone()).collect();
         if diff_ids.is_empty() {
-            return Ok(Self::new(Box::new(NoFiles), TreeKind::Context, None));
+            return Ok(Self::new(Arc::new(NoFiles) as Arc<dyn ContainerFiles>, TreeKind::Context, None));
         }
         let view = engine.view(&entry.manifest, &diff_ids).await?;
         Ok(Self::of_layers(view, chain(&diff_ids), (entry.manifest.clone(), diff_ids)))
@@ -108,6 +112,11 @@ impl Tree {
     pub(super) fn with_known(mut self, known: Arc<dyn KnownDigests>) -> Self {
         self.known = Some(known);
         self
+    }
+
+    /// The same files, as those of somebody's directory.
+    pub(super) fn into_context(self, ignored: Option<Ignored>) -> Self {
+        Self { kind: TreeKind::Context, layers: None, ignored, ..self }
     }
 
     pub(super) fn files(&self) -> &Arc<dyn ContainerFiles> {

@@ -41,6 +41,11 @@ impl UrlFile {
         Some(Self { name, entry })
     }
 
+    /// The digest of its content.
+    pub(super) fn digest(&self) -> String {
+        self.entry.notes.get(DIGEST).cloned().unwrap_or_default()
+    }
+
     /// The tree that it is in.
     pub(super) async fn tree(&self, engine: &LocalEngine) -> Result<Tree> {
         Tree::of_entry(engine, &self.entry).await
@@ -73,8 +78,7 @@ impl LocalEngine {
         let file = match (fetched, known) {
             (Fetched::File(file), _) => file,
             (Fetched::Unchanged, Some(known)) => {
-                let digest = known.entry.notes.get(DIGEST).cloned().unwrap_or_default();
-                check(&digest, checksum)?;
+                check(&known.digest(), checksum)?;
                 return Ok(known);
             }
             (Fetched::Unchanged, None) => {
