@@ -22,6 +22,7 @@ use self::outputs::{OutputArgs, Outputs};
 use super::archive;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::output::build::{BuildView, say};
 use crate::output;
 
 /// What tells an archive from a text.
@@ -102,6 +103,7 @@ pub(crate) struct BuildArgs {
 enum Kind {
     Auto,
     Plain,
+    Tty,
     Quiet,
 }
 
@@ -114,11 +116,17 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     let engine = context.engine().await?;
     spec.credentials = context.all_credentials().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
+    let terminal = args.progress == Kind::Tty || (args.progress == Kind::Auto && std::io::stderr().is_terminal());
+    let view = match (quiet, terminal) {
+        (true, _) => BuildView::Nothing,
+        (_, true) => BuildView::live(),
+        _ => BuildView::plain(),
+    };
     let image = if args.verify {
         let local = engine.local().ok_or_else(elsewhere)?;
-        same(watched(local.verify_rebuild(spec), quiet).await?)?
+        same(watched(local.verify_rebuild(spec), view).await?)?
     } else {
-        watched(engine.build(spec), quiet).await?
+        watched(engine.build(spec), view).await?
     };
     outputs.make(context, &engine, &image, &names, quiet).await?;
     if let Some(file) = &args.id_file {
@@ -141,14 +149,16 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
 }
 
 /// Shows a build's steps, and returns what it made.
-async fn watched<T: Send + 'static>(mut operation: Operation<BuildEvent, T>, quiet: bool) -> Result<T> {
-    let mut shown = Plain::default();
+async fn watched<T: Send + 'static>(
+    mut operation: Operation<BuildEvent, T>,
+    mut view: BuildView,
+) -> Result<T> {
     while let Some(event) = operation.next().await {
-        if !quiet {
-            shown.event(&event)?;
-        }
+        view.event(&event)?;
     }
-    Ok(operation.await?)
+    let made = operation.await;
+    view.end();
+    Ok(made?)
 }
 
 /// The image of a build that came out the same twice.
@@ -360,66 +370,4 @@ async fn secret_of(text: &str) -> Result<(String, SecretData)> {
     let content =
         tokio::fs::read(file).await.map_err(|e| Error::from_io("read secret", e).with("path", file))?;
     Ok((id.to_owned(), SecretData::new(content)))
-}
-
-/// Writes to standard error.
-fn say(text: &str) -> Result<()> {
-    output::write(&mut std::io::stderr().lock(), text.as_bytes())
-}
-
-/// Shows the steps as lines: each begins with its step's number.
-#[derive(Default)]
-struct Plain {
-    steps: BTreeMap<StepId, (Instant, Vec<u8>)>,
-}
-
-impl Plain {
-    fn event(&mut self, event: &BuildEvent) -> Result<()> {
-        match event {
-            BuildEvent::Started { step, description } => {
-                self.steps.insert(*step, (Instant::now(), Vec::new()));
-                let StepDescription { stage, number, count, text, .. } = description;
-                say(&format!(
-                    "#{step} [{stage} {number}/{count}] {}\n",
-                    text.lines().next().unwrap_or_default()
-                ))
-            }
-            BuildEvent::Cached { step } => say(&format!("#{step} CACHED\n")),
-            BuildEvent::Output { step, bytes, .. } => self.output(*step, bytes),
-            BuildEvent::Finished { step, took, .. } => {
-                self.flush(*step)?;
-                say(&format!("#{step} DONE {:.1}s\n", took.as_secs_f64()))
-            }
-            BuildEvent::Failed { step, message } => {
-                self.flush(*step)?;
-                say(&format!("#{step} ERROR: {}\n", message.lines().next().unwrap_or_default()))
-            }
-            BuildEvent::Warning(warning) => say(&format!("warning: {warning}\n")),
-            _ => Ok(()),
-        }
-    }
-
-    /// Shows whole lines of what a command wrote.
-    fn output(&mut self, step: StepId, bytes: &[u8]) -> Result<()> {
-        let Some((begun, rest)) = self.steps.get_mut(&step) else { return Ok(()) };
-        rest.extend_from_slice(bytes);
-        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
-        let lines: Vec<u8> = rest.drain(..=end).collect();
-        let mut text = String::new();
-        for line in String::from_utf8_lossy(&lines).lines() {
-            text.push_str(&format!("#{step} {:.3} {line}\n", begun.elapsed().as_secs_f64()));
-        }
-        say(&text)
-    }
-
-    /// Shows what came without the end of its line.
-    fn flush(&mut self, step: StepId) -> Result<()> {
-        match self.steps.remove(&step) {
-            Some((begun, rest)) if !rest.is_empty() => {
-                let text = String::from_utf8_lossy(&rest);
-                say(&format!("#{step} {:.3} {text}\n", begun.elapsed().as_secs_f64()))
-            }
-            _ => Ok(()),
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! What the commands print: text, tables, templates, Docker-shaped JSON.
 
+pub(crate) mod build;
 pub(crate) mod docker_json;
 pub(crate) mod documents;
 pub(crate) mod human;
