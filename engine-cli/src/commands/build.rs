@@ -5,14 +5,13 @@ mod metadata;
 mod outputs;
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use engine_core::engine::{
     BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, ContextArchive, DockerfileSource,
-    Operation, Rebuild, StepDescription, StepId,
+    Operation, Rebuild,
 };
 use engine_core::secret::SecretData;
 use engine_core::{Error, ErrorKind, Platform, Reference};
@@ -22,8 +21,8 @@ use self::outputs::{OutputArgs, Outputs};
 use super::archive;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::output::build::{BuildView, say};
 use crate::output;
+use crate::output::build::{BuildView, say};
 
 /// What tells an archive from a text.
 const HEAD: u64 = 512;
@@ -116,7 +115,8 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     let engine = context.engine().await?;
     spec.credentials = context.all_credentials().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
-    let terminal = args.progress == Kind::Tty || (args.progress == Kind::Auto && std::io::stderr().is_terminal());
+    let terminal =
+        args.progress == Kind::Tty || (args.progress == Kind::Auto && std::io::stderr().is_terminal());
     let view = match (quiet, terminal) {
         (true, _) => BuildView::Nothing,
         (_, true) => BuildView::live(),

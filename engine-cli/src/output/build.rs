@@ -206,7 +206,7 @@ impl Live {
         row.output.add(bytes);
         while row.lines.len() < row.output.lines.len() {
             let last = row.lines.last().unwrap_or(&row.bar);
-            let line = ProgressBar::no_length().with_style(style(" => => # {wide_msg:.dim}"));
+            let line = ProgressBar::no_length().with_style(style(" => => # {wide_msg}"));
             row.lines.push(self.bars.insert_after(last, line));
         }
         for (line, text) in row.lines.iter().zip(&row.output.lines) {
@@ -234,7 +234,9 @@ impl Live {
             let line = format!(" => CANCELED {}", row.title);
             self.remove(row, &line);
         }
-        self.head.finish();
+        let took = self.head.elapsed().as_secs_f64();
+        self.head.finish_and_clear();
+        self.say(&format!("[+] Building {took:.1}s ({}/{})", self.done, self.planned.max(self.done)));
     }
 }
 

@@ -177,3 +177,29 @@ fn a_terminal_in_the_container_needs_one_here() {
     assert_eq!(cli.run(&["run", "--rm", "-t", "busybox", "echo", "hi"]).ok(), "hi\r\n");
     cli.finish_clean();
 }
+
+#[test]
+fn a_build_shows_its_steps_side_by_side() {
+    require!(root, overlayfs, "setsid");
+    let cli = Cli::new();
+    let context = cli.path("context");
+    std::fs::create_dir(&context).unwrap();
+    let fifo = "mkfifo /f; echo of one; sleep 0.3; echo -e '\\033[2Jnot obeyed'";
+    let text = format!(
+        "FROM busybox AS one\nRUN {fifo}\nFROM busybox\nRUN echo of two; sleep 0.3; touch /two\nCOPY --from=one /f /f\n"
+    );
+    std::fs::write(context.join("Dockerfile"), text).unwrap();
+    let args = ["build", "--network", "none", "-t", "app", context.to_str().unwrap()];
+    let mut terminal = Terminal::open(&cli, &args);
+    assert_eq!(terminal.exit(), Some(0), "{}", terminal.screen());
+    terminal.shows("[+] Building");
+    terminal.shows("(5/5)");
+    for shown in [" => [one 2/2] RUN mkfifo", " => => # of one", " => => # of two", "not obeyed", "named app"] {
+        terminal.shows(shown);
+    }
+    assert!(!terminal.screen().contains("\u{1b}[2J"), "{:?}", terminal.screen());
+    let mut again = Terminal::open(&cli, &args);
+    assert_eq!(again.exit(), Some(0));
+    again.shows(" => CACHED [one 2/2] RUN mkfifo");
+    cli.finish();
+}
