@@ -194,7 +194,13 @@ fn a_build_shows_its_steps_side_by_side() {
     assert_eq!(terminal.exit(), Some(0), "{}", terminal.screen());
     terminal.shows("[+] Building");
     terminal.shows("(5/5)");
-    for shown in [" => [one 2/2] RUN mkfifo", " => => # of one", " => => # of two", "not obeyed", "named app"] {
+    for shown in [
+        " => [one 2/2] RUN mkfifo",
+        " => => # of one",
+        " => => # of two",
+        "not obeyed",
+        "named docker.io/library/app",
+    ] {
         terminal.shows(shown);
     }
     assert!(!terminal.screen().contains("\u{1b}[2J"), "{:?}", terminal.screen());
