@@ -70,11 +70,11 @@ impl Apart {
 impl LocalEngine {
     /// Builds an image, and then once more without anything that was kept, and compares.
     ///
-    /// The image is there afterwards as [`build`](Self::build) leaves it, whether or not the same came out. Caches of
+    /// The image is there afterwards as [`Engine::build`](crate::Engine::build) leaves it, whether or not the same came out. Caches of
     /// `RUN --mount=type=cache` are what they are for both.
     ///
     /// # Errors
-    /// As [`build`](Self::build). That something else came out is no error.
+    /// As [`Engine::build`](crate::Engine::build). That something else came out is no error.
     pub fn verify_rebuild(&self, spec: BuildSpec) -> Operation<BuildEvent, Rebuild> {
         let engine = self.clone();
         Operation::new(move |progress| async move { engine.rebuild(spec, progress).await })
