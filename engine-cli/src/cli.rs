@@ -145,7 +145,7 @@ pub(crate) enum Command {
     /// Show containers, images, networks or volumes as JSON
     Inspect(Later<inspect::InspectArgs>),
     /// Build an image from a Dockerfile
-    Build(Later<build::BuildArgs>),
+    Build(Later<Box<build::BuildArgs>>),
     /// Pull an image from a registry
     Pull(Later<transfer::PullArgs>),
     /// Push an image to a registry

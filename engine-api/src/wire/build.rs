@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use engine_core::engine::{BuildContext, BuildSpec, ContextArchive};
+use engine_core::engine::{BuildContext, BuildSpec, CacheSource, CacheTarget, ContextArchive};
 use engine_core::io::ByteStream;
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -73,6 +73,20 @@ impl SentBuild {
             SentContext::There(context) => Ok(context),
         };
         let mut spec = self.spec;
+        let there = spec.cache_from.iter().filter_map(|source| match source {
+            CacheSource::Directory(dir) => Some(dir),
+            _ => None,
+        });
+        let written = spec.cache_to.iter().filter_map(|target| match target {
+            CacheTarget::Directory { path, .. } => Some(path),
+            _ => None,
+        });
+        if let Some(dir) = there.chain(written).next() {
+            return Err(Error::new(ErrorKind::PermissionDenied, "use build cache")
+                .with("path", dir.display())
+                .with_message("a directory of the engine's host cannot be asked for from elsewhere")
+                .with_hint("use a cache in a registry"));
+        }
         spec.context = context(self.context)?;
         for (name, sent) in self.contexts {
             spec.contexts.insert(name, context(sent)?);

@@ -1,6 +1,7 @@
 //! `build`.
 
 mod annotations;
+mod caches;
 mod metadata;
 mod outputs;
 
@@ -69,6 +70,12 @@ pub(crate) struct BuildArgs {
     /// Run every step of a stage, whatever the cache has
     #[arg(long = "no-cache-filter", value_name = "STAGE")]
     no_cache_stages: Vec<String>,
+    /// A cache to ask for steps: an image or a cache in a registry, or type=registry,ref=NAME, type=local,src=DIR; may be repeated
+    #[arg(long = "cache-from", value_name = "NAME|SPEC")]
+    cache_from: Vec<String>,
+    /// Where to write the steps for other builds: type=registry,ref=NAME or type=local,dest=DIR, with mode=min|max, or type=inline; may be repeated
+    #[arg(long = "cache-to", value_name = "NAME|SPEC")]
+    cache_to: Vec<String>,
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
@@ -226,6 +233,8 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
     spec.network.clone_from(&args.network);
     spec.allow_host_network = spec.network == BuildNetwork::Host;
     (spec.pull, spec.no_cache) = (args.pull, args.no_cache);
+    spec.cache_from = args.cache_from.iter().map(|text| caches::source(text)).collect::<Result<_>>()?;
+    spec.cache_to = args.cache_to.iter().map(|text| caches::target(text)).collect::<Result<_>>()?;
     spec.no_cache_stages.clone_from(&args.no_cache_stages);
     for secret in &args.secrets {
         let (id, content) = secret_of(secret).await?;

@@ -65,6 +65,18 @@ fn title(description: &StepDescription) -> String {
     format!("[{stage} {number}/{count}] {}", text.lines().next().unwrap_or_default())
 }
 
+/// What is said of caches elsewhere.
+fn cache_line(event: &BuildEvent) -> Option<String> {
+    match event {
+        BuildEvent::CacheFound { source, steps } => Some(format!("cache from {source}: {steps} steps")),
+        BuildEvent::CacheUnavailable { source, message } => {
+            Some(format!("cache from {source}: not used: {message}"))
+        }
+        BuildEvent::CacheExported { target, steps } => Some(format!("cache to {target}: {steps} steps")),
+        _ => None,
+    }
+}
+
 /// The lines of a build.
 #[derive(Default)]
 pub(crate) struct Plain {
@@ -89,7 +101,7 @@ impl Plain {
                 say(&format!("#{step} ERROR: {}\n", message.lines().next().unwrap_or_default()))
             }
             BuildEvent::Warning(warning) => say(&format!("warning: {warning}\n")),
-            _ => Ok(()),
+            event => cache_line(event).map_or(Ok(()), |line| say(&format!("{line}\n"))),
         }
     }
 
@@ -175,7 +187,11 @@ impl Live {
                 self.remove(row, &line);
             }
             BuildEvent::Warning(warning) => self.say(&format!("warning: {warning}")),
-            _ => {}
+            event => {
+                if let Some(line) = cache_line(event) {
+                    self.say(&printable(&line));
+                }
+            }
         }
         self.head.set_message(format!("({}/{})", self.done, self.planned.max(self.done)));
     }

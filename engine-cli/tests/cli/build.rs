@@ -1,5 +1,6 @@
 //! `build`: images from Dockerfiles.
 
+mod caches;
 mod case;
 mod checks;
 mod corpus;

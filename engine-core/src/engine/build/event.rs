@@ -65,6 +65,27 @@ pub enum BuildEvent {
         /// Why.
         message: String,
     },
+    /// A cache elsewhere is asked for what the engine's own does not have.
+    CacheFound {
+        /// Where it is.
+        source: String,
+        /// How many steps it has.
+        steps: usize,
+    },
+    /// A cache elsewhere, or a layer of it, is not used; what it may have had is made.
+    CacheUnavailable {
+        /// Where it is.
+        source: String,
+        /// Why.
+        message: String,
+    },
+    /// The steps are in a cache elsewhere.
+    CacheExported {
+        /// Where it is.
+        target: String,
+        /// How many it has.
+        steps: usize,
+    },
     /// Something in the Dockerfile is not good.
     Warning(Warning),
 }

@@ -23,6 +23,8 @@ use crate::files::ContainerFiles;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
+use super::cache_manifest::{INLINE, inline};
+use super::cache_spec::{CacheMode, CacheTarget};
 use super::copying::{Copying, Picked};
 use super::event::{BuildEvent, StepDescription, StepId};
 use super::ignore;
@@ -198,7 +200,12 @@ impl Stages {
         self.build.verdict()?;
         let config = state.image_config(&self.build.spec.labels);
         let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
-        let manifest = engine.put_image(&config, &layers, &self.build.spec.annotations).await?;
+        let mut annotations = self.build.spec.annotations.clone();
+        if self.build.spec.cache_to.contains(&CacheTarget::Inline) {
+            let steps = self.build.steps_of(state, CacheMode::Min);
+            annotations.insert(INLINE.to_owned(), inline(&steps, &state.layers)?);
+        }
+        let manifest = engine.put_image(&config, &layers, &annotations).await?;
         let image = engine.load_image(&manifest, &self.platform, &[]).await?;
         let id = image.id().clone();
         if self.build.apart.is_some() {
@@ -211,6 +218,7 @@ impl Stages {
         if self.build.spec.names.is_empty() {
             engine.keep_dangling(&manifest).await?;
         }
+        self.build.export_cache(state).await?;
         Ok(BuiltImage { manifest, id })
     }
 }

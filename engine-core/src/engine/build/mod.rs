@@ -12,7 +12,11 @@ mod add;
 mod agent;
 mod archive;
 mod cache;
+mod cache_export;
+mod cache_import;
 mod cache_list;
+mod cache_manifest;
+mod cache_spec;
 mod caches;
 mod container;
 mod copy;
@@ -54,7 +58,10 @@ use crate::files::{ContainerFiles, KnownDigests};
 use super::operation::{Operation, Progress};
 use super::{LocalEngine, blocking};
 pub use archive::ContextArchive;
+use cache_import::ImportedCache;
 pub use cache_list::{BuildCacheEntry, PruneBuildCache, PrunedBuildCache};
+use cache_manifest::MadeStep;
+pub use cache_spec::{CacheMode, CacheSource, CacheTarget};
 pub use caches::BUILD_CACHE_LABEL;
 use digests::Digests;
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
@@ -90,6 +97,10 @@ struct Build {
     _scratch: Vec<Scratch>,
     /// Warnings so far.
     warnings: Mutex<Vec<Warning>>,
+    /// Caches elsewhere, in the order in which they are asked.
+    imported: Vec<ImportedCache>,
+    /// What steps made, or were found to have made.
+    made: Mutex<Vec<MadeStep>>,
     /// What the cache is for a build whose steps nobody else shall find.
     apart: Option<Arc<Apart>>,
 }
@@ -147,6 +158,10 @@ impl LocalEngine {
         if let Some(known) = &known {
             context = context.with_known(Arc::clone(known) as Arc<dyn KnownDigests>);
         }
+        let imported = match apart {
+            Some(_) => Vec::new(),
+            None => self.imported_caches(&spec, &progress).await,
+        };
         let build = Build {
             engine: self.clone(),
             spec,
@@ -157,6 +172,8 @@ impl LocalEngine {
             next_step: AtomicU32::new(1),
             _scratch: scratch,
             warnings: Mutex::default(),
+            imported,
+            made: Mutex::default(),
             apart,
         };
         build.warn(build.file.warnings.clone());

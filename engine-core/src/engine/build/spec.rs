@@ -19,6 +19,7 @@ use crate::resources::Resources;
 use crate::secret::SecretData;
 
 use super::archive::ContextArchive;
+use super::cache_spec::{CacheSource, CacheTarget};
 
 /// What a build is made of and what becomes of it.
 ///
@@ -57,6 +58,11 @@ pub struct BuildSpec {
     pub no_cache: bool,
     /// Stages whose steps are run whatever the cache has.
     pub no_cache_stages: Vec<String>,
+    /// Caches of builds elsewhere, which are asked in this order for what the engine's own does not have. Whoever can write there
+    /// decides what a step made: name none that you would not take an image from.
+    pub cache_from: Vec<CacheSource>,
+    /// Where the steps of this build go for builds elsewhere.
+    pub cache_to: Vec<CacheTarget>,
     /// Secrets for `RUN --mount=type=secret`, by id. They are in no layer, no history and no cache key.
     #[serde(skip)]
     pub secrets: BTreeMap<String, SecretData>,

@@ -14,6 +14,7 @@ use crate::files::{ContainerFiles, PackedFile};
 
 use super::Build;
 use super::cache::Layer;
+use super::cache_manifest::MadeStep;
 use super::copy::{Below, Hasher, Plan};
 use super::event::{BuildEvent, StepId};
 use super::gzip::gzip;
@@ -39,18 +40,40 @@ impl Step<'_> {
         make: impl Future<Output = Result<Option<Layer>>>,
     ) -> Result<Option<Layer>> {
         let engine = &self.build.engine;
-        let key = &self.build.apart.as_ref().map_or_else(|| key.clone(), |apart| apart.key(key));
-        if self.use_cache
-            && let Some(known) = engine.cached_step(key).await?
-        {
-            if !self.quiet {
-                self.build.progress.report(BuildEvent::Cached { step: self.id });
+        let own = &self.build.apart.as_ref().map_or_else(|| key.clone(), |apart| apart.key(key));
+        let known = match self.use_cache {
+            true => self.known(own).await?,
+            false => None,
+        };
+        let layer = match known {
+            Some(layer) => {
+                if !self.quiet {
+                    self.build.progress.report(BuildEvent::Cached { step: self.id });
+                }
+                layer
             }
-            return Ok(known.layer);
+            None => {
+                let made = make.await?;
+                engine.keep_step(own, made.as_ref(), &self.text, BTreeMap::new()).await?;
+                made
+            }
+        };
+        // A part of another step is made of the context, and sooner made than fetched.
+        if !self.quiet {
+            self.build.made(MadeStep { key: key.clone(), layer: layer.clone() });
         }
-        let made = make.await?;
-        engine.keep_step(key, made.as_ref(), &self.text, BTreeMap::new()).await?;
-        Ok(made)
+        Ok(layer)
+    }
+
+    /// What the engine's cache has for `key`, or one elsewhere.
+    async fn known(&self, key: &Digest) -> Result<Option<Option<Layer>>> {
+        let engine = &self.build.engine;
+        if let Some(known) = engine.cached_step(key).await? {
+            return Ok(Some(known.layer));
+        }
+        let Some(layer) = self.build.imported(key, self.id).await else { return Ok(None) };
+        engine.keep_step(key, layer.as_ref(), &self.text, BTreeMap::new()).await?;
+        Ok(Some(layer))
     }
 
     /// The file system below.

@@ -1,0 +1,159 @@
+//! The steps of a build for builds elsewhere: in a registry, or in a directory.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::engine::LocalEngine;
+use crate::engine::archive::{LAYOUT, blob_path};
+use crate::engine::import::to_json;
+use crate::engine::operation::Operation;
+use crate::engine::push::PushOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::io::ByteStream;
+
+use super::Build;
+use super::cache_manifest::{CacheManifest, MadeStep};
+use super::cache_spec::{CacheMode, CacheTarget};
+use super::event::BuildEvent;
+use super::stage::State;
+
+impl Build {
+    /// Takes down what a step made.
+    pub(super) fn made(&self, step: MadeStep) {
+        // Nothing in it can be half done.
+        self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(step);
+    }
+
+    /// The steps that `mode` means, of a build whose last stage is `state`.
+    pub(super) fn steps_of(&self, state: &State, mode: CacheMode) -> Vec<MadeStep> {
+        let kept: HashSet<&Digest> = state.layers.iter().map(|(blob, _)| &blob.digest).collect();
+        let mut steps = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if mode == CacheMode::Min {
+            steps.retain(|step| step.layer.as_ref().is_none_or(|(blob, _)| kept.contains(&blob.digest)));
+        }
+        steps
+    }
+
+    /// Writes the steps to where they are wanted, but for the image itself.
+    pub(super) async fn export_cache(&self, state: &State) -> Result<()> {
+        for target in &self.spec.cache_to {
+            let (CacheTarget::Registry { mode, .. } | CacheTarget::Directory { mode, .. }) = target else {
+                continue;
+            };
+            let cache = CacheManifest::of(&self.steps_of(state, *mode))?;
+            let exported = self.export_to(target, &cache).await;
+            exported.map_err(|error| {
+                error
+                    .with("cache", target)
+                    .with_hint("the image is there; leave --cache-to out, or see that it can be written")
+            })?;
+            self.progress
+                .report(BuildEvent::CacheExported { target: target.to_string(), steps: cache.steps });
+        }
+        Ok(())
+    }
+
+    async fn export_to(&self, target: &CacheTarget, cache: &CacheManifest) -> Result<()> {
+        let engine = &self.engine;
+        if cache.layers.iter().any(|layer| layer.media_type == media_type::OCI_EMPTY) {
+            engine.put_blob(&Descriptor::of(media_type::OCI_EMPTY, b"{}"), &b"{}"[..]).await?;
+        }
+        for (document, bytes) in [&cache.config, &cache.manifest] {
+            engine.put_blob(document, bytes.clone()).await?;
+        }
+        match target {
+            CacheTarget::Registry { reference, .. } => {
+                let credentials = self.spec.credentials.get(reference.registry()).cloned();
+                let options = PushOptions { credentials, ..PushOptions::default() };
+                let (engine, reference) = (engine.clone(), reference.clone());
+                let manifest = cache.manifest.0.clone();
+                let push = Operation::new(move |progress| async move {
+                    engine.push_target(&reference, manifest, &options, &progress).await
+                });
+                push.await.map(drop)
+            }
+            CacheTarget::Directory { path, .. } => engine.write_cache(path, cache).await,
+            CacheTarget::Inline => Ok(()),
+        }
+    }
+}
+
+impl LocalEngine {
+    /// Writes a cache into a directory, which may have another one: each blob that is not there, and the index at the end.
+    async fn write_cache(&self, dir: &Path, cache: &CacheManifest) -> Result<()> {
+        let fail = |e| Error::from_io("write build cache", e).with("path", dir.display());
+        if let Some(other) = foreign(dir).map_err(fail)? {
+            return Err(Error::new(ErrorKind::AlreadyExists, "write build cache")
+                .with("path", dir.display())
+                .with_message(format!("it has {other:?}, which is no part of a cache"))
+                .with_hint("give an empty directory, or one of an earlier cache"));
+        }
+        tokio::fs::create_dir_all(dir.join("blobs/sha256")).await.map_err(fail)?;
+        let documents = [&cache.config.0, &cache.manifest.0];
+        for blob in cache.layers.iter().chain(documents) {
+            let path = dir.join(blob_path(&blob.digest));
+            let there = tokio::fs::symlink_metadata(&path).await;
+            if there.is_ok_and(|there| there.is_file() && there.len() == blob.size) {
+                continue;
+            }
+            write(&path, self.inner.images.open_blob(&blob.digest, 0).await?).await?;
+        }
+        let index = to_json(&json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_INDEX,
+            "manifests": [cache.manifest.0],
+        }))?;
+        for (name, bytes) in [("oci-layout", LAYOUT.as_bytes().to_vec()), ("index.json", index)] {
+            let pieces = futures_util::stream::iter([Ok(bytes::Bytes::from(bytes))]).boxed();
+            write(&dir.join(name), pieces).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Something in the directory that no cache has.
+fn foreign(dir: &Path) -> std::io::Result<Option<std::ffi::OsString>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let ours = ["blobs", "oci-layout", "index.json"].iter().any(|part| name == *part);
+        if !ours && !name.to_string_lossy().ends_with(PART) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// What the name of a file ends with that is not whole.
+const PART: &str = ".part";
+
+/// Writes a file that is there when it is whole.
+async fn write(path: &Path, mut pieces: ByteStream) -> Result<()> {
+    let fail = |e| Error::from_io("write build cache", e).with("path", path.display());
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}{PART}", std::process::id()));
+    let part = std::path::PathBuf::from(name);
+    let written = async {
+        let mut file = tokio::fs::File::create(&part).await.map_err(fail)?;
+        while let Some(piece) = pieces.next().await {
+            file.write_all(&piece?).await.map_err(fail)?;
+        }
+        file.flush().await.map_err(fail)?;
+        tokio::fs::rename(&part, path).await.map_err(fail)
+    };
+    let written = written.await;
+    if written.is_err() {
+        // It may never have been made.
+        let _ = tokio::fs::remove_file(&part).await;
+    }
+    written
+}
