@@ -139,6 +139,8 @@ services:
       args:
         WHO: compose
     image: composed
+    # Compose asks for events while it starts, and does not learn of an end before that.
+    command: sh -c 'cat /made; sleep 0.5'
 ";
 
 #[test]
