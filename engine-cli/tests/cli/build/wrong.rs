@@ -137,7 +137,11 @@ fn a_build_that_is_interrupted_leaves_nothing() {
     for signal in [Signal::INT, Signal::TERM] {
         let leaks = LeakCheck::begin(&all.cli.root(), &all.cli.root().join("run"));
         let args = ["build", "-t", "app", &all.context];
-        let mut child = all.cli.local(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let build = all.cli.local(&args);
+        // Whoever started this in the background has made it, and what it starts, deaf to SIGINT.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(build.get_program()).args(build.get_args());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().ends_with(" begun")), "the command did not begin");
         kill_process(Pid::from_child(&child), signal).unwrap();
