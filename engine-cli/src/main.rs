@@ -63,7 +63,7 @@ fn run() -> u8 {
         }
     };
     let code = runtime.block_on(commands::run(cli)).unwrap_or_else(|failure| failed(&failure));
-    // Lets the clean-up of what was dropped end, and leaves blocked reads behind.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(1));
+    // Lets the clean-up of what was dropped end, which is soon, and leaves blocked reads behind.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     code
 }
