@@ -59,12 +59,20 @@ impl Subject {
             }
             "buildah" => {
                 subject.program = "buildah";
-                subject.behind = words(&["bud", "-q", "--layers", "--isolation", "chroot"]);
+                subject.behind =
+                    words(&["bud", "-q", "--layers", "--format", "docker", "--isolation", "chroot"]);
                 host::run(&mut subject.command(&["pull", "-q", &format!("docker-archive:{archive}")])?)?;
             }
             "podman" => {
                 subject.before.extend(words(&["--cgroup-manager", "cgroupfs", "--runtime", "runc"]));
-                subject.behind.extend(words(&["--ulimit", peers::NPROC, "--ulimit", peers::NOFILE]));
+                subject.behind.extend(words(&[
+                    "--format",
+                    "docker",
+                    "--ulimit",
+                    peers::NPROC,
+                    "--ulimit",
+                    peers::NOFILE,
+                ]));
                 host::run(&mut subject.command(&["load", "-q", "-i", &archive])?)?;
             }
             other => bail!("nothing is called {other}"),
