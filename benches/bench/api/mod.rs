@@ -1,5 +1,6 @@
 //! Docker's API: this engine's daemon, Docker's and Podman's service, each in a network namespace of its own.
 
+mod crowd;
 mod subjects;
 mod wire;
 
@@ -24,13 +25,14 @@ const CLIENTS: usize = 4;
 const ATTACHED: usize = 256 << 20;
 const LINES: usize = 200_000;
 
-const ROWS: [(&str, &str); 10] = [
+const ROWS: [(&str, &str); 11] = [
     ("ping", "`/_ping` / s, 4 clients"),
     ("list 0", "`containers/json` / s, no container"),
     ("list many", "`containers/json?all=1` / s, 1,000 containers"),
     ("inspect", "`containers/{id}/json` / s"),
     ("create", "create, ms"),
     ("run", "create, start, wait, remove, ms"),
+    ("crowd", "100 clients at once: pull, create, start, wait, remove, s"),
     ("attach", "MB/s to an attached client"),
     ("logs", "lines / s of a log"),
     ("idle", "memory when idle, MiB"),
@@ -70,11 +72,13 @@ fn measure(host: &Host, name: &str, many: usize, figures: &mut Figures) -> Resul
     figures.insert("list 0", rate(socket, "/containers/json")?);
     let mut wire = Wire::connect(socket)?;
     figures.insert("run", median(30, || run_one(&mut wire))?);
+    let dir = host.dir().join(format!("api-{name}"));
+    figures.insert("crowd", format!("{:.2}", crowd::seconds(&subject, &dir)?));
     figures.insert("attach", format!("{:.0}", attached(socket, &mut wire)?));
     figures.insert("logs", format!("{:.0}", logs(socket, &mut wire)?));
     let mut ids = Vec::new();
     let create = || {
-        ids.push(create(&mut wire, &["/true"], "none")?);
+        ids.push(create(&mut wire, IMAGE, &["/true"], "none")?);
         Ok(())
     };
     figures.insert("create", median(many, create)?);
@@ -122,9 +126,9 @@ fn median(rounds: usize, mut work: impl FnMut() -> Result<()>) -> Result<String>
     Ok(format!("{:.2}", Samples::new(samples).median()))
 }
 
-fn create(wire: &mut Wire, command: &[&str], log: &str) -> Result<String> {
+fn create(wire: &mut Wire, image: &str, command: &[&str], log: &str) -> Result<String> {
     let document = serde_json::json!({
-        "Image": IMAGE,
+        "Image": image,
         "Cmd": command,
         "HostConfig": { "NetworkMode": "none", "LogConfig": { "Type": log } },
     });
@@ -139,7 +143,7 @@ fn end(wire: &mut Wire, id: &str) -> Result<()> {
 }
 
 fn run_one(wire: &mut Wire) -> Result<()> {
-    let id = create(wire, &["/true"], "none")?;
+    let id = create(wire, IMAGE, &["/true"], "none")?;
     wire.done("POST", &format!("/containers/{id}/start"), "")?;
     end(wire, &id)?;
     wire.done("DELETE", &format!("/containers/{id}"), "")?;
@@ -149,7 +153,7 @@ fn run_one(wire: &mut Wire) -> Result<()> {
 /// Megabytes per second from a container's output to a client that attached before its start.
 fn attached(socket: &Path, wire: &mut Wire) -> Result<f64> {
     let count = format!("count={}", ATTACHED >> 16);
-    let id = create(wire, &["/bin/busybox", "dd", "if=/dev/zero", "bs=64k", &count], "none")?;
+    let id = create(wire, IMAGE, &["/bin/busybox", "dd", "if=/dev/zero", "bs=64k", &count], "none")?;
     let stream = Wire::connect(socket)?.hijack(&format!("/containers/{id}/attach?stream=1&stdout=1"))?;
     let begun = Instant::now();
     wire.done("POST", &format!("/containers/{id}/start"), "")?;
@@ -163,7 +167,7 @@ fn attached(socket: &Path, wire: &mut Wire) -> Result<f64> {
 
 /// Lines per second of a container's log.
 fn logs(socket: &Path, wire: &mut Wire) -> Result<f64> {
-    let id = create(wire, &["/bin/busybox", "seq", &LINES.to_string()], "json-file")?;
+    let id = create(wire, IMAGE, &["/bin/busybox", "seq", &LINES.to_string()], "json-file")?;
     wire.done("POST", &format!("/containers/{id}/start"), "")?;
     end(wire, &id)?;
     let mut reader = Wire::connect(socket)?;

@@ -83,6 +83,10 @@ impl Subject {
         &self.socket
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The private and proportional memory of the programs that serve, in MiB: not of what watches over single containers.
     pub(super) fn memory(&self) -> Result<f64> {
         let mut kib = 0;

@@ -4,6 +4,7 @@ mod annotations;
 mod caches;
 mod metadata;
 mod outputs;
+mod provenance;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Read as _};
@@ -19,6 +20,7 @@ use engine_core::{Error, ErrorKind, Platform, Reference};
 use futures_util::StreamExt as _;
 
 use self::outputs::{OutputArgs, Outputs};
+use self::provenance::ProvenanceArgs;
 use super::archive;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -52,9 +54,10 @@ pub(crate) struct BuildArgs {
     /// Set an annotation of the image's manifest
     #[arg(long = "annotation", value_name = "[manifest:]KEY=VALUE")]
     annotations: Vec<String>,
-    /// Platform to build for, as linux/arm64
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<Platform>,
+    /// Platform to build for, as linux/arm64; several, with commas or repeated, make one image of all. RUN for another architecture
+    /// than this machine's needs an emulator that binfmt_misc knows
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<Platform>,
     /// Network of RUN
     #[arg(long, value_name = "NETWORK", default_value = "default", hide_default_value = true)]
     network: BuildNetwork,
@@ -93,6 +96,8 @@ pub(crate) struct BuildArgs {
     metadata_file: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    provenance: ProvenanceArgs,
     /// How to show the steps
     #[arg(long, value_enum, value_name = "KIND", default_value = "auto", hide_default_value = true)]
     progress: Kind,
@@ -115,10 +120,16 @@ enum Kind {
 
 /// Runs `build`.
 pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
-    let outputs = Outputs::new(&args.output, &args.tags)?;
+    let outputs = Outputs::new(&args.output, &args.tags, &args.platforms)?;
     let mut spec = spec(args).await?;
     spec.names.extend(outputs.names().cloned());
     let names = spec.names.clone();
+    spec.provenance = args.provenance.mode()?;
+    if spec.provenance.is_some() && !outputs.push() && args.metadata_file.is_none() {
+        return Err(Failure::usage(
+            "provenance is attached to what is pushed, or written to a file: give --push or --metadata-file",
+        ));
+    }
     let engine = context.engine().await?;
     spec.credentials = context.all_credentials().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
@@ -136,6 +147,11 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
         watched(engine.build(spec), view).await?
     };
     outputs.make(context, &engine, &image, &names, quiet).await?;
+    if let Some(statement) = image.provenance.as_deref().filter(|_| outputs.push()) {
+        for name in &names {
+            provenance::attach(&engine, name, &image, statement).await?;
+        }
+    }
     if let Some(file) = &args.id_file {
         let fail = |e| Error::from_io("write image id", e).with("path", file.display());
         std::fs::write(file, image.id.to_string()).map_err(fail)?;
@@ -229,7 +245,7 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         spec.labels.insert(key.to_owned(), value.to_owned());
     }
     spec.annotations = annotations::of_manifest(&args.annotations)?;
-    spec.platform.clone_from(&args.platform);
+    spec.platforms.clone_from(&args.platforms);
     spec.network.clone_from(&args.network);
     spec.allow_host_network = spec.network == BuildNetwork::Host;
     (spec.pull, spec.no_cache) = (args.pull, args.no_cache);

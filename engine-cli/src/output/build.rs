@@ -61,8 +61,9 @@ pub(crate) fn say(text: &str) -> Result<()> {
 }
 
 fn title(description: &StepDescription) -> String {
-    let StepDescription { stage, number, count, text, .. } = description;
-    format!("[{stage} {number}/{count}] {}", text.lines().next().unwrap_or_default())
+    let StepDescription { platform, stage, number, count, text, .. } = description;
+    let platform = platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
+    format!("[{platform}{stage} {number}/{count}] {}", text.lines().next().unwrap_or_default())
 }
 
 /// What is said of caches elsewhere.

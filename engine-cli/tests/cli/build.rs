@@ -8,6 +8,7 @@ mod kills;
 mod mounts;
 mod outputs;
 mod peer;
+mod platforms;
 mod remote;
 mod repositories;
 mod sources;

@@ -115,16 +115,16 @@ impl LocalEngine {
         if hex.len() >= 2 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             let mut found: Option<(Digest, Descriptor)> = None;
             for (_, target) in &names {
-                let Ok(image) = self.load_image(target, &Platform::host(), &[]).await else { continue };
-                let matches = image.id().hex().starts_with(hex) || target.digest.hex().starts_with(hex);
+                let own = self.id_of(target).await;
+                let matches = own.hex().starts_with(hex) || target.digest.hex().starts_with(hex);
                 match &found {
-                    Some((id, _)) if matches && id != image.id() => {
+                    Some((id, _)) if matches && *id != own => {
                         return Err(Error::new(ErrorKind::InvalidArgument, "find image")
                             .with("image", name)
                             .with_message("several ids begin with it")
                             .with_hint("give more digits"));
                     }
-                    None if matches => found = Some((image.id().clone(), target.clone())),
+                    None if matches => found = Some((own, target.clone())),
                     _ => {}
                 }
             }

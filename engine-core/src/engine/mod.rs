@@ -76,7 +76,7 @@ pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use build::{
     BUILD_CACHE_LABEL, BuildCacheEntry, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage,
-    CacheMode, CacheSource, CacheTarget, ContextArchive, DockerfileSource, OutputStream, PruneBuildCache,
+    CacheMode, CacheSource, CacheTarget, ContextArchive, DockerfileSource, OutputStream, ProvenanceMode, PruneBuildCache,
     PrunedBuildCache, Rebuild, StepDescription, StepId, pack_context,
 };
 pub use builder::EngineBuilder;

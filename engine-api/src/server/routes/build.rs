@@ -93,7 +93,7 @@ fn spec(params: &Params) -> Result<BuildSpec> {
     spec.args = args.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     spec.labels = document(params, "labels")?;
     spec.target = params.text("target").map(str::to_owned);
-    spec.platform = params.text("platform").map(platform).transpose()?;
+    spec.platforms.extend(params.text("platform").map(platform).transpose()?);
     spec.network = match params.text("networkmode") {
         None | Some("bridge") => BuildNetwork::Default,
         Some(mode) => mode.parse()?,

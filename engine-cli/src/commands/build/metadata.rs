@@ -19,8 +19,13 @@ pub(super) fn write(file: &Path, image: &BuiltImage, names: &[Reference]) -> Res
         let names: Vec<String> = names.iter().map(Reference::to_string).collect();
         document["image.name"] = names.join(",").into();
     }
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|e| Error::new(ErrorKind::Other, "write metadata").with_source(e))?;
+    let wrong = |e| Error::new(ErrorKind::Other, "write metadata").with_source(e);
+    if let Some(statement) = &image.provenance {
+        // The statement's predicate, as BuildKit has it there.
+        let statement: serde_json::Value = serde_json::from_str(statement).map_err(wrong)?;
+        document["buildx.build.provenance"] = statement["predicate"].clone();
+    }
+    let text = serde_json::to_string_pretty(&document).map_err(wrong)?;
     let fail = |e| Error::from_io("write metadata", e).with("path", file.display());
     Ok(std::fs::write(file, text + "\n").map_err(fail)?)
 }

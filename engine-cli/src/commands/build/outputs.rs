@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use engine_core::engine::{ArchiveFormat, BuiltImage, PushOptions, SaveOptions};
-use engine_core::{Engine, Platform, Reference};
+use engine_core::{Engine, Error, Platform, Reference};
 use futures_util::StreamExt as _;
 
 use super::super::{archive, files};
@@ -52,14 +52,18 @@ enum Output {
 
 /// All outputs of a build.
 #[derive(Debug)]
-pub(super) struct Outputs(Vec<Output>);
+pub(super) struct Outputs {
+    all: Vec<Output>,
+    /// The platforms that are built for, if they are several.
+    platforms: Vec<Platform>,
+}
 
 impl Outputs {
-    /// Reads the flags. `names` are those that the image has from `--tag`.
+    /// Reads the flags. `names` are those that the image has from `--tag`, `platforms` those of `--platform`.
     ///
     /// # Errors
     /// What cannot be done, before anything is.
-    pub(super) fn new(args: &OutputArgs, names: &[Reference]) -> Result<Self> {
+    pub(super) fn new(args: &OutputArgs, names: &[Reference], platforms: &[Platform]) -> Result<Self> {
         let mut outputs = args.outputs.iter().map(|text| output(text)).collect::<Result<Vec<_>>>()?;
         if args.load {
             outputs.push(Output::Store { names: Vec::new(), push: false });
@@ -67,7 +71,13 @@ impl Outputs {
         if args.push {
             outputs.push(Output::Store { names: Vec::new(), push: true });
         }
-        let outputs = Self(outputs);
+        let platforms = if platforms.len() > 1 { platforms.to_vec() } else { Vec::new() };
+        if !platforms.is_empty() && outputs.iter().any(|output| matches!(output, Output::Files(_))) {
+            return Err(Failure::usage(
+                "--output type=tar has the files of one platform: give type=local, or build for each apart",
+            ));
+        }
+        let outputs = Self { all: outputs, platforms };
         if outputs.to_stdout() > 1 {
             return Err(Failure::usage("only one --output can be standard output"));
         }
@@ -86,7 +96,7 @@ impl Outputs {
 
     /// The names that outputs give the image.
     pub(super) fn names(&self) -> impl Iterator<Item = &Reference> {
-        self.0.iter().flat_map(|output| match output {
+        self.all.iter().flat_map(|output| match output {
             Output::Store { names, .. } => &names[..],
             _ => &[],
         })
@@ -101,12 +111,12 @@ impl Outputs {
         let is_stdout = |output: &&Output| {
             matches!(output, Output::Files(Place::Stdout) | Output::Archive(_, Place::Stdout))
         };
-        self.0.iter().filter(is_stdout).count()
+        self.all.iter().filter(is_stdout).count()
     }
 
     /// Whether the image is pushed.
     pub(super) fn push(&self) -> bool {
-        self.0.iter().any(|output| matches!(output, Output::Store { push: true, .. }))
+        self.all.iter().any(|output| matches!(output, Output::Store { push: true, .. }))
     }
 
     /// Makes them of what was built, which has `names`.
@@ -124,10 +134,21 @@ impl Outputs {
             [] => vec![digest.clone()],
             names => names.iter().map(Reference::to_string).collect(),
         };
-        for output in &self.0 {
+        for output in &self.all {
             match output {
                 Output::Store { .. } => {}
-                Output::Directory(dir) => engine.export_image_to_host(&digest, &host, dir).await?,
+                Output::Directory(dir) if self.platforms.is_empty() => {
+                    engine.export_image_to_host(&digest, &host, dir).await?;
+                }
+                Output::Directory(dir) => {
+                    for platform in &self.platforms {
+                        // As BuildKit calls them: linux_arm64.
+                        let dir = dir.join(platform.to_string().replace('/', "_"));
+                        std::fs::create_dir_all(&dir)
+                            .map_err(|e| Error::from_io("write files", e).with("path", dir.display()))?;
+                        engine.export_image_to_host(&digest, platform, &dir).await?;
+                    }
+                }
                 Output::Files(place) => {
                     files::write_to(engine.export_image(&digest, &host).await?, place.path()).await?;
                 }

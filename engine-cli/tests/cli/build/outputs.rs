@@ -105,6 +105,28 @@ fn a_build_is_pushed_under_all_its_names() {
             .to_owned()
     };
     assert_eq!(digest("a"), digest("b"));
+    // What it was made of is attached to it, without secrets and without the times of a build that has one of its own.
+    all.write("Dockerfile", "FROM busybox\nARG TOKEN\nARG SOURCE_DATE_EPOCH\nCOPY file /\n");
+    let meta = all.cli.path("meta.json").display().to_string();
+    let provenance = |wish: &str| {
+        let (image, wish) = (name("c"), format!("--provenance={wish}"));
+        let args = ["-q", "-t", &image, "--push", &wish, "--metadata-file", &meta];
+        let arguments = ["--build-arg", "TOKEN=s3cret", "--build-arg", "SOURCE_DATE_EPOCH=1"];
+        all.build(&[&args[..], &arguments].concat()).ok();
+        json(Path::new(&meta))["buildx.build.provenance"].clone()
+    };
+    let statement = provenance("true");
+    assert_eq!(statement, provenance("mode=min"), "twice");
+    let parts = &statement["buildDefinition"]["resolvedDependencies"];
+    assert!(parts[0]["uri"] == "Dockerfile" && parts[0]["digest"]["sha256"].as_str().unwrap().len() == 64);
+    let base = parts[1]["uri"].as_str().unwrap();
+    assert!(base.starts_with("pkg:docker/busybox@latest?platform=linux%2F"), "{base}");
+    assert_eq!(statement["runDetails"]["metadata"], serde_json::json!({}));
+    assert!(!statement.to_string().contains("s3cret"), "{statement}");
+    assert_eq!(provenance("mode=max")["buildDefinition"]["externalParameters"]["args"]["TOKEN"], "s3cret");
+    let attached = all.run(&["artifact", "referrers", &name("c")]).ok();
+    assert!(attached.contains("application/vnd.in-toto+json"), "{attached}");
+    all.build(&["--provenance=true"]).fails(1, &["--push or --metadata-file"]);
     all.build(&["-t", "127.0.0.1:1/app", "--push"]).fails(1, &["127.0.0.1:1"]);
     all.finish();
 }

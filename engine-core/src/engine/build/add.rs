@@ -5,6 +5,7 @@ use crate::dockerfile::{Add, AddSource};
 use crate::error::{Error, ErrorKind, Result};
 
 use super::copying::Picked;
+use super::provenance::Material;
 use super::steps::Step;
 use super::tree::Tree;
 
@@ -36,13 +37,16 @@ impl Step<'_> {
                     };
                     let file = Box::pin(engine.url_file(url, kind.file_name().as_deref(), checksum.as_ref()))
                         .await?;
+                    self.build.origins.add(file.material(url));
                     let tree = file.tree(engine).await?;
                     (tree, super::copying::escaped(&file.name), add.unpack.unwrap_or(false))
                 }
                 AddSource::Git(git) => {
                     let keep = git.keep_git_dir.unwrap_or(add.keep_git_dir);
                     let checksum = add.checksum.as_deref();
-                    let entry = Box::pin(engine.repository(&self.build.spec, git, keep, checksum)).await?;
+                    let repository = engine.repository(&self.build.spec, git, keep, checksum);
+                    let (entry, commit) = Box::pin(repository).await?;
+                    self.build.origins.add(Material::repository(git.shown_remote(), commit));
                     (Tree::of_entry(engine, &entry).await?, "/".to_owned(), false)
                 }
             };

@@ -30,9 +30,10 @@ impl Build {
         self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(step);
     }
 
-    /// The steps that `mode` means, of a build whose last stage is `state`.
-    pub(super) fn steps_of(&self, state: &State, mode: CacheMode) -> Vec<MadeStep> {
-        let kept: HashSet<&Digest> = state.layers.iter().map(|(blob, _)| &blob.digest).collect();
+    /// The steps that `mode` means, of a build whose last stages are `states`.
+    pub(super) fn steps_of(&self, states: &[&State], mode: CacheMode) -> Vec<MadeStep> {
+        let layers = states.iter().flat_map(|state| &state.layers);
+        let kept: HashSet<&Digest> = layers.map(|(blob, _)| &blob.digest).collect();
         let mut steps = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         if mode == CacheMode::Min {
             steps.retain(|step| step.layer.as_ref().is_none_or(|(blob, _)| kept.contains(&blob.digest)));
@@ -41,12 +42,12 @@ impl Build {
     }
 
     /// Writes the steps to where they are wanted, but for the image itself.
-    pub(super) async fn export_cache(&self, state: &State) -> Result<()> {
+    pub(super) async fn export_cache(&self, states: &[&State]) -> Result<()> {
         for target in &self.spec.cache_to {
             let (CacheTarget::Registry { mode, .. } | CacheTarget::Directory { mode, .. }) = target else {
                 continue;
             };
-            let cache = CacheManifest::of(&self.steps_of(state, *mode))?;
+            let cache = CacheManifest::of(&self.steps_of(states, *mode))?;
             let exported = self.export_to(target, &cache).await;
             exported.map_err(|error| {
                 error

@@ -131,12 +131,13 @@ impl LocalEngine {
     pub(super) async fn imported_caches(
         &self,
         spec: &BuildSpec,
+        platforms: &[Platform],
         progress: &Progress<BuildEvent>,
     ) -> Vec<ImportedCache> {
         let mut caches = Vec::new();
         for source in spec.cache_from.iter().filter(|_| !spec.no_cache) {
             let name = source.to_string();
-            match self.import_cache(source, spec).await {
+            match self.import_cache(source, spec, platforms).await {
                 Ok(cache) => {
                     progress.report(BuildEvent::CacheFound { source: name, steps: cache.steps.len() });
                     caches.push(cache);
@@ -149,7 +150,12 @@ impl LocalEngine {
         caches
     }
 
-    async fn import_cache(&self, source: &CacheSource, spec: &BuildSpec) -> Result<ImportedCache> {
+    async fn import_cache(
+        &self,
+        source: &CacheSource,
+        spec: &BuildSpec,
+        platforms: &[Platform],
+    ) -> Result<ImportedCache> {
         let place = match source {
             CacheSource::Registry(reference) => {
                 let credentials = spec.credentials.get(reference.registry());
@@ -165,8 +171,11 @@ impl LocalEngine {
                 Place::Layout(Archive::open(LoadSource::Path(path.clone()), None, 0).await?)
             }
         };
-        let platform = spec.platform.clone().unwrap_or_else(Platform::host);
-        let steps = place.steps(&platform).await?;
+        // A step's key has its platform.
+        let mut steps = Steps::new();
+        for platform in platforms {
+            steps.extend(place.steps(platform).await?);
+        }
         Ok(ImportedCache { source: source.clone(), place, steps })
     }
 }

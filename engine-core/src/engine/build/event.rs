@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dockerfile::Warning;
 use crate::engine::PullEvent;
+use crate::platform::Platform;
 
 /// Tells the steps of a build apart.
 pub type StepId = u32;
@@ -104,6 +105,9 @@ pub enum OutputStream {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepDescription {
+    /// The platform, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// Its stage: the name, or its number.
     pub stage: String,
     /// Which of its stage's steps it is, from 1.

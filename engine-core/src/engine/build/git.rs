@@ -77,7 +77,7 @@ impl LocalEngine {
         source: &GitSource,
         keep_git_dir: bool,
         checksum: Option<&str>,
-    ) -> Result<Entry> {
+    ) -> Result<(Entry, String)> {
         let about = |error: Error| error.with("repository", source.shown_remote());
         let scratch = self.scratch().await?;
         let proxies = spec.args.iter().filter(|(name, _)| is_proxy(name));
@@ -101,7 +101,7 @@ impl LocalEngine {
         key.text(resolved.reference.as_deref().filter(|_| keep).unwrap_or_default());
         let key = key.finish();
         if let Some(known) = self.cached_step(&key).await? {
-            return Ok(known);
+            return Ok((known, resolved.commit));
         }
         let (repository, time) = git.check_out(&resolved).await.map_err(about)?;
         let (files, packed) = pack(&repository, source, keep, time).await.map_err(about)?;
@@ -110,7 +110,8 @@ impl LocalEngine {
             false => Some(layer_of(self, &*files, packed).await?),
         };
         let text = format!("git {} {}", source.shown_remote(), resolved.commit);
-        self.keep_step(&key, layer.as_ref(), &text, BTreeMap::new()).await
+        let entry = self.keep_step(&key, layer.as_ref(), &text, BTreeMap::new()).await?;
+        Ok((entry, resolved.commit))
     }
 }
 

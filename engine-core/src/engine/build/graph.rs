@@ -13,21 +13,18 @@ use crate::dockerfile::{
     StageGraph,
 };
 use crate::engine::LocalEngine;
-use crate::engine::events::of_image;
 use crate::engine::image::Image;
 use crate::engine::operation::Operation;
 use crate::engine::pull::PullOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::Action;
 use crate::files::ContainerFiles;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
-use super::cache_manifest::{INLINE, inline};
-use super::cache_spec::{CacheMode, CacheTarget};
 use super::copying::{Copying, Picked};
 use super::event::{BuildEvent, StepDescription, StepId};
 use super::ignore;
+use super::provenance::Material;
 use super::remote::Remote;
 use super::spec::BuildContext;
 use super::stage::{Keeper, State};
@@ -42,35 +39,52 @@ struct Done {
     scope: Scope,
 }
 
-/// A build's stages on their way.
+/// A build's stages on their way, for one platform.
 struct Stages {
     build: Arc<Build>,
     graph: StageGraph,
     global: Arc<GlobalScope>,
     platform: Platform,
+    target: usize,
+    needed: Vec<usize>,
     /// By stage, what it is once it is done.
     done: Vec<OnceCell<Arc<Done>>>,
 }
 
-/// Builds what is asked for.
+/// Builds what is asked for, for all platforms at once.
 pub(super) async fn run(build: Arc<Build>) -> Result<BuiltImage> {
-    let (file, spec) = (&build.file, &build.spec);
-    let target = file.target(spec.target.as_deref())?;
-    let platform = spec.platform.clone().unwrap_or_else(Platform::host);
-    let global =
-        GlobalScope::new(file, spec.args.clone(), &Platform::host(), &platform, spec.target.as_deref())?;
-    let graph = file.graph(&global)?;
-    let needed = graph.needed(target);
-    let done = file.stages.iter().map(|_| OnceCell::new()).collect();
-    let stages = Stages { build: Arc::clone(&build), graph, global: Arc::new(global), platform, done };
-    let counts = needed.iter().map(|index| stages.steps(*index));
-    build.progress.report(BuildEvent::Planned { steps: counts.sum() });
+    let all = build.platforms.iter().map(|platform| Stages::new(&build, platform));
+    let all = all.collect::<Result<Vec<_>>>()?;
+    build.progress.report(BuildEvent::Planned { steps: all.iter().map(Stages::count).sum() });
     // The first failure ends the others: they are dropped.
-    try_join_all(needed.into_iter().map(|index| stages.stage(index))).await?;
-    stages.finish(&stages.stage(target).await?.state).await
+    let states = try_join_all(all.iter().map(Stages::carry_out)).await?;
+    build.finish(&states.iter().map(|done| &done.state).collect::<Vec<_>>()).await
 }
 
 impl Stages {
+    fn new(build: &Arc<Build>, platform: &Platform) -> Result<Self> {
+        let (file, spec) = (&build.file, &build.spec);
+        let target = file.target(spec.target.as_deref())?;
+        let global =
+            GlobalScope::new(file, spec.args.clone(), &Platform::host(), platform, spec.target.as_deref())?;
+        let graph = file.graph(&global)?;
+        let needed = graph.needed(target);
+        let done = file.stages.iter().map(|_| OnceCell::new()).collect();
+        let (build, platform, global) = (Arc::clone(build), platform.clone(), Arc::new(global));
+        Ok(Self { build, graph, global, platform, target, needed, done })
+    }
+
+    /// How many steps there are, as far as is known.
+    fn count(&self) -> u32 {
+        self.needed.iter().map(|index| self.steps(*index)).sum()
+    }
+
+    /// Builds the stages that are needed, and returns the target.
+    async fn carry_out(&self) -> Result<Arc<Done>> {
+        try_join_all(self.needed.iter().map(|index| self.stage(*index))).await?;
+        self.stage(self.target).await
+    }
+
     /// How many steps a stage has, without those that its base wants.
     fn steps(&self, index: usize) -> u32 {
         let named = matches!(self.graph.nodes()[index].base, Origin::Named(_));
@@ -133,7 +147,7 @@ impl Stages {
                     return Ok(Tree::new(files, TreeKind::Context, ignored));
                 }
                 Some(BuildContext::Remote(url)) => {
-                    return match Box::pin(self.build.engine.remote(&self.build.spec, url)).await? {
+                    return match Box::pin(self.build.engine.remote(&self.build.spec, url, &self.build.origins.materials)).await? {
                         Remote::Files(tree) => {
                             let ignored =
                                 ignore::of_context(&**tree.files(), None).await?.and_then(ignore::ignoring);
@@ -160,6 +174,7 @@ impl Stages {
 
     async fn image_tree(&self, name: &str) -> Result<Tree> {
         let image = self.image(name, &self.platform, None).await?;
+        self.build.origins.add(Material::image(name, &image));
         let state = from_image(name, &image, None);
         let view = self.build.engine.view(&image.manifest.digest, image.diff_ids()).await?;
         let layers = (image.manifest.digest.clone(), state.diff_ids());
@@ -192,34 +207,6 @@ impl Stages {
         let image = pull.await?;
         engine.unpack_missing(&image).await?;
         Ok(image)
-    }
-
-    /// Writes the image and gives it its names.
-    async fn finish(&self, state: &State) -> Result<BuiltImage> {
-        let engine = &self.build.engine;
-        self.build.verdict()?;
-        let config = state.image_config(&self.build.spec.labels);
-        let layers: Vec<_> = state.layers.iter().map(|(blob, _)| blob).collect();
-        let mut annotations = self.build.spec.annotations.clone();
-        if self.build.spec.cache_to.contains(&CacheTarget::Inline) {
-            let steps = self.build.steps_of(state, CacheMode::Min);
-            annotations.insert(INLINE.to_owned(), inline(&steps, &state.layers)?);
-        }
-        let manifest = engine.put_image(&config, &layers, &annotations).await?;
-        let image = engine.load_image(&manifest, &self.platform, &[]).await?;
-        let id = image.id().clone();
-        if self.build.apart.is_some() {
-            return Ok(BuiltImage { manifest, id });
-        }
-        for name in &self.build.spec.names {
-            let event = of_image(Action::Tag, id.clone(), name.familiar());
-            engine.name_image(event, name, &manifest).await?;
-        }
-        if self.build.spec.names.is_empty() {
-            engine.keep_dangling(&manifest).await?;
-        }
-        self.build.export_cache(state).await?;
-        Ok(BuiltImage { manifest, id })
     }
 }
 
@@ -258,6 +245,7 @@ impl StageWork<'_> {
         let step = build.step();
         self.number += 1;
         let description = StepDescription {
+            platform: (build.platforms.len() > 1).then(|| self.stages.platform.clone()),
             stage: self.name.clone(),
             number: self.number,
             count: self.count.max(self.number),
@@ -297,6 +285,7 @@ impl StageWork<'_> {
                 let found = found.map_err(|error| {
                     error.with("file", format!("{}:{}", stages.build.file.name(), stage.span.line))
                 })?;
+                stages.build.origins.add(Material::image(image, &found));
                 finished(&stages.build, step, begun, None);
                 let checks = &stages.build.file.checks;
                 stages.build.warn(checks.base_platform(image, &platform, &found.platform(), stage.span));

@@ -24,12 +24,15 @@ mod copying;
 mod digests;
 mod empty;
 mod event;
+mod finish;
+mod flights;
 mod git;
 mod graph;
 mod gzip;
 mod ignore;
 mod mounts;
 mod pack;
+mod provenance;
 mod remote;
 mod run;
 mod running;
@@ -54,6 +57,7 @@ use crate::digest::Digest;
 use crate::dockerfile::{Dockerfile, IgnorePatterns, Warning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, KnownDigests};
+use crate::platform::Platform;
 
 use super::operation::{Operation, Progress};
 use super::{LocalEngine, blocking};
@@ -65,7 +69,10 @@ pub use cache_spec::{CacheMode, CacheSource, CacheTarget};
 pub use caches::BUILD_CACHE_LABEL;
 use digests::Digests;
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
+use flights::Flights;
 pub use pack::pack_context;
+pub use provenance::ProvenanceMode;
+use provenance::{Materials, Origins};
 use remote::Remote;
 use scratch::Scratch;
 pub(in crate::engine) use scratch::sweep;
@@ -78,10 +85,13 @@ pub use verify::Rebuild;
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BuiltImage {
-    /// Its manifest.
+    /// Its manifest; an index if it was built for several platforms.
     pub manifest: Descriptor,
-    /// Its id: the digest of its configuration.
+    /// Its id: the digest of its configuration. Of several, that of the one for this host, or the index's digest if there is none.
     pub id: Digest,
+    /// How it was built, if that was asked for: an in-toto statement with SLSA's provenance, as JSON. It is no part of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<String>,
 }
 
 /// A build under way.
@@ -97,10 +107,16 @@ struct Build {
     _scratch: Vec<Scratch>,
     /// Warnings so far.
     warnings: Mutex<Vec<Warning>>,
+    /// The platforms that it is for, each of them once.
+    platforms: Vec<Platform>,
+    /// What it is made of, for whoever wants to know.
+    origins: Origins,
     /// Caches elsewhere, in the order in which they are asked.
     imported: Vec<ImportedCache>,
     /// What steps made, or were found to have made.
     made: Mutex<Vec<MadeStep>>,
+    /// Steps that are done more than once at a time.
+    flights: Flights,
     /// What the cache is for a build whose steps nobody else shall find.
     apart: Option<Arc<Apart>>,
 }
@@ -114,6 +130,10 @@ impl Build {
     fn warn(&self, warnings: impl IntoIterator<Item = Warning>) {
         let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         for warning in warnings {
+            // Each platform has it.
+            if all.contains(&warning) {
+                continue;
+            }
             self.progress.report(BuildEvent::Warning(warning.clone()));
             all.push(warning);
         }
@@ -142,6 +162,7 @@ impl LocalEngine {
                 .with("name", name)
                 .with_message("a name with a digest cannot be given"));
         }
+        let platforms = platforms(&spec)?;
         let mut scratch = Vec::new();
         // In this order: an engine elsewhere is sent one behind the other.
         for context in std::iter::once(&mut spec.context).chain(spec.contexts.values_mut()) {
@@ -149,8 +170,10 @@ impl LocalEngine {
         }
         // Nothing leads to what is made until the end.
         let _lease = self.inner.images.lease().await?;
-        let files = Box::pin(self.files_of_context(&mut spec)).await?;
+        let materials = Materials::default();
+        let files = Box::pin(self.files_of_context(&mut spec, &materials)).await?;
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
+        let origins = Origins::of(&text, materials);
         let file = Dockerfile::parse(&name, &text)?;
         let ignore = ignore::of_context(&*files, spec.dockerfile.in_context()).await?;
         let known = self.known_digests(&spec.context, &scratch).await?;
@@ -160,7 +183,7 @@ impl LocalEngine {
         }
         let imported = match apart {
             Some(_) => Vec::new(),
-            None => self.imported_caches(&spec, &progress).await,
+            None => self.imported_caches(&spec, &platforms, &progress).await,
         };
         let build = Build {
             engine: self.clone(),
@@ -172,8 +195,11 @@ impl LocalEngine {
             next_step: AtomicU32::new(1),
             _scratch: scratch,
             warnings: Mutex::default(),
+            platforms,
+            origins,
             imported,
             made: Mutex::default(),
+            flights: Flights::default(),
             apart,
         };
         build.warn(build.file.warnings.clone());
@@ -210,11 +236,15 @@ impl LocalEngine {
     }
 
     /// The files of a build's own context. A text behind a URL is the Dockerfile, as with Docker.
-    async fn files_of_context(&self, spec: &mut BuildSpec) -> Result<Arc<dyn ContainerFiles>> {
+    async fn files_of_context(
+        &self,
+        spec: &mut BuildSpec,
+        materials: &Materials,
+    ) -> Result<Arc<dyn ContainerFiles>> {
         let BuildContext::Remote(url) = &spec.context else {
             return Ok(self.context_files(&spec.context)?.into());
         };
-        match self.remote(spec, url).await? {
+        match self.remote(spec, url, materials).await? {
             Remote::Files(tree) => Ok(Arc::clone(tree.files())),
             Remote::Text(text) => {
                 if let DockerfileSource::InContext(_) = spec.dockerfile {
@@ -233,6 +263,26 @@ impl LocalEngine {
                 .with_message(format!("{other:?} cannot be one"))),
         }
     }
+}
+
+/// The platforms to build for, each of them once.
+fn platforms(spec: &BuildSpec) -> Result<Vec<Platform>> {
+    let mut all: Vec<Platform> = Vec::new();
+    for wanted in &spec.platforms {
+        if wanted.os != "linux" {
+            return Err(Error::new(ErrorKind::Unsupported, "build image")
+                .with("platform", wanted)
+                .with_message("only images for Linux can be built"));
+        }
+        let wanted = Platform::new(&wanted.os, &wanted.architecture, wanted.variant.as_deref());
+        if !all.contains(&wanted) {
+            all.push(wanted);
+        }
+    }
+    if all.is_empty() {
+        all.push(Platform::host());
+    }
+    Ok(all)
 }
 
 /// The files of a directory of this host.

@@ -20,6 +20,7 @@ use crate::secret::SecretData;
 
 use super::archive::ContextArchive;
 use super::cache_spec::{CacheSource, CacheTarget};
+use super::provenance::ProvenanceMode;
 
 /// What a build is made of and what becomes of it.
 ///
@@ -44,10 +45,10 @@ pub struct BuildSpec {
     pub names: Vec<Reference>,
     /// Labels beside those of the Dockerfile, which they replace.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the image's manifest.
+    /// Annotations of the image's manifest, or of each one's if there are several.
     pub annotations: BTreeMap<String, String>,
-    /// The platform to build for; the host's without it.
-    pub platform: Option<Platform>,
+    /// The platforms to build for; the host's alone without one. Several make an index of as many images.
+    pub platforms: Vec<Platform>,
     /// The network of `RUN`.
     pub network: BuildNetwork,
     /// Whether `RUN --network=host` and a host network are allowed.
@@ -63,6 +64,8 @@ pub struct BuildSpec {
     pub cache_from: Vec<CacheSource>,
     /// Where the steps of this build go for builds elsewhere.
     pub cache_to: Vec<CacheTarget>,
+    /// Tells how the image was built, in [`BuiltImage::provenance`](super::BuiltImage::provenance).
+    pub provenance: Option<ProvenanceMode>,
     /// Secrets for `RUN --mount=type=secret`, by id. They are in no layer, no history and no cache key.
     #[serde(skip)]
     pub secrets: BTreeMap<String, SecretData>,
@@ -234,6 +237,13 @@ impl BuildSpec {
     #[must_use]
     pub fn with_arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.args.insert(name.into(), value.into());
+        self
+    }
+
+    /// Builds for this platform, besides others that are named so.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.platforms.push(platform);
         self
     }
 

@@ -41,9 +41,12 @@ impl Step<'_> {
     ) -> Result<Option<Layer>> {
         let engine = &self.build.engine;
         let own = &self.build.apart.as_ref().map_or_else(|| key.clone(), |apart| apart.key(key));
-        let known = match self.use_cache {
-            true => self.known(own).await?,
-            false => None,
+        let flight = self.build.flights.of(own);
+        let mut landed = flight.lock().await;
+        let known = match (&*landed, self.use_cache) {
+            (Some(layer), _) => Some(layer.clone()),
+            (None, true) => self.known(own).await?,
+            (None, false) => None,
         };
         let layer = match known {
             Some(layer) => {
@@ -58,6 +61,7 @@ impl Step<'_> {
                 made
             }
         };
+        *landed = Some(layer.clone());
         // A part of another step is made of the context, and sooner made than fetched.
         if !self.quiet {
             self.build.made(MadeStep { key: key.clone(), layer: layer.clone() });

@@ -15,6 +15,7 @@ use crate::url_fetcher::{FetchRequest, Fetched, FetchedFile, FileVersion};
 
 use super::cache::Entry;
 use super::copy::Hasher;
+use super::provenance::Material;
 use super::scratch::Scratch;
 use super::steps::layer_of;
 use super::tree::Tree;
@@ -44,6 +45,11 @@ impl UrlFile {
     /// The digest of its content.
     pub(super) fn digest(&self) -> String {
         self.entry.notes.get(DIGEST).cloned().unwrap_or_default()
+    }
+
+    /// What was fetched from `url`.
+    pub(super) fn material(&self, url: &str) -> Material {
+        Material::file(shown(url), &self.digest())
     }
 
     /// The tree that it is in.
@@ -101,12 +107,18 @@ impl LocalEngine {
         let mut packed = PackedFile::new(PackedSource::Tree(Path::new("/").join(FILE)), &name, 0o600);
         packed.modified = modified;
         let layer = layer_of(self, &*directory(scratch.path())?, vec![packed]).await?;
-        // Without what may be secret in it.
-        let shown = url.split(['?', '#']).next().unwrap_or_default();
-        let shown = shown.rsplit_once('@').map_or(shown, |(_, rest)| rest);
-        let entry = self.keep_step(&key, Some(&layer), &format!("ADD {shown}"), notes).await?;
+        let text = format!("ADD {}", shown(url));
+        let entry = self.keep_step(&key, Some(&layer), &text, notes).await?;
         UrlFile::of(entry).ok_or_else(|| Error::new(ErrorKind::Other, "fetch file"))
     }
+}
+
+/// What is shown of a URL: without what may be secret in it.
+fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default())
 }
 
 /// The name of a file on its way, in its directory.

@@ -11,7 +11,6 @@ use crate::engine::image::Image;
 use crate::engine::operation::{Operation, Progress};
 use crate::error::Result;
 use crate::id::ContainerId;
-use crate::platform::Platform;
 use crate::reference::Reference;
 
 use super::copy::Hasher;
@@ -33,7 +32,7 @@ impl Rebuild {
     /// Whether the same came out.
     #[must_use]
     pub fn is_same(&self) -> bool {
-        self.image == self.again
+        self.image.manifest.digest == self.again.manifest.digest
     }
 }
 
@@ -88,20 +87,23 @@ impl LocalEngine {
             scratch.extend(self.unpack_context(context).await?);
         }
         let image = self.build_image(spec.clone(), progress.clone(), None).await?;
-        (spec.no_cache, spec.pull) = (false, false);
+        (spec.no_cache, spec.pull, spec.provenance) = (false, false, None);
+        let platforms = super::platforms(&spec)?;
         let apart = std::sync::Arc::new(Apart::new());
         let again = self.build_image(spec, progress, Some(std::sync::Arc::clone(&apart))).await;
         apart.remove(self).await?;
-        let again = again?;
-        let differs_at = match image == again {
-            true => None,
-            false => {
-                let load =
-                    async |built: &BuiltImage| self.load_image(&built.manifest, &Platform::host(), &[]).await;
-                first_difference(&load(&image).await?, &load(&again).await?)
+        let mut found = Rebuild { image, again: again?, differs_at: None };
+        if found.is_same() {
+            return Ok(found);
+        }
+        for platform in &platforms {
+            let load = async |built: &BuiltImage| self.load_image(&built.manifest, platform, &[]).await;
+            found.differs_at = first_difference(&load(&found.image).await?, &load(&found.again).await?);
+            if found.differs_at.is_some() {
+                break;
             }
-        };
-        Ok(Rebuild { image, again, differs_at })
+        }
+        Ok(found)
     }
 }
 

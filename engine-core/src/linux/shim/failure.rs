@@ -144,7 +144,16 @@ impl Names {
                 } else {
                     "executable file not found in the container's PATH"
                 };
-                error.with_kind(ErrorKind::CommandNotFound).with_message(missing)
+                let error = error.with_kind(ErrorKind::CommandNotFound).with_message(missing);
+                let host = crate::platform::Platform::host().architecture;
+                if self.program.contains('/') && !["", host.as_str()].contains(&&*self.architecture) {
+                    return error.with_hint(format!(
+                        "the image is for {} and this machine is {host}: if its emulator is meant, register that with the \
+                         flag F of binfmt_misc, so that containers find it",
+                        self.architecture
+                    ));
+                }
+                error
             }
             rustix::io::Errno::ACCESS => {
                 error.with_kind(ErrorKind::CommandNotExecutable).with_message("permission denied")
