@@ -76,8 +76,8 @@ pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use build::{
     BUILD_CACHE_LABEL, BuildCacheEntry, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage,
-    CacheMode, CacheSource, CacheTarget, ContextArchive, DockerfileSource, OutputStream, ProvenanceMode, PruneBuildCache,
-    PrunedBuildCache, Rebuild, StepDescription, StepId, pack_context,
+    CacheMode, CacheSource, CacheTarget, ContextArchive, DockerfileSource, OutputStream, ProvenanceMode,
+    PruneBuildCache, PrunedBuildCache, Rebuild, StepDescription, StepId, pack_context,
 };
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;

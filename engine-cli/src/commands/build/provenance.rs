@@ -45,7 +45,9 @@ fn read(flag: &str, text: &str, mut known: bool) -> Result<Option<ProvenanceMode
     for field in fields(text).map_err(|why| wrong(why.to_owned()))? {
         match field.split_once('=').unwrap_or((&field, "true")) {
             ("type", "provenance") => known = true,
-            ("type", other) => return Err(wrong(format!("there is no attestation {other}: give provenance"))),
+            ("type", other) => {
+                return Err(wrong(format!("there is no attestation {other}: give provenance")));
+            }
             ("mode", "min") => mode = ProvenanceMode::Min,
             ("mode", "max") => mode = ProvenanceMode::Max,
             ("disabled", "true") => disabled = true,

@@ -45,11 +45,13 @@ COPY --from=maker /runs /platform /
         assert_eq!(read(&format!("out/{dir}/platform")).trim(), platform);
         assert_eq!(read(&format!("out/{dir}/runs")), "once\n", "it ran for each platform");
     }
-    let blob = |digest: &Value| {
-        json(&all.cli.path("layout/blobs").join(digest.as_str().unwrap().replace(':', "/")))
-    };
+    let blob =
+        |digest: &Value| json(&all.cli.path("layout/blobs").join(digest.as_str().unwrap().replace(':', "/")));
     let built = json(&all.cli.path("meta.json"));
-    assert_eq!(json(&all.cli.path("layout/index.json"))["manifests"][0]["digest"], built["containerimage.digest"]);
+    assert_eq!(
+        json(&all.cli.path("layout/index.json"))["manifests"][0]["digest"],
+        built["containerimage.digest"]
+    );
     let entries = blob(&built["containerimage.digest"])["manifests"].as_array().unwrap().clone();
     let mut seen = Vec::new();
     for entry in entries {
@@ -58,13 +60,21 @@ COPY --from=maker /runs /platform /
         assert_eq!(config["config"]["Labels"]["arch"], entry["platform"]["architecture"]);
         seen.push((config["architecture"].as_str().unwrap().to_owned(), config["variant"].clone()));
     }
-    assert_eq!(seen, [("amd64", Value::Null), ("arm64", Value::Null), ("arm", "v7".into())].map(|(a, v)| (a.to_owned(), v)));
+    assert_eq!(
+        seen,
+        [("amd64", Value::Null), ("arm64", Value::Null), ("arm", "v7".into())]
+            .map(|(a, v)| (a.to_owned(), v))
+    );
     let parameters = &built["buildx.build.provenance"]["buildDefinition"]["externalParameters"];
     assert_eq!(parameters["platforms"], serde_json::json!(["linux/amd64", "linux/arm64", "linux/arm/v7"]));
     // What was pushed is all of it.
     all.run(&["rmi", &name]).ok();
     all.run(&["pull", "--platform", "linux/arm64", &name]).ok();
-    assert_eq!(all.run(&["image", "inspect", "--platform", "linux/arm64", "--format", "{{.Architecture}}", &name]).ok(), "arm64\n");
+    assert_eq!(
+        all.run(&["image", "inspect", "--platform", "linux/arm64", "--format", "{{.Architecture}}", &name])
+            .ok(),
+        "arm64\n"
+    );
     // Without one for this machine, the index is the image.
     let id = all.build(&["-q", "-t", "foreign", "--platform=linux/arm64,linux/s390x"]).ok();
     all.run(&["tag", id.trim(), "again"]).ok();

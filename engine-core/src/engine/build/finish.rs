@@ -58,10 +58,10 @@ impl Build {
 
     /// Writes the index of the images of all platforms, which are in the same order.
     async fn index(&self, manifests: &[Descriptor]) -> Result<Descriptor> {
-        let entries = manifests.iter().zip(&self.platforms).map(|(manifest, platform)| Descriptor {
-            platform: Some(platform.clone()),
-            ..manifest.clone()
-        });
+        let entries = manifests
+            .iter()
+            .zip(&self.platforms)
+            .map(|(manifest, platform)| Descriptor { platform: Some(platform.clone()), ..manifest.clone() });
         let bytes = to_json(&json!({
             "schemaVersion": 2,
             "mediaType": media_type::OCI_INDEX,

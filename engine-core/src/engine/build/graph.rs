@@ -147,7 +147,13 @@ impl Stages {
                     return Ok(Tree::new(files, TreeKind::Context, ignored));
                 }
                 Some(BuildContext::Remote(url)) => {
-                    return match Box::pin(self.build.engine.remote(&self.build.spec, url, &self.build.origins.materials)).await? {
+                    return match Box::pin(self.build.engine.remote(
+                        &self.build.spec,
+                        url,
+                        &self.build.origins.materials,
+                    ))
+                    .await?
+                    {
                         Remote::Files(tree) => {
                             let ignored =
                                 ignore::of_context(&**tree.files(), None).await?.and_then(ignore::ignoring);
