@@ -14,6 +14,7 @@ mod output;
 mod remote;
 mod session;
 
+use std::io::IsTerminal as _;
 use std::process;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -45,6 +46,11 @@ fn run() -> u8 {
     }
     let failed = |failure: &failure::Failure| {
         if let Some(report) = failure.report() {
+            // It may have what an image's command or a server wrote, which is not to be obeyed by a terminal.
+            let report = match std::io::stderr().is_terminal() {
+                true => report.lines().map(output::build::printable).collect::<Vec<_>>().join("\n"),
+                false => report.to_owned(),
+            };
             eprintln!("engine-cli: {report}");
         }
         failure.code()

@@ -211,6 +211,7 @@ fn elsewhere() -> Failure {
 async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
     let mut spec = BuildSpec::default();
     (spec.context, spec.dockerfile) = source(args).await?;
+    spec.ignore = ignore_file(args, &spec.dockerfile)?;
     spec.names.clone_from(&args.tags);
     for arg in &args.build_args {
         match arg.split_once('=') {
@@ -223,14 +224,9 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         }
     }
     // Docker's word for the time of what is built.
-    if let Some(text) =
-        spec.args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok())
-    {
-        let seconds = text
-            .parse::<u64>()
-            .map_err(|_| Failure::usage(format!("SOURCE_DATE_EPOCH is no number of seconds: {text}")))?;
-        spec.source_date_epoch = Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
-    }
+    let time = spec.args.get("SOURCE_DATE_EPOCH").cloned();
+    let time = time.or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    spec.source_date_epoch = time.filter(|text| !text.is_empty()).map(|text| epoch(&text)).transpose()?;
     for context in &args.build_contexts {
         let (name, source) = pair(context, "--build-context", "NAME=SOURCE")?;
         let source = match source.strip_prefix("docker-image://") {
@@ -269,13 +265,24 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
     Ok(spec)
 }
 
+/// Reads seconds since 1970, up to the year 9999: the last that an image's configuration can say.
+fn epoch(text: &str) -> Result<std::time::SystemTime> {
+    const LAST: u64 = 253_402_300_799;
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= LAST);
+    let seconds = seconds.ok_or_else(|| {
+        Failure::usage(format!("SOURCE_DATE_EPOCH is no number of seconds from 0 to {LAST}: {text}"))
+    })?;
+    Ok(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}
+
 fn pair<'a>(text: &'a str, flag: &str, form: &str) -> Result<(&'a str, &'a str)> {
     text.split_once('=').ok_or_else(|| Failure::usage(format!("{flag} {text}: give {form}")))
 }
 
 /// What is built by which Dockerfile, as far as the command line says.
 async fn source(args: &BuildArgs) -> Result<(BuildContext, DockerfileSource)> {
-    let text = |name: &str, text| DockerfileSource::Text { name: name.to_owned(), text };
+    let text =
+        |name: &str, text: Vec<u8>| DockerfileSource::Text { name: name.to_owned(), text: text.into() };
     let file_from_input = args.file.as_deref() == Some(Path::new("-"));
     if args.context == Path::new("-") {
         if file_from_input {
@@ -342,6 +349,21 @@ fn agent_of(text: &str) -> Result<(String, PathBuf)> {
     }
     let socket = std::fs::canonicalize(&socket).map_err(fail)?;
     Ok((id.to_owned(), socket))
+}
+
+/// The ignore file beside a Dockerfile that is not in the context.
+fn ignore_file(args: &BuildArgs, dockerfile: &DockerfileSource) -> Result<Option<String>> {
+    let Some(file) = args.file.as_ref().filter(|file| *file != Path::new("-")) else { return Ok(None) };
+    if dockerfile.in_context().is_some() {
+        return Ok(None);
+    }
+    let mut path = file.clone().into_os_string();
+    path.push(".dockerignore");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::from_io("read ignore file", error).with("path", path.display()).into()),
+    }
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>> {

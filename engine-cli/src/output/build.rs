@@ -283,7 +283,7 @@ impl Output {
 }
 
 /// What a terminal shows of a line, and nothing that it would obey: of a line that is written over, what was written last.
-fn printable(line: &str) -> String {
+pub(crate) fn printable(line: &str) -> String {
     let line = line.trim_end_matches(['\n', '\r']);
     let last = line.rsplit('\r').next().unwrap_or_default();
     let mut text = String::with_capacity(last.len());

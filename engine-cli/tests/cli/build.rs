@@ -240,6 +240,12 @@ RUN ls /all > /list
     assert_eq!(one.cached(), 5);
     one.write("b", "B\n");
     assert_eq!(one.cached(), 3);
+    // A Dockerfile elsewhere brings its own ignore file.
+    let (elsewhere, file) = (one.cli.path("elsewhere"), one.cli.path("elsewhere/own").display().to_string());
+    write(&elsewhere, "own", "FROM busybox\nCOPY . /all/\n");
+    write(&elsewhere, "own.dockerignore", "*\n!ignored.log\n");
+    one.build(&["-q", "-f", &file, "-t", "own"]).ok();
+    assert_eq!(one.inside("own", "ls -A /all"), "ignored.log\n");
     one.write("a", "A\n");
     assert_eq!(one.cached(), 1);
     assert_eq!(one.inside("app", "cat /two /all/b; ls /one 2>/dev/null | wc -l"), "A\nB\n0\n");

@@ -207,5 +207,13 @@ fn a_build_shows_its_steps_side_by_side() {
     let mut again = Terminal::open(&cli, &args);
     assert_eq!(again.exit(), Some(0));
     again.shows(" => CACHED [one 2/2] RUN mkfifo");
+    // Nor is a command obeyed by way of the error.
+    let text = "FROM busybox\nRUN echo -e '\\033[2Jlast words'; exit 3\n";
+    std::fs::write(context.join("Dockerfile"), text).unwrap();
+    let mut failing = Terminal::open(&cli, &args);
+    assert_eq!(failing.exit(), Some(1));
+    failing.shows("non-zero code: 3");
+    failing.shows("last words");
+    assert!(!failing.screen().contains("\u{1b}[2J"), "{:?}", failing.screen());
     cli.finish();
 }

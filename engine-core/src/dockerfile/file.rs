@@ -55,6 +55,14 @@ impl Dockerfile {
     /// # Errors
     /// All that is wrong, as far as reading can go on behind it.
     pub fn parse(name: &str, text: &[u8]) -> Result<Self, SyntaxErrors> {
+        Self::parse_with(name, text, None)
+    }
+
+    /// Parses `text` as [`parse`](Self::parse) does, with `checks` instead of those that its directive asks for.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with(name: &str, text: &[u8], checks: Option<Checks>) -> Result<Self, SyntaxErrors> {
         if text.len() > MAX_FILE {
             let source = Source::new(name, b"");
             let message = format!("the file has {} bytes, and at most {MAX_FILE} are read", text.len());
@@ -63,7 +71,7 @@ impl Dockerfile {
         }
         let mut parser = Parser::new(Arc::new(Source::new(name, text)));
         parser.run();
-        parser.finish()
+        parser.finish(checks)
     }
 
     /// Returns the file's name as it was given to the parser.
@@ -193,7 +201,7 @@ impl Parser {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Dockerfile, SyntaxErrors> {
+    fn finish(mut self, given: Option<Checks>) -> Result<Dockerfile, SyntaxErrors> {
         let checks = match self.directives.check.as_ref().map(|check| Checks::parse(check)) {
             None => Checks::default(),
             Some(Ok(checks)) => checks,
@@ -214,6 +222,7 @@ impl Parser {
             self.errors.truncate(MAX_ERRORS);
             return Err(SyntaxErrors::new(self.errors));
         }
+        let checks = given.unwrap_or(checks);
         let mut file = Dockerfile {
             directives: self.directives,
             args: self.args,

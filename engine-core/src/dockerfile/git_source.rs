@@ -68,6 +68,16 @@ impl GitSource {
         }
     }
 
+    /// Returns the user and the password of a repository behind http that names one.
+    #[must_use]
+    pub fn login(&self) -> Option<(String, String)> {
+        let (_, rest) = self.remote.split_once("://").filter(|_| is_http(&self.remote))?;
+        let (login, _) = rest.split('/').next()?.rsplit_once('@')?;
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let decoded = super::add_source::percent_decoded;
+        Some((decoded(user), decoded(password)))
+    }
+
     fn read(&mut self, fragment: Option<&str>, query: Option<&str>) -> Result<(), String> {
         let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         if let Some((reference, directory)) = fragment.map(|text| text.split_once(':').unwrap_or((text, "")))
@@ -200,6 +210,12 @@ mod tests {
             GitSource::parse("https://u:p@x/y.git").unwrap().unwrap().shown_remote(),
             "https://x/y.git"
         );
+        let login = |source: &str| GitSource::parse(source).unwrap().unwrap().login();
+        assert_eq!(login("https://u:p%40s@x/y.git"), Some(("u".to_owned(), "p@s".to_owned())));
+        assert_eq!(login("https://token@x/y.git"), Some(("token".to_owned(), String::new())));
+        for source in ["https://x/y@z.git", "ssh://git@x/y", "git@x:y.git"] {
+            assert_eq!(login(source), None, "{source}");
+        }
     }
 
     #[test]

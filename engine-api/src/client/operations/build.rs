@@ -29,10 +29,11 @@ impl BuildOperations for RemoteEngine {
             }
             let mut bytes = Vec::new();
             let dockerfile = spec.dockerfile.in_context().map(str::to_owned);
-            let context = sent(std::mem::take(&mut spec.context), dockerfile.as_deref(), &mut bytes).await?;
+            let context = std::mem::take(&mut spec.context);
+            let context = sent(context, dockerfile.as_deref(), spec.ignore.as_deref(), &mut bytes).await?;
             let mut contexts = BTreeMap::new();
             for (name, context) in std::mem::take(&mut spec.contexts) {
-                contexts.insert(name, sent(context, None, &mut bytes).await?);
+                contexts.insert(name, sent(context, None, None, &mut bytes).await?);
             }
             let secrets = std::mem::take(&mut spec.secrets);
             let secrets = secrets.into_iter().map(|(id, secret)| (id, WireSecret(secret))).collect();
@@ -57,10 +58,11 @@ impl BuildOperations for RemoteEngine {
 async fn sent(
     context: BuildContext,
     dockerfile: Option<&str>,
+    ignore: Option<&str>,
     bytes: &mut Vec<ByteStream>,
 ) -> Result<SentContext> {
     bytes.push(match context {
-        BuildContext::Directory(dir) => pack_context(&dir, dockerfile).await?,
+        BuildContext::Directory(dir) => pack_context(&dir, dockerfile, ignore).await?,
         BuildContext::Archive(archive) => archive.take()?,
         other => return Ok(SentContext::There(other)),
     });

@@ -55,6 +55,16 @@ fn warnings_come_with_their_lines_and_fail_a_build_that_wants_it() {
     all.write("Dockerfile", &format!("# check=error=true;skip=JSONArgsRecommended\n{dockerfile}"));
     all.build(&["-t", "app"]).fails(1, &["the file breaks UndefinedVar"]);
     all.run(&["image", "inspect", "app"]).fails(1, &["app"]);
+    // An argument stands for the directive.
+    let check = |value: &str| all.build(&["--build-arg", &format!("BUILDKIT_DOCKERFILE_CHECK={value}")]);
+    assert_eq!(check("skip=all").code, 0);
+    all.write("Dockerfile", dockerfile);
+    check("error=true;skip=JSONArgsRecommended").fails(1, &["the file breaks UndefinedVar"]);
+    check("fast=true").fails(1, &["BUILDKIT_DOCKERFILE_CHECK", "fast=true"]);
+    for wrong in ["18446744073709551615", "253402300800", "-1", "now"] {
+        all.build(&["--build-arg", &format!("SOURCE_DATE_EPOCH={wrong}")])
+            .fails(1, &["number of seconds", wrong]);
+    }
     all.write("Dockerfile", "# check=experimental=all;error=true\nFROM busybox\nCOPY a x.lo[g] x.log /\n");
     all.build(&[]).fails(1, &["x.log"]);
     all.write("Dockerfile", "# check=experimental=all\nFROM busybox\nCOPY x.log /\n");

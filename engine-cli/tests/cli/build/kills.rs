@@ -39,7 +39,11 @@ fn a_build_that_is_killed_leaves_nothing_but_whole_steps() {
     let all = Builder::new(&files);
     let begun = Instant::now();
     let expected = all.id(DOCKERFILE, &["-t", "app"]);
-    let whole = begun.elapsed();
+    let first = begun.elapsed();
+    let begun = Instant::now();
+    assert_eq!(all.id(DOCKERFILE, &["--no-cache", "-t", "app"]), expected);
+    // The first one reads what others find in memory.
+    let whole = begun.elapsed().min(first);
     let (mut random, mut in_time, mut reused) = (seed | 1, 0, 0);
     for round in 0..kills {
         // Sometimes with a cache, so that other things are under way; mostly with none.

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use engine_testkit::require;
 
+use super::sources::Web;
 use super::{Builder, write};
 
 /// Repositories behind `git://` on loopback: each connection is a `git daemon` of its own.
@@ -94,6 +95,23 @@ pub(super) fn repositories(dir: &Path) -> Repositories {
     all
 }
 
+/// Serves the files of a directory to who has the password.
+fn put_files(web: &Web, dir: &Path, path: &str) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{path}/{}", entry.file_name().display());
+        if entry.file_type().unwrap().is_dir() {
+            put_files(web, &entry.path(), &path);
+            continue;
+        }
+        let content = fs::read(entry.path()).unwrap();
+        for path in [path.clone(), format!("{path}?service=git-upload-pack")] {
+            // me:p@ss
+            web.put(&path, 200, "X-Login: bWU6cEBzcw==\r\n", &content);
+        }
+    }
+}
+
 #[test]
 fn repositories_are_fetched_at_a_commit() {
     require!(root, overlayfs);
@@ -145,6 +163,18 @@ ADD --keep-git-dir --checksum={} {app}?tag=v1 /kept/
     ] {
         all.write("Dockerfile", &format!("FROM busybox\nADD {source} /x/\n"));
         all.build(&["-t", "bad"]).fails(1, &[&["Dockerfile:2"], words].concat());
+    }
+    // Behind HTTP, to who has the password.
+    let web = Web::new();
+    git.git("lib", &["update-server-info"]);
+    put_files(&web, &git.path("lib/.git"), "/lib.git");
+    let server = web.url("/lib.git");
+    let with = |login: &str| server.replace("://", &format!("://{login}@"));
+    all.id(&format!("FROM busybox\nADD {} /lib/\n", with("me:p%40ss")), &["-t", "app"]);
+    assert_eq!(all.inside("app", "cat /lib/file"), "lib");
+    for (source, why) in [(&server, "read Username"), (&with("me:wrong"), "Authentication failed")] {
+        all.write("Dockerfile", &format!("FROM busybox\nADD {source} /lib/\n"));
+        all.build(&["--no-cache", "-t", "bad"]).fails(1, &["git ls-remote failed", why]);
     }
     // What a program left behind that ended is gone with the next one.
     all.run(&["ps"]).ok();

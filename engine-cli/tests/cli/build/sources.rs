@@ -13,7 +13,7 @@ use engine_testkit::require;
 use super::{Builder, write};
 
 /// Answers by path: status, headers and body.
-type Answers = BTreeMap<&'static str, (u16, String, Vec<u8>)>;
+type Answers = BTreeMap<String, (u16, String, Vec<u8>)>;
 
 /// A server of HTTP on loopback. Whoever knows the ETag of an answer is told that it is unchanged.
 pub(super) struct Web {
@@ -31,16 +31,17 @@ impl Web {
         let web = Self { port, answers: Arc::clone(&answers), asked: Arc::clone(&asked) };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
+                let Ok(mut stream) = stream else { continue };
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
                     let mut byte = [0];
-                    if stream.read(&mut byte).unwrap() == 0 {
+                    // Whoever goes in the middle is nobody's failure.
+                    if stream.read(&mut byte).unwrap_or(0) == 0 {
                         break;
                     }
                     head.push(byte[0]);
                 }
-                let head = String::from_utf8(head).unwrap();
+                let head = String::from_utf8_lossy(&head).into_owned();
                 let path = head.split(' ').nth(1).unwrap_or_default();
                 let known = answers.lock().unwrap().get(path).cloned();
                 let (mut status, headers, mut body) = known.unwrap_or((404, String::new(), Vec::new()));
@@ -48,6 +49,13 @@ impl Web {
                 let wanted = etag.map(|etag| format!("if-none-match: {etag}"));
                 if wanted.is_some_and(|wanted| head.lines().any(|line| line.eq_ignore_ascii_case(&wanted))) {
                     (status, body) = (304, Vec::new());
+                }
+                let login = headers.lines().find_map(|line| line.strip_prefix("X-Login: "));
+                let login = login.map(|login| format!("authorization: basic {login}"));
+                let mut headers = headers;
+                if login.is_some_and(|login| !head.lines().any(|line| line.eq_ignore_ascii_case(&login))) {
+                    (status, headers, body) =
+                        (401, "WWW-Authenticate: Basic realm=x\r\n".to_owned(), Vec::new());
                 }
                 asked.lock().unwrap().push(format!("{path} {status}"));
                 let length = if headers.contains("Content-Length") {
@@ -63,8 +71,8 @@ impl Web {
         web
     }
 
-    pub(super) fn put(&self, path: &'static str, status: u16, headers: &str, body: &[u8]) {
-        self.answers.lock().unwrap().insert(path, (status, headers.to_owned(), body.to_vec()));
+    pub(super) fn put(&self, path: &str, status: u16, headers: &str, body: &[u8]) {
+        self.answers.lock().unwrap().insert(path.to_owned(), (status, headers.to_owned(), body.to_vec()));
     }
 
     /// What was asked for since the last time.

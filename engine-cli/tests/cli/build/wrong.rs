@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use engine_testkit::{LeakCheck, Said, require};
 use rustix::process::{Pid, Signal, kill_process};
@@ -141,10 +142,11 @@ fn a_build_that_is_interrupted_leaves_nothing() {
         // Whoever started this in the background has made it, and what it starts, deaf to SIGINT.
         let mut command = Command::new("env");
         command.arg("--default-signal=INT").arg(build.get_program()).args(build.get_args());
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Ends(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let child = &mut child.0;
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().ends_with(" begun")), "the command did not begin");
-        kill_process(Pid::from_child(&child), signal).unwrap();
+        kill_process(Pid::from_child(child), signal).unwrap();
         let code = std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap());
         assert_eq!(code, Some(signal.as_raw()), "as a shell sees it: 128 and the signal, as of Docker's");
         // The command ends with the build, and the next one who opens the store finds nothing of it.
@@ -156,6 +158,35 @@ fn a_build_that_is_interrupted_leaves_nothing() {
     all.finish();
 }
 
+/// A disk of 16 MiB, gone when it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(path: PathBuf) -> Self {
+        fs::create_dir(&path).unwrap();
+        engine_testkit::command("mount", ["-t", "tmpfs", "-o", "size=16m", "none", path.to_str().unwrap()]);
+        Self(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let said = Command::new("umount").arg(&self.0).status();
+        assert!(std::thread::panicking() || said.is_ok_and(|said| said.success()), "the disk is in use");
+    }
+}
+
+/// A program that ends when it is dropped.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_full_disk_is_said_and_spoils_nothing() {
     require!(root, overlayfs);
@@ -165,18 +196,7 @@ fn a_full_disk_is_said_and_spoils_nothing() {
     let all = Builder::new(&[("small", "small\n")]);
     let (disk, base) = (all.cli.path("disk"), all.cli.path("base.tar").display().to_string());
     all.run(&["save", "-o", &base, "busybox"]).ok();
-    fs::create_dir(&disk).unwrap();
-    engine_testkit::command(
-        "mount",
-        [
-            "-t".as_ref(),
-            "tmpfs".as_ref(),
-            "-o".as_ref(),
-            "size=16m".as_ref(),
-            "none".as_ref(),
-            disk.as_os_str(),
-        ],
-    );
+    let mounted = SmallDisk::new(disk.clone());
     let root = disk.join("root").display().to_string();
     let run = |args: &[&str]| -> Said {
         let args = [&["--root", &root], args].concat();
@@ -211,7 +231,7 @@ fn a_full_disk_is_said_and_spoils_nothing() {
     );
     run(&["build", "-q", "-t", "new", &all.context]).ok();
     assert_eq!(run(&["ps", "-aq"]).ok(), "");
-    engine_testkit::command("umount", [&disk]);
+    drop(mounted);
     all.finish();
 }
 

@@ -44,6 +44,11 @@ const CONFIG: [&str; 11] = [
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=60",
 ];
+/// The variables in which git finds who it is to the repository's server, and what tells it. No other server is told.
+const USER: &str = "ENGINE_GIT_USER";
+const PASSWORD: &str = "ENGINE_GIT_PASSWORD";
+const HELPER: &str =
+    r#"test "$1" != get || printf 'username=%s\npassword=%s\n' "$ENGINE_GIT_USER" "$ENGINE_GIT_PASSWORD""#;
 /// How submodules and redirects may be reached, whatever they say.
 const PROTOCOLS: &str = "http:https:git:ssh";
 
@@ -176,7 +181,7 @@ impl Git<'_> {
         if let Some(commit) = wanted.filter(|text| is_commit(text)) {
             return Ok(Resolved { commit: commit.to_owned(), tag: None, reference: None });
         }
-        let remote = self.source.remote.as_str();
+        let remote = &*self.source.shown_remote();
         let said = match wanted {
             None => self.run(None, &["ls-remote", "--symref", "--", remote, "HEAD"]).await?,
             // The last one is where an annotated tag leads.
@@ -213,14 +218,13 @@ impl Git<'_> {
         let dir = Some(repository.as_path());
         self.run(None, &["init", "--quiet", "--", &repository.display().to_string()]).await?;
         // Submodules may be given by their places relative to this one.
-        self.run(dir, &["remote", "add", "origin", &self.source.remote]).await?;
+        self.run(dir, &["remote", "add", "origin", &self.source.shown_remote()]).await?;
         self.fetch(&repository, resolved).await?;
         self.run(dir, &["checkout", "--quiet", "--force", "--detach", commit, "--"]).await?;
         if self.source.submodules.unwrap_or(true) && repository.join(".gitmodules").exists() {
             let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
             self.run(dir, &update).await?;
         }
-        self.run(dir, &["remote", "set-url", "origin", &self.source.shown_remote()]).await?;
         let said = self.run(dir, &["log", "-1", "--format=%ct", commit, "--"]).await?;
         let seconds = said.trim().parse().unwrap_or(0);
         Ok((repository, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
@@ -298,6 +302,14 @@ impl Git<'_> {
         for setting in CONFIG {
             command.args(["-c", setting]);
         }
+        if let Some((user, password)) = self.source.login() {
+            // Arguments are there for everybody to see, an environment is not.
+            command.env(USER, user).env(PASSWORD, password);
+            let server = self.source.shown_remote();
+            let path = server.find("://").and_then(|at| server[at + 3..].find('/').map(|path| at + 3 + path));
+            let server = &server[..path.unwrap_or(server.len())];
+            command.args(["-c", &format!("credential.{server}.helper=!f() {{ {HELPER}; }}; f")]);
+        }
         command.args(arguments).current_dir(dir.unwrap_or(home));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // What it starts itself ends with it.
@@ -317,7 +329,6 @@ impl Git<'_> {
             return Ok(String::from_utf8_lossy(&out).into_owned());
         }
         let told = String::from_utf8_lossy(&err[err.len().saturating_sub(SHOWN)..]).into_owned();
-        let told = told.replace(&self.source.remote, &self.source.shown_remote());
         let what = arguments.first().copied().unwrap_or_default();
         Err(Error::new(ErrorKind::Unavailable, FETCH)
             .with_message(format!("git {what} failed: {}", told.trim())))

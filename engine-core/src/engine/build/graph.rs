@@ -143,7 +143,7 @@ impl Stages {
             Origin::Named(name) => match self.build.spec.contexts.get(name) {
                 Some(context @ (BuildContext::Directory(_) | BuildContext::Archive(_))) => {
                     let files = self.build.engine.context_files(context)?;
-                    let ignored = ignore::of_context(&*files, None).await?.and_then(ignore::ignoring);
+                    let ignored = ignore::of_context(&*files, None, None).await?.and_then(ignore::ignoring);
                     return Ok(Tree::new(files, TreeKind::Context, ignored));
                 }
                 Some(BuildContext::Remote(url)) => {
@@ -155,8 +155,9 @@ impl Stages {
                     .await?
                     {
                         Remote::Files(tree) => {
-                            let ignored =
-                                ignore::of_context(&**tree.files(), None).await?.and_then(ignore::ignoring);
+                            let ignored = ignore::of_context(&**tree.files(), None, None)
+                                .await?
+                                .and_then(ignore::ignoring);
                             Ok(tree.into_context(ignored))
                         }
                         Remote::Text(_) => Err(Error::new(ErrorKind::InvalidArgument, "open build context")

@@ -39,15 +39,19 @@ pub(super) fn excluding(patterns: &[String]) -> Result<Option<Ignored>> {
     Ok(ignoring(IgnorePatterns::new(patterns.iter().map(String::as_str))?))
 }
 
-/// A context's ignore file: that of the Dockerfile's own name if the Dockerfile is in the context and there is one, else
-/// `.dockerignore`.
+/// A context's ignore file: `own` if that is given, the file of the Dockerfile's own name if the Dockerfile is in the context and
+/// there is one, else `.dockerignore`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for a malformed pattern, with the file's name.
 pub(super) async fn of_context(
     files: &dyn ContainerFiles,
     dockerfile: Option<&str>,
+    own: Option<&str>,
 ) -> Result<Option<IgnorePatterns>> {
+    if let Some(own) = own {
+        return IgnorePatterns::parse(own.as_bytes()).map(Some);
+    }
     let own = dockerfile.map(|path| format!("{path}.dockerignore"));
     for name in own.into_iter().chain([".dockerignore".to_owned()]) {
         if let Some(text) = read(files, &name).await? {

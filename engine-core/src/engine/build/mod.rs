@@ -50,11 +50,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::dockerfile::{Dockerfile, IgnorePatterns, Warning};
+use crate::dockerfile::{Checks, Dockerfile, IgnorePatterns, Warning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, KnownDigests};
 use crate::platform::Platform;
@@ -80,6 +81,9 @@ pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
 use tree::{Tree, TreeKind};
 use verify::Apart;
 pub use verify::Rebuild;
+
+/// The build argument that stands for the directive `check`.
+const CHECKS: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
 /// What a build made.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -134,7 +138,10 @@ impl Build {
             if all.contains(&warning) {
                 continue;
             }
-            self.progress.report(BuildEvent::Warning(warning.clone()));
+            // The first of two builds that are compared has told of it.
+            if self.apart.is_none() {
+                self.progress.report(BuildEvent::Warning(warning.clone()));
+            }
             all.push(warning);
         }
     }
@@ -174,8 +181,9 @@ impl LocalEngine {
         let files = Box::pin(self.files_of_context(&mut spec, &materials)).await?;
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
         let origins = Origins::of(&text, materials);
-        let file = Dockerfile::parse(&name, &text)?;
-        let ignore = ignore::of_context(&*files, spec.dockerfile.in_context()).await?;
+        let file = Dockerfile::parse_with(&name, &text, checks(&spec)?)?;
+        let ignore =
+            ignore::of_context(&*files, spec.dockerfile.in_context(), spec.ignore.as_deref()).await?;
         let known = self.known_digests(&spec.context, &scratch).await?;
         let mut context = Tree::new(files, TreeKind::Context, ignore.clone().and_then(ignore::ignoring));
         if let Some(known) = &known {
@@ -248,7 +256,8 @@ impl LocalEngine {
             Remote::Files(tree) => Ok(Arc::clone(tree.files())),
             Remote::Text(text) => {
                 if let DockerfileSource::InContext(_) = spec.dockerfile {
-                    spec.dockerfile = DockerfileSource::Text { name: "Dockerfile".to_owned(), text };
+                    spec.dockerfile =
+                        DockerfileSource::Text { name: "Dockerfile".to_owned(), text: text.into() };
                 }
                 Ok(Arc::new(empty::NoFiles))
             }
@@ -263,6 +272,15 @@ impl LocalEngine {
                 .with_message(format!("{other:?} cannot be one"))),
         }
     }
+}
+
+/// The checks that a build argument asks for.
+fn checks(spec: &BuildSpec) -> Result<Option<Checks>> {
+    let Some(text) = spec.args.get(CHECKS) else { return Ok(None) };
+    let wrong = |why| {
+        Error::new(ErrorKind::InvalidArgument, "build image").with("build argument", CHECKS).with_message(why)
+    };
+    Checks::parse(text).map(Some).map_err(wrong)
 }
 
 /// The platforms to build for, each of them once.
@@ -303,7 +321,7 @@ fn files_of_directory(dir: &Path) -> Result<Box<dyn ContainerFiles>> {
 }
 
 /// The Dockerfile's name and text.
-async fn dockerfile(source: &DockerfileSource, files: &dyn ContainerFiles) -> Result<(String, Vec<u8>)> {
+async fn dockerfile(source: &DockerfileSource, files: &dyn ContainerFiles) -> Result<(String, Bytes)> {
     match source {
         DockerfileSource::Text { name, text } => Ok((name.clone(), text.clone())),
         DockerfileSource::InContext(path) => {
@@ -314,7 +332,7 @@ async fn dockerfile(source: &DockerfileSource, files: &dyn ContainerFiles) -> Re
                     .with_message("the build context has no such file")
                     .with_hint("name the file, or give the directory that it is in")
             })?;
-            Ok((path.clone(), text))
+            Ok((path.clone(), text.into()))
         }
     }
 }

@@ -11,15 +11,15 @@ use super::ignore;
 use super::tree::inside;
 
 /// Returns the directory `dir` as an archive for [`BuildContext::Archive`](super::BuildContext::Archive): without what its ignore file
-/// leaves out, but with that file and the Dockerfile, if that is in the context: whoever builds reads them.
+/// leaves out, or `ignore` in its stead, but with that file and the Dockerfile, if that is in the context: whoever builds reads them.
 ///
 /// # Errors
 /// [`NotFound`](crate::ErrorKind::NotFound) if it is not there; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a malformed
 /// ignore file. What fails later comes in the stream.
-pub async fn pack_context(dir: &Path, dockerfile: Option<&str>) -> Result<ByteStream> {
+pub async fn pack_context(dir: &Path, dockerfile: Option<&str>, ignore: Option<&str>) -> Result<ByteStream> {
     let files = files_of_directory(dir)?;
     let mut options = ListFiles::default();
-    if let Some(ignored) = ignore::of_context(&*files, dockerfile).await?.and_then(ignore::ignoring) {
+    if let Some(ignored) = ignore::of_context(&*files, dockerfile, ignore).await?.and_then(ignore::ignoring) {
         let mut kept = vec![Path::new(".dockerignore").to_owned()];
         if let Some(path) = dockerfile {
             kept.push(inside(path)?.iter().collect());

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::container_spec::Ulimit;
@@ -34,6 +35,8 @@ pub struct BuildSpec {
     pub context: BuildContext,
     /// The Dockerfile.
     pub dockerfile: DockerfileSource,
+    /// What is left out of the context, as the lines of an ignore file: instead of the one in there.
+    pub ignore: Option<String>,
     /// More contexts, by the names that `COPY --from=NAME` and `FROM NAME` have for them.
     #[serde(skip)]
     pub contexts: BTreeMap<String, BuildContext>,
@@ -139,7 +142,8 @@ pub enum DockerfileSource {
         /// What errors call it.
         name: String,
         /// The text.
-        text: Vec<u8>,
+        #[serde(with = "crate::exact::bytes")]
+        text: Bytes,
     },
 }
 
@@ -214,7 +218,7 @@ impl BuildSpec {
     }
 
     /// Describes a build without a context by a Dockerfile's text.
-    pub fn of_text(text: impl Into<Vec<u8>>) -> Self {
+    pub fn of_text(text: impl Into<Bytes>) -> Self {
         let dockerfile = DockerfileSource::Text { name: "Dockerfile".to_owned(), text: text.into() };
         Self { dockerfile, ..Self::default() }
     }

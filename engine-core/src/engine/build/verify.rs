@@ -3,7 +3,7 @@
 //! The second time nothing of the first's cache is used, nor is anything put where others' builds find it: keys of steps have a
 //! secret in them, and what is kept under them is removed at the end.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::Digest;
 use crate::engine::LocalEngine;
@@ -66,6 +66,30 @@ impl Apart {
     }
 }
 
+/// Removes what was kept when it is dropped: nobody else finds it.
+struct Forget(Option<(LocalEngine, Arc<Apart>)>);
+
+impl Forget {
+    async fn now(mut self) -> Result<()> {
+        match self.0.take() {
+            Some((engine, apart)) => apart.remove(&engine).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        if let (Some((engine, apart)), Ok(handle)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            drop(handle.spawn(async move {
+                if let Err(error) = apart.remove(&engine).await {
+                    tracing::warn!(%error, "steps of a build that was compared stay until the cache is pruned");
+                }
+            }));
+        }
+    }
+}
+
 impl LocalEngine {
     /// Builds an image, and then once more without anything that was kept, and compares.
     ///
@@ -89,9 +113,10 @@ impl LocalEngine {
         let image = self.build_image(spec.clone(), progress.clone(), None).await?;
         (spec.no_cache, spec.pull, spec.provenance) = (false, false, None);
         let platforms = super::platforms(&spec)?;
-        let apart = std::sync::Arc::new(Apart::new());
-        let again = self.build_image(spec, progress, Some(std::sync::Arc::clone(&apart))).await;
-        apart.remove(self).await?;
+        let apart = Arc::new(Apart::new());
+        let forget = Forget(Some((self.clone(), Arc::clone(&apart))));
+        let again = self.build_image(spec, progress, Some(apart)).await;
+        forget.now().await?;
         let mut found = Rebuild { image, again: again?, differs_at: None };
         if found.is_same() {
             return Ok(found);
