@@ -238,7 +238,7 @@ pub struct FileEntry {
     pub modified: SystemTime,
     /// The text of a symbolic link.
     pub link: PathBuf,
-    /// The digest of a regular file's content, if it was asked for.
+    /// The digest of a regular file's content, if it was asked for: with its file capabilities, where it has any.
     pub digest: Option<Digest>,
 }
 
@@ -298,13 +298,15 @@ pub struct PackedFile {
     pub modified: SystemTime,
     /// Leaves out extended attributes but file capabilities: they are the host's affair.
     pub plain: bool,
+    /// The digest that [`FileEntry::digest`] had of it. A file that has another one by now fails the archive.
+    pub digest: Option<Digest>,
 }
 
 impl PackedFile {
     /// Describes a file by where it comes from, and its name and mode in the archive.
     pub fn new(source: PackedSource, name: impl Into<PathBuf>, mode: u32) -> Self {
         let modified = SystemTime::UNIX_EPOCH;
-        Self { source, name: name.into(), mode, owner: (0, 0), modified, plain: false }
+        Self { source, name: name.into(), mode, owner: (0, 0), modified, plain: false, digest: None }
     }
 }
 

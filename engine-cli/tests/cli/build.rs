@@ -4,6 +4,7 @@ mod caches;
 mod case;
 mod checks;
 mod corpus;
+mod keys;
 mod kills;
 mod mounts;
 mod outputs;

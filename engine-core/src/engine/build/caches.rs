@@ -14,7 +14,6 @@ use crate::engine::turns::Turn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{PackedFile, PackedSource};
 use crate::id::{ContainerId, Name};
-use crate::mount::Mount;
 use crate::volume_driver::VolumeOptions;
 
 use super::copy::Hasher;
@@ -102,6 +101,7 @@ impl Cache {
         key.text("cache");
         key.path(&self.target);
         key.text(&self.digest.to_string());
+        key.number(self.read_only.into());
     }
 
     /// The turn that a command waits for: always in one order, so that nobody waits for somebody who waits.
@@ -175,11 +175,7 @@ impl LocalEngine {
             }
             First::Files { from, source } => (from, source.clone()),
         };
-        let held = ContainerId::random();
-        let images = &self.inner.images;
-        let mount: Mount = images.mount_image(&held, &from.manifest, &from.layers, Path::new("/")).await?;
-        let filled = self.inner.volumes.fill(name, &[mount], &source).await;
-        images.remove_rootfs(&held).await?;
-        filled.map(drop)
+        let (mount, _held) = self.held_image(&from.manifest, &from.layers, Path::new("/")).await?;
+        self.inner.volumes.fill(name, &[mount], &source).await.map(drop)
     }
 }

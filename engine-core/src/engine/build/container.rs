@@ -22,6 +22,7 @@ use crate::platform::Platform;
 
 use super::cache::{Layer, empty_diff_id};
 use super::graph::keeper;
+use super::mounts::Opened;
 use super::stage::{Keeper, State};
 
 /// Clocks of file systems tick less often than others.
@@ -61,12 +62,16 @@ pub(super) struct StepContainer {
 }
 
 impl LocalEngine {
-    /// Makes a container. The caller holds a lease.
-    pub(super) async fn step_container(&self, data: RecordData) -> Result<StepContainer> {
+    /// Makes a container, which `opened` is there for until it is removed. The caller holds a lease.
+    pub(super) async fn step_container(
+        &self,
+        data: RecordData,
+        opened: Option<Opened>,
+    ) -> Result<StepContainer> {
         let id = ContainerId::random();
         let mut record = Record { id, name: names::random_name(0), created_at: SystemTime::now(), data };
         // From here on, also if nobody waits for the record any more: what is not there is removed as well.
-        let removed = Removed::new(self, &record.id);
+        let removed = Removed::new(self, &record.id, opened);
         if let Err(error) = self.commit(&mut record, true).await {
             removed.keep();
             return Err(error);
@@ -123,7 +128,8 @@ impl LocalEngine {
         let mut spec = ContainerSpec::command(["/"]);
         spec.network = NetworkMode::None;
         spec.labels.insert("engine.build".to_owned(), text.to_owned());
-        let container = self.step_container(data(spec, image, state.diff_ids(), &state.platform)).await?;
+        let container =
+            self.step_container(data(spec, image, state.diff_ids(), &state.platform), None).await?;
         let rootfs = self.rootfs(container.record()).await?;
         let files = self.inner.runtime.files(&container.record.id, &FilesSpec::new(rootfs, Vec::new()));
         Ok(StepRoot { container, files: files.into() })
@@ -154,12 +160,14 @@ impl StepRoot {
 struct Removed {
     engine: LocalEngine,
     container: Option<LocalContainer>,
+    /// Let go once it is removed: while its command runs, caches are not others', and what it writes to is there.
+    opened: Option<Opened>,
 }
 
 impl Removed {
-    fn new(engine: &LocalEngine, id: &ContainerId) -> Self {
+    fn new(engine: &LocalEngine, id: &ContainerId, opened: Option<Opened>) -> Self {
         let container = Some(LocalContainer::new(engine.clone(), id.clone()));
-        Self { engine: engine.clone(), container }
+        Self { engine: engine.clone(), container, opened }
     }
 
     /// There is nothing to remove.
@@ -187,7 +195,9 @@ impl Drop for Removed {
     fn drop(&mut self) {
         if let (Some(container), Ok(runtime)) = (self.container.take(), tokio::runtime::Handle::try_current())
         {
+            let opened = self.opened.take();
             drop(runtime.spawn(async move {
+                let _opened = opened;
                 if let Err(error) = remove(container).await {
                     tracing::warn!(%error, "removing a build's container failed");
                 }

@@ -3,7 +3,8 @@
 //! A layer is written as an archive straight into the store. It has what was copied, and the directories above that were not
 //! there. Where things go is decided on what the layers below show; nothing there is written to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -41,6 +42,8 @@ pub(super) struct Placing<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     files: BTreeMap<PathBuf, (PackedFile, Option<FileEntry>)>,
+    /// What directories below have, and whether that is a directory: each is asked for it once.
+    there: HashMap<PathBuf, HashMap<OsString, bool>>,
 }
 
 /// The file system below a layer; `None` where there is none.
@@ -69,7 +72,12 @@ impl Plan {
         let into_dir = placing.into_dir || is_dir;
         for source in sources {
             let target = if placing.parents {
-                destination.join(&source.kept)
+                // Directories of the source's path may be links where it goes.
+                let parent = destination.join(source.kept.parent().unwrap_or(Path::new("")));
+                match source.kept.file_name() {
+                    Some(name) => resolve(below, &parent).await?.join(name),
+                    None => destination.clone(),
+                }
             } else if source.is_dir() || !into_dir {
                 destination.clone()
             } else {
@@ -123,9 +131,9 @@ impl Plan {
             if self.files.contains_key(dir) {
                 continue;
             }
-            match stat(below, dir).await? {
-                Some(stat) if stat.is_dir() => {}
-                Some(_) => return Err(wrong(dir, "it is not a directory")),
+            match self.is_dir_below(below, dir).await? {
+                Some(true) => {}
+                Some(false) => return Err(wrong(dir, "it is not a directory")),
                 None => {
                     let mut file = PackedFile::new(PackedSource::Directory, relative(dir), 0o755);
                     (file.owner, file.modified) = (owner.unwrap_or((0, 0)), time);
@@ -135,6 +143,26 @@ impl Plan {
             }
         }
         Ok(made)
+    }
+
+    /// Whether an absolute path, in which no directory is a link, is a directory below; `None` if nothing is there.
+    async fn is_dir_below(&mut self, below: &Below, path: &Path) -> Result<Option<bool>> {
+        let Some(files) = below else { return Ok(None) };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Some(true)) };
+        if !self.there.contains_key(parent) {
+            let list = match files.list(parent, &ListFiles::default().shallow()).await {
+                Ok(list) => list.entries,
+                // It is made, or it is no directory.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {
+                    Vec::new()
+                }
+                Err(error) => return Err(error),
+            };
+            let names = list.into_iter().filter(|entry| !entry.path.as_os_str().is_empty());
+            let names = names.map(|entry| (entry.path.as_os_str().to_owned(), entry.is_dir())).collect();
+            self.there.insert(parent.to_owned(), names);
+        }
+        Ok(self.there.get(parent).and_then(|names| names.get(name)).copied())
     }
 
     async fn place(
@@ -175,6 +203,7 @@ impl Plan {
             // A directory's time tells when something was made or removed in it, on that machine.
             file.modified = if context && entry.is_dir() { placing.time } else { entry.modified };
             file.plain = context;
+            file.digest.clone_from(&entry.digest);
             if at.parent().is_some() {
                 self.files.insert(at, (file, Some(entry)));
             }
@@ -183,11 +212,11 @@ impl Plan {
     }
 
     /// Which of the targets are there already, and whether they are directories.
-    async fn known(&self, below: &Below, source: &Source, target: &Path) -> Result<BTreeMap<PathBuf, bool>> {
+    async fn known(&mut self, below: &Below, source: &Source, target: &Path) -> Result<BTreeMap<PathBuf, bool>> {
         let mut known: BTreeMap<PathBuf, bool> = self
             .files
-            .iter()
-            .filter(|(path, _)| path.starts_with(target))
+            .range(target.to_owned()..)
+            .take_while(|(path, _)| path.starts_with(target))
             .map(|(path, (file, entry))| {
                 (
                     path.clone(),
@@ -208,13 +237,13 @@ impl Plan {
             if wanted.contains(path) { Listed::Yes } else { Listed::No }
         }));
         // What is a link is listed where it leads, and counts as what it is itself.
-        match stat(below, target).await? {
+        match self.is_dir_below(below, target).await? {
             None => return Ok(known),
-            Some(found) if !found.is_dir() => {
-                known.insert(target.to_owned(), false);
+            Some(false) => {
+                known.entry(target.to_owned()).or_insert(false);
                 return Ok(known);
             }
-            Some(_) => {}
+            Some(true) => {}
         }
         for entry in files.list(target, &options).await?.entries {
             let at =
@@ -253,6 +282,12 @@ impl Hasher {
 
     pub(super) fn path(&mut self, path: &Path) {
         self.bytes(path.as_os_str().as_encoded_bytes());
+    }
+
+    /// A time, in the whole seconds that archives have.
+    pub(super) fn time(&mut self, time: SystemTime) {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        self.number(since.map_or(0, |since| since.as_secs()));
     }
 
     pub(super) fn number(&mut self, number: u64) {

@@ -5,6 +5,7 @@
 //! way, and what an archive replaces, are as for whoever unpacks it there.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -106,10 +107,13 @@ impl Step<'_> {
         }
         let chmod = copying.chmod.as_deref().map(FileMode::parse).transpose()?;
         let exclude = excluding(&copying.exclude)?;
-        let mut key = Hasher::new("copy-2");
-        if !copying.link {
+        let mut key = Hasher::new("copy-3");
+        // What a name means is in the layers below.
+        let named = copying.chown.as_deref().is_some_and(|chown| numbers(chown).is_none());
+        if !copying.link || named {
             key.text(&state.chain().to_string());
         }
+        key.time(state.time);
         key.path(&destination);
         key.texts([named_dir, copying.link, copying.parents].map(|flag| flag.to_string()));
         key.texts([&copying.chown, &copying.chmod].map(|text| text.clone().unwrap_or_default()));
@@ -214,22 +218,23 @@ impl Step<'_> {
     }
 
     /// A layer of what `source` is in a tree, at its own path: only what is there for `COPY` is there for a mount.
-    pub(super) async fn tree_layer(&self, tree: &Tree, source: &str) -> Result<Mounted> {
+    pub(super) async fn tree_layer(&self, tree: &Tree, source: &Path) -> Result<Mounted> {
         let scratch = State::scratch(Platform::host(), Some(SystemTime::UNIX_EPOCH));
         let copying =
             Copying { destination: "/".to_owned(), link: true, parents: true, ..Copying::default() };
-        let picked = Picked { tree: tree.clone(), pattern: source.to_owned(), unpack: false };
+        let picked =
+            Picked { tree: tree.clone(), pattern: escaped(&source.to_string_lossy()), unpack: false };
         let quiet = Step {
             build: self.build,
             id: self.id,
-            text: format!("mount {source}"),
+            text: format!("mount {}", source.display()),
             use_cache: true,
             quiet: true,
         };
         let layer = Box::pin(quiet.copy(&scratch, &[picked], &copying)).await?;
         let layer = layer.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "mount for command")
-                .with("source", source)
+                .with("source", source.display())
                 .with_message("there are no files")
         })?;
         self.build.engine.keep_layer(layer).await
@@ -237,14 +242,8 @@ impl Step<'_> {
 
     /// What `--chown` means: numbers, or names in the image.
     pub(super) async fn owner(&self, state: &State, chown: &str) -> Result<(u32, u32)> {
-        let (user, group) = match chown.split_once(':') {
-            Some((user, group)) => (user, Some(group)),
-            None => (chown, None),
-        };
-        let number = |text: &str| text.parse::<u32>().ok().filter(|id| i32::try_from(*id).is_ok());
-        // A number without a group is both.
-        if let (Some(uid), Some(gid)) = (number(user), group.map_or(number(user), number)) {
-            return Ok((uid, gid));
+        if let Some(owner) = numbers(chown) {
+            return Ok(owner);
         }
         match self.below(state).await? {
             Some(files) => files.owner(chown).await,
@@ -302,6 +301,16 @@ async fn add_documents(
         plan.add_document(below, &document.name, content, placing).await?;
     }
     Ok(())
+}
+
+/// What `--chown` means if it has no names.
+fn numbers(chown: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|id| i32::try_from(*id).is_ok());
+    match chown.split_once(':') {
+        Some((user, group)) => Some((number(user)?, number(group)?)),
+        // A number without a group is both.
+        None => number(chown).map(|id| (id, id)),
+    }
 }
 
 /// A pattern that names a file and nothing else.

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use crate::dockerfile::{
     BindMount, CacheMount, Expander, GlobalScope, Instruction, Origin, RunMount, Scope, Spanned, Stage,
-    StageGraph,
+    StageGraph, StageNode,
 };
 use crate::engine::LocalEngine;
 use crate::engine::image::Image;
@@ -280,8 +280,14 @@ impl StageWork<'_> {
             }
             Origin::Named(name) => {
                 let image = match stages.build.spec.contexts.get(name) {
+                    None => name,
                     Some(BuildContext::Image(image)) => image,
-                    _ => name,
+                    Some(_) => {
+                        let mut state = State::scratch(platform, time);
+                        self.files_of_context(&mut state, node, stage).await?;
+                        let scope = scope(&state);
+                        return Ok((state, scope));
+                    }
                 };
                 let (step, begun) = self.begin(&stage.text);
                 let found = stages.image(image, &platform, Some(step)).await;
@@ -306,6 +312,30 @@ impl StageWork<'_> {
                 Ok((state, scope))
             }
         }
+    }
+
+    /// `FROM` of a context that is no image: its files, and nothing else.
+    async fn files_of_context(&mut self, state: &mut State, node: &StageNode, stage: &Stage) -> Result<()> {
+        let (id, begun) = self.begin(&stage.text);
+        let build = &self.stages.build;
+        let text = stage.text.clone();
+        let step = Step { build, id, text: text.clone(), use_cache: self.use_cache, quiet: false };
+        let copied = async {
+            let tree = Box::pin(self.stages.tree(&node.base)).await?;
+            let picked = [Picked { tree, pattern: "/".to_owned(), unpack: false }];
+            let copying = Copying { destination: "/".to_owned(), link: true, ..Copying::default() };
+            Box::pin(step.copy(state, &picked, &copying)).await
+        };
+        let layer = copied.await.map_err(|error| {
+            build.progress.report(BuildEvent::Failed { step: id, message: error.to_string() });
+            error.with("file", format!("{}:{}", build.file.name(), stage.span.line))
+        })?;
+        finished(build, id, begun, layer.as_ref());
+        state.add_layer(layer, text);
+        if !state.layers.is_empty() {
+            state.image = Some(keeper(&build.engine, state).await?);
+        }
+        Ok(())
     }
 
     /// Carries out an instruction, which is `number` of its stage, or a base image's trigger.

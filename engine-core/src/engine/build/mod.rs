@@ -5,7 +5,8 @@
 //! `mounts`, `copying` with `copy` and `tree`, `add` for what comes from elsewhere. `cache` has what was made before. `verify`
 //! builds twice and compares.
 //!
-//! Invariants: a layer depends on nothing but what its key has (SECURITY C6), so the same input gives the same digests; nothing is
+//! Invariants: a layer depends on nothing but what its key has (SECURITY C6), so the same input gives the same digests (files that are
+//! copied keep their times, which are in no key, as with Docker: the cache may have others); nothing is
 //! named before all of it is there; a build that ends early leaves no more than entries of the cache, which are whole.
 
 mod add;

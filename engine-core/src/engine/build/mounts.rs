@@ -14,7 +14,6 @@ use crate::engine::records::MountedImage;
 use crate::engine::turns::Turn;
 use crate::engine::{LocalEngine, blocking};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::ContainerId;
 use crate::mount::{Mount, MountKind, OverlayUpper};
 use crate::secret::{SecretData, SecretFile, SecretVariable};
 
@@ -110,6 +109,7 @@ impl Mounts {
                 key.text("tmpfs");
                 key.path(&target);
                 key.number(tmpfs.size.unwrap_or(0));
+                key.number(tmpfs.read_only.into());
                 let mut mount = Mount::tmpfs(target);
                 if let MountKind::Tmpfs { size, .. } = &mut mount.kind {
                     *size = tmpfs.size;
@@ -150,6 +150,7 @@ impl Mounts {
         key.text("ssh");
         key.text(id);
         key.path(&target);
+        key.texts([ssh.mode, ssh.uid, ssh.gid].map(|number| format!("{number:?}")));
         let Some(socket) = spec.ssh.get(id) else {
             if ssh.required {
                 return Err(Error::new(ErrorKind::NotFound, "mount ssh agent")
@@ -179,6 +180,7 @@ impl Mounts {
         key.text("secret");
         key.text(&secret.id);
         key.texts([&secret.target, &secret.env].map(|text| text.clone().unwrap_or_default()));
+        key.texts([secret.mode, secret.uid, secret.gid].map(|number| format!("{number:?}")));
         let Some(content) = spec.secrets.get(&secret.id) else {
             if secret.required {
                 return Err(Error::new(ErrorKind::NotFound, "mount secret")
@@ -270,12 +272,10 @@ impl Mounts {
 impl Writable {
     /// The layers with one to write to, in `dir`.
     async fn mount(&self, engine: &LocalEngine, dir: &Path) -> Result<Mount> {
-        let images = &engine.inner.images;
-        let held = ContainerId::random();
-        let mut mount =
-            images.mount_image(&held, &self.from.manifest, &self.from.layers, &self.target).await?;
         // The container holds them from its record on; until then, the build's lease does.
-        images.remove_rootfs(&held).await?;
+        let (mut mount, held) =
+            engine.held_image(&self.from.manifest, &self.from.layers, &self.target).await?;
+        drop(held);
         let (upper, work) = (dir.join("upper"), dir.join("work"));
         let MountKind::Overlay { upper: written, .. } = &mut mount.kind else {
             return Err(Error::new(ErrorKind::Unsupported, "mount for command")

@@ -21,7 +21,7 @@ use crate::secret::{SecretFile, SecretVariable};
 use super::cache::Layer;
 use super::container;
 use super::event::OutputStream;
-use super::mounts::Mounts;
+use super::mounts::{Mounts, Opened};
 use super::stage::Keeper;
 
 /// Output that the error of a failed command shows.
@@ -41,6 +41,8 @@ pub(super) struct Command {
     pub(super) mount_points: BTreeSet<PathBuf>,
     /// The time that is said to be when what it wrote was written.
     pub(super) time: SystemTime,
+    /// What has to be there until it has ended, however that comes.
+    pub(super) opened: Opened,
 }
 
 impl LocalEngine {
@@ -58,7 +60,7 @@ impl LocalEngine {
         self.resolve_networks(&mut data.spec).await?;
         self.inner.hooks.admit_container(None, &data.spec, &data.defaults)?;
         self.make_volumes(&mut data.spec).await?;
-        let container = self.step_container(data).await?;
+        let container = self.step_container(data, Some(command.opened)).await?;
         let outcome = self.run_to_the_end(container.record(), (secret_files, secret_env), output).await;
         container.finish(outcome, command.time, command.mount_points).await
     }

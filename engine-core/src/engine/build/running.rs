@@ -1,7 +1,7 @@
 //! `RUN`: what a command is made of, and what it finds besides the layers.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::container_spec::{ContainerSpec, NetworkMode};
 use crate::dockerfile::{Run, RunMount, RunNetwork, RunScript, RunSecurity, Scope, is_predefined_arg};
@@ -20,12 +20,13 @@ use super::tree::{Tree, TreeKind};
 
 impl Step<'_> {
     /// The layers that show `source` of a tree, for a mount.
-    async fn mounted(&self, tree: &Tree, source: &str) -> Result<Mounted> {
+    async fn mounted(&self, tree: &Tree, source: Option<&str>) -> Result<Mounted> {
+        let source: PathBuf = super::tree::inside(source.unwrap_or_default())?.iter().collect();
         match (&tree.kind, &tree.layers) {
             (TreeKind::Layers(digest), Some((manifest, layers))) => {
                 Ok(Mounted { manifest: manifest.clone(), layers: layers.clone(), digest: digest.clone() })
             }
-            _ => self.tree_layer(tree, source).await,
+            _ => self.tree_layer(tree, &source).await,
         }
     }
 
@@ -66,13 +67,18 @@ impl Step<'_> {
             .into_iter()
             .partition(|(name, _)| is_predefined_arg(name) && !scope.is_defined(name));
         let mut env: Vec<String> = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut key = Hasher::new("run-1");
+        let mut key = Hasher::new("run-2");
+        key.time(state.time);
         key.text(&state.chain().to_string());
         key.text(&state.platform.to_string());
         key.texts(&arguments);
         key.texts(&env);
         key.texts([&state.config.user, &state.config.working_dir]);
         key.text(network.as_str());
+        // Memory and processors are not what a result is made of.
+        key.texts(spec.extra_hosts.iter().map(|(name, address)| format!("{name} {address}")));
+        key.texts(spec.ulimits.iter().map(|limit| format!("{limit:?}")));
+        key.number(spec.shm_size.unwrap_or(0));
         if let RunScript::File { content, .. } = &script {
             key.text(content);
         }
@@ -81,11 +87,11 @@ impl Step<'_> {
             match mount {
                 RunMount::Bind(bind) => {
                     let tree = froms.get(&index).unwrap_or(&self.build.context);
-                    let from = self.mounted(tree, bind.source.as_deref().unwrap_or("/")).await?;
+                    let from = self.mounted(tree, bind.source.as_deref()).await?;
                     mounts.bind(state, bind, from, &mut key)?;
                 }
                 RunMount::Cache(cache) => {
-                    let source = cache.source.as_deref().unwrap_or("/");
+                    let source = cache.source.as_deref();
                     let from = match froms.get(&index) {
                         Some(tree) => Some(self.mounted(tree, source).await?),
                         None => None,
@@ -134,12 +140,11 @@ impl Step<'_> {
                 mounts,
                 mount_points,
                 time: state.time,
+                opened,
             };
             let (progress, step) = (&self.build.progress, self.id);
             let report = |stream, bytes| progress.report(BuildEvent::Output { step, stream, bytes });
-            let layer = self.build.engine.run_step(command, report).await;
-            drop(opened);
-            layer
+            self.build.engine.run_step(command, report).await
         };
         self.layer(&key.finish(), Box::pin(make)).await
     }

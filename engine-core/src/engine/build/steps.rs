@@ -15,7 +15,7 @@ use crate::files::{ContainerFiles, PackedFile};
 use super::Build;
 use super::cache::Layer;
 use super::cache_manifest::MadeStep;
-use super::copy::{Below, Hasher, Plan};
+use super::copy::{Below, Hasher, Plan, resolve};
 use super::event::{BuildEvent, StepId};
 use super::gzip::gzip;
 use super::stage::State;
@@ -106,7 +106,8 @@ impl Step<'_> {
     /// `WORKDIR`: the directory, if it is not there. It belongs to who `USER` says.
     pub(super) async fn workdir(&self, state: &State, path: &Path) -> Result<Option<Layer>> {
         let user = Some(&state.config.user).filter(|user| !user.is_empty());
-        let mut key = Hasher::new("workdir-2");
+        let mut key = Hasher::new("workdir-3");
+        key.time(state.time);
         key.text(&state.chain().to_string());
         key.path(path);
         key.texts(user);
@@ -116,8 +117,9 @@ impl Step<'_> {
                 Some(user) => Some(self.owner(state, user).await?),
                 None => None,
             };
+            let path = resolve(&below, path).await?;
             let mut plan = Plan::default();
-            if !plan.make_dirs(&below, path, owner, state.time).await? {
+            if !plan.make_dirs(&below, &path, owner, state.time).await? {
                 return Ok(None);
             }
             self.write(&**self.build.context.files(), plan.into_files()).await

@@ -55,6 +55,7 @@ impl Source {
     /// Puts what it is into a cache key, but times.
     pub(super) fn describe(&self, key: &mut Hasher) {
         key.path(&self.name);
+        key.path(&self.kept);
         key.number(self.entries.len() as u64);
         for entry in &self.entries {
             key.path(&entry.path);
@@ -188,9 +189,7 @@ impl Tree {
         use std::error::Error as _;
         match self.files.list(&Path::new("/").join(path), options).await {
             Ok(list) => Ok(Some(list)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {
-                Ok(None)
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
                 let nothing = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotADirectory);

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::files::{ContainerFiles, FileList, FilesSpec, ListFiles, PackedFile, PathStat, UnpackFiles};
 use crate::id::ContainerId;
 use crate::io::ByteStream;
+use crate::mount::Mount;
 
 /// The files of layers. It holds them for itself until it is dropped.
 #[derive(Debug)]
@@ -19,8 +20,9 @@ pub(in crate::engine) struct View {
     _held: Held,
 }
 
+/// Keeps layers from being collected until it is dropped.
 #[derive(Debug)]
-struct Held(LocalEngine, ContainerId);
+pub(super) struct Held(LocalEngine, ContainerId);
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -39,11 +41,22 @@ impl Drop for Held {
 impl LocalEngine {
     /// Shows the files of `layers`, of which there are some. `manifest` is an image that keeps them.
     pub(in crate::engine) async fn view(&self, manifest: &Digest, layers: &[Digest]) -> Result<Arc<View>> {
+        let (mount, held) = self.held_image(manifest, layers, Path::new("/")).await?;
+        let spec = FilesSpec::new(vec![mount], Vec::new()).root_only();
+        Ok(Arc::new(View { files: self.inner.runtime.files(&held.1, &spec), _held: held }))
+    }
+
+    /// Describes a mount of layers at `target`, and holds them.
+    pub(super) async fn held_image(
+        &self,
+        manifest: &Digest,
+        layers: &[Digest],
+        target: &Path,
+    ) -> Result<(Mount, Held)> {
         let id = ContainerId::random();
         let held = Held(self.clone(), id.clone());
-        let mount = self.inner.images.mount_image(&id, manifest, layers, Path::new("/")).await?;
-        let spec = FilesSpec::new(vec![mount], Vec::new()).root_only();
-        Ok(Arc::new(View { files: self.inner.runtime.files(&id, &spec), _held: held }))
+        let mount = self.inner.images.mount_image(&id, manifest, layers, target).await?;
+        Ok((mount, held))
     }
 }
 

@@ -125,12 +125,13 @@ impl Lister<'_> {
         let mut hasher = DigestHasher::new(DigestAlgorithm::Sha256);
         loop {
             match rustix::io::read(&file, &mut self.buffer[..]) {
-                Ok(0) => return Ok(hasher.finish()),
+                Ok(0) => break,
                 Ok(count) => hasher.update(&self.buffer[..count]),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
+        Ok(pack::digest_with(hasher.finish(), pack::capability(handle)?.as_deref()))
     }
 }
 
@@ -161,8 +162,8 @@ pub(super) fn pack<W: io::Write>(
             }
         };
         let gone = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", source.display()));
-        let source = source.strip_prefix("/").unwrap_or(source);
-        let (handle, stat) = match (source.parent(), source.file_name()) {
+        let below = source.strip_prefix("/").unwrap_or(source);
+        let (handle, stat) = match (below.parent(), below.file_name()) {
             (Some(parent), Some(last)) => {
                 if held.as_ref().is_none_or(|(known, _)| known != parent) {
                     held = Some((
@@ -178,7 +179,11 @@ pub(super) fn pack<W: io::Write>(
             }
             _ => (top.try_clone()?, rustix::fs::fstat(&top)?),
         };
-        packer.add_as(&handle, &stat, name, &attributes)?;
+        packer.expect(file.digest.as_ref());
+        packer.add_as(&handle, &stat, name, &attributes).map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidData => gone(e),
+            _ => e,
+        })?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::io::Errno;
 
 use crate::decode::Bounded;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,13 +62,17 @@ pub fn host_files(dir: PathBuf) -> Box<dyn ContainerFiles> {
     Box::new(LinuxFiles::new(Viewer::of_directory(dir)))
 }
 
+/// It is the path that is wrong.
+const OF_PATH: [Errno; 5] = [Errno::LOOP, Errno::NOTDIR, Errno::ISDIR, Errno::NAMETOOLONG, Errno::INVAL];
+
 fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
     let path = path.to_owned();
     move |error| {
+        let is_path =
+            error.raw_os_error().is_none_or(|code| OF_PATH.contains(&Errno::from_raw_os_error(code)));
         let shown = Error::from_io(operation, error).with("path", path.display());
         match shown.kind() {
-            // ELOOP, ENOTDIR and the like: it is the path that is wrong.
-            ErrorKind::Other => shown.with_kind(ErrorKind::InvalidArgument),
+            ErrorKind::Other if is_path => shown.with_kind(ErrorKind::InvalidArgument),
             _ => shown,
         }
     }

@@ -15,6 +15,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use super::beneath;
+use crate::digest::{Digest, DigestHasher};
 use crate::files::PathStat;
 use crate::linux::files::ids::Ids;
 use crate::linux::rootfd::RootFd;
@@ -25,6 +26,9 @@ const HELD: usize = 64;
 const BUFFER: usize = 128 << 10;
 /// More holes than this are written out.
 const MAX_SEGMENTS: usize = 4096;
+
+/// The attribute that has a program's capabilities.
+const CAPABILITY: &[u8] = b"security.capability";
 
 /// File systems that show the kernel's own state (magic.h): not content, and written to by host root they act.
 const KERNEL: [u32; 14] = [
@@ -290,11 +294,27 @@ pub(in crate::linux) struct Packer<'a, W> {
     links: HashMap<(u64, u64), Box<[u8]>>,
     buffer: Vec<u8>,
     entry: Entry,
+    /// What the next file has to be, and what its content is so far.
+    expected: Option<Digest>,
+    hasher: Option<DigestHasher>,
 }
 
 impl<'a, W: Write> Packer<'a, W> {
     pub(in crate::linux) fn new(options: PackOptions, writer: &'a mut ArchiveWriter<W>) -> Self {
-        Self { options, writer, links: HashMap::new(), buffer: vec![0; BUFFER], entry: Entry::default() }
+        Self {
+            options,
+            writer,
+            links: HashMap::new(),
+            buffer: vec![0; BUFFER],
+            entry: Entry::default(),
+            expected: None,
+            hasher: None,
+        }
+    }
+
+    /// Fails with [`io::ErrorKind::InvalidData`] if the next file is none of this digest, should it be one with content.
+    pub(super) fn expect(&mut self, digest: Option<&Digest>) {
+        self.expected = digest.cloned();
     }
 
     /// Adds an empty file: a layer's note about something that is gone.
@@ -385,7 +405,7 @@ impl<'a, W: Write> Packer<'a, W> {
             EntryKind::File | EntryKind::Directory => {
                 entry.xattrs = xattrs(handle)?;
                 if plain {
-                    entry.xattrs.retain(|xattr| xattr.name == b"security.capability");
+                    entry.xattrs.retain(|xattr| xattr.name == CAPABILITY);
                 }
             }
             _ => {}
@@ -402,10 +422,18 @@ impl<'a, W: Write> Packer<'a, W> {
             entry.sparse = segments(&file, entry.size);
         }
         self.writer.entry(entry)?;
+        let expected = self.expected.take();
+        self.hasher = expected.as_ref().map(|digest| DigestHasher::new(digest.algorithm()));
         match &entry.sparse {
-            None => self.content(&file, 0, entry.size),
-            Some(map) => map.iter().try_for_each(|part| self.content(&file, part.offset, part.length)),
+            None => self.content(&file, 0, entry.size)?,
+            Some(map) => map.iter().try_for_each(|part| self.content(&file, part.offset, part.length))?,
         }
+        let (Some(expected), Some(hasher)) = (expected, self.hasher.take()) else { return Ok(()) };
+        let capability = entry.xattrs.iter().find(|xattr| xattr.name == CAPABILITY);
+        if digest_with(hasher.finish(), capability.map(|xattr| &*xattr.value)) == expected {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it changed while it was copied: do that once more"))
     }
 
     /// Copies `length` bytes from `offset` on. A file that has become shorter is filled up with zeros: its size is said.
@@ -422,11 +450,37 @@ impl<'a, W: Write> Packer<'a, W> {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&self.buffer[..count]);
+            }
             self.writer.data(&self.buffer[..count])?;
             offset += count as u64;
         }
         Ok(())
     }
+}
+
+/// The file capabilities of a regular file, if it has any (capabilities(7)).
+pub(super) fn capability(handle: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let mut value = vec![0; 64];
+    match rustix::fs::getxattr(&path, CAPABILITY, &mut value[..]) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The digest of a file: that of its content alone, unless it has capabilities.
+pub(super) fn digest_with(content: Digest, capability: Option<&[u8]>) -> Digest {
+    let Some(capability) = capability else { return content };
+    let mut hasher = DigestHasher::new(content.algorithm());
+    hasher.update(content.to_string().as_bytes());
+    hasher.update(capability);
+    hasher.finish()
 }
 
 /// When it was modified.

@@ -104,3 +104,27 @@ async fn a_failing_source_is_the_error() {
     let outcome = unpack_host(dir.path(), archive, &UnpackFiles::default(), false).await;
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
 }
+
+#[tokio::test]
+async fn a_file_that_changes_on_the_way_is_no_longer_the_one_that_was_listed() {
+    use crate::files::PackedSource;
+    use futures_util::TryStreamExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "before").unwrap();
+    let files = host_files(dir.path().to_owned());
+    let list = files.list(Path::new("/file"), &ListFiles::default().with_digests()).await.unwrap();
+    let pack = async || {
+        let mut file = PackedFile::new(PackedSource::Tree("/file".into()), "file", 0o644);
+        file.digest.clone_from(&list.entries[0].digest);
+        files.pack_files(vec![file]).await?.try_collect::<Vec<_>>().await
+    };
+    pack().await.unwrap();
+    // Neither another content of the same size, nor less of it.
+    for after in ["behind", "be"] {
+        fs::write(&path, after).unwrap();
+        let error = pack().await.unwrap_err();
+        assert!(error.report().contains("/file: it changed while it was copied"), "{error}");
+    }
+}
