@@ -212,7 +212,12 @@ impl Plan {
     }
 
     /// Which of the targets are there already, and whether they are directories.
-    async fn known(&mut self, below: &Below, source: &Source, target: &Path) -> Result<BTreeMap<PathBuf, bool>> {
+    async fn known(
+        &mut self,
+        below: &Below,
+        source: &Source,
+        target: &Path,
+    ) -> Result<BTreeMap<PathBuf, bool>> {
         let mut known: BTreeMap<PathBuf, bool> = self
             .files
             .range(target.to_owned()..)
