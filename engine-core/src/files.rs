@@ -296,7 +296,7 @@ pub struct PackedFile {
     pub owner: (u32, u32),
     /// Its time of modification, in whole seconds.
     pub modified: SystemTime,
-    /// Leaves out extended attributes but file capabilities: they are the host's affair.
+    /// Leaves out extended attributes but file capabilities, and makes hard links files: they are the host's affair.
     pub plain: bool,
     /// The digest that [`FileEntry::digest`] had of it. A file that has another one by now fails the archive.
     pub digest: Option<Digest>,

@@ -64,7 +64,14 @@ impl GitSource {
                 let host = authority.rsplit('@').next().unwrap_or_default();
                 format!("{scheme}://{host}{path}")
             }
-            _ => self.remote.clone(),
+            // ssh(1) asks for a password itself, and for no user it takes its own.
+            Some((scheme, rest)) => {
+                let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                let Some((login, host)) = authority.rsplit_once('@') else { return self.remote.clone() };
+                let user = login.split(':').next().unwrap_or_default();
+                format!("{scheme}://{user}@{host}{path}")
+            }
+            None => self.remote.clone(),
         }
     }
 
@@ -136,6 +143,10 @@ impl GitSource {
         let host = authority.rsplit('@').next().unwrap_or_default();
         if host.is_empty() || host.starts_with('-') || authority.starts_with('-') {
             return Err("its place names no host".to_owned());
+        }
+        let of_host = |c: char| c.is_alphanumeric() || ".-_:[]%".contains(c);
+        if !host.chars().all(of_host) {
+            return Err(format!("{host:?} is no name of a host"));
         }
         for text in self.reference.iter().chain(&self.commit) {
             let bad = text.starts_with(['-', '+', '/', '.'])
@@ -210,6 +221,10 @@ mod tests {
             GitSource::parse("https://u:p@x/y.git").unwrap().unwrap().shown_remote(),
             "https://x/y.git"
         );
+        assert_eq!(
+            GitSource::parse("ssh://u:p@x:22/y.git").unwrap().unwrap().shown_remote(),
+            "ssh://u@x:22/y.git"
+        );
         let login = |source: &str| GitSource::parse(source).unwrap().unwrap().login();
         assert_eq!(login("https://u:p%40s@x/y.git"), Some(("u".to_owned(), "p@s".to_owned())));
         assert_eq!(login("https://token@x/y.git"), Some(("token".to_owned(), String::new())));
@@ -223,6 +238,8 @@ mod tests {
         for source in [
             "git://x/y#--upload-pack=/bin/sh",
             "git://x/y#-x",
+            "https://u:p@x.helper=!cmd;/y.git",
+            "git://x y/z",
             "git://x/y#+main",
             "git://x/y#a b",
             "git://x/y#a*",

@@ -77,6 +77,14 @@ fn paths_lead_where_the_image_and_the_command_say() {
     fs::copy("/bin/busybox", base.join("bin/busybox")).unwrap();
     fs::set_permissions(base.join("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
     let context = format!("base={}", base.display());
+    // What an ignore file leaves out has no other name.
+    all.write(".dockerignore", "hidden\n");
+    all.write("hidden/f", "hidden\n");
+    std::os::unix::fs::symlink("hidden", format!("{}/shown", all.context)).unwrap();
+    for source in ["shown", "sho*", "shown/f"] {
+        all.write("Dockerfile", &format!("FROM scratch\nCOPY {source} /x\n"));
+        all.build(&[]).fails(1, &[source, ".dockerignore leaves it out"]);
+    }
     all.id(
         "FROM busybox AS linked
 RUN mkdir -p /real /d && ln -s /real /link && ln -s /real /d/one

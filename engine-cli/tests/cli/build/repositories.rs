@@ -132,11 +132,12 @@ ADD --keep-git-dir --checksum={} {app}?tag=v1 /kept/
     let said = all.inside(
         "app",
         "cd /all; ls -A; stat -c '%n %a %u:%g %Y' file run sub /sub/a; readlink link; cat lib/file; ls -A /by-id | wc -l; \
-         cat /kept/.git/HEAD; ls /kept/.git/refs/tags; grep url /kept/.git/config",
+         cat /kept/.git/HEAD; ls /kept/.git/refs/tags; grep url /kept/.git/config; \
+         ls -d /kept/.git/index /kept/.git/logs /kept/.git/FETCH_HEAD 2>/dev/null; true",
     );
     let expected = format!(
         ".gitmodules\nfile\nlib\nlink\nrun\nsub\nfile 644 0:0 1000000000\nrun 755 0:0 1000000000\nsub 755 0:0 1000000000\n\
-         /sub/a 644 5:6 1000000000\nsub\nlib6\n{first}\nv1\n\turl = {app}\n\turl = {}\n",
+         /sub/a 644 5:6 1000000000\nsub\nlib6\n{first}\nv1\n\turl = {app}\n\turl = {}\n/kept/.git/index\n",
         git.url("lib")
     );
     assert_eq!(said, expected);

@@ -224,6 +224,11 @@ ADD --unpack=true {2} /unpacked/
         &["-t", "app"],
     );
     assert_eq!(all.inside("app", "cat '/dst/a b.txt' /one"), "two\ntwo\n");
+    // A checksum of another kind than the one that is known.
+    let sum = "9fef2458ee1a9277925614272adfe60872f4c1bf02eecce7276166957d1ab30f65cf5c8065a294bf1b13e3c3589ba936a3b5db911572e30dfcb200ef71ad33d5";
+    let source = web.url("/dir/a%20b.txt?x=1");
+    all.id(&format!("FROM busybox\nADD --checksum=sha512:{sum} {source} /three\n"), &["-t", "app"]);
+    assert_eq!(all.inside("app", "cat /three"), "two\n");
     web.put("/out", 302, "Location: file:///etc/passwd\r\n", b"");
     web.put("/round", 302, "Location: /round\r\n", b"");
     web.put("/short", 200, "Content-Length: 100\r\n", b"short");

@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// Connections that one socket serves at once.
 const CONNECTIONS: usize = 32;
 
+/// How long nobody is let in after somebody could not be.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What is to be mounted of an agent.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
@@ -69,7 +72,15 @@ async fn serve(listener: UnixListener, socket: PathBuf) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
-        let Ok((mut client, _)) = listener.accept().await else { return };
+        let mut client = match listener.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => {
+                // One client's, or too many files at the moment.
+                tracing::warn!(%error, "a client of an ssh agent was not let in");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
         while connections.try_join_next().is_some() {}
         let socket = socket.clone();
         connections.spawn(async move {

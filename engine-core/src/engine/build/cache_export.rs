@@ -1,7 +1,7 @@
 //! The steps of a build for builds elsewhere: in a registry, or in a directory.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -9,12 +9,13 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
-use crate::engine::LocalEngine;
 use crate::engine::archive::{LAYOUT, blob_path};
 use crate::engine::import::to_json;
 use crate::engine::operation::Operation;
 use crate::engine::push::PushOptions;
+use crate::engine::{LocalEngine, blocking};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
 use crate::io::ByteStream;
 
 use super::Build;
@@ -89,7 +90,9 @@ impl LocalEngine {
     /// Writes a cache into a directory, which may have another one: each blob that is not there, and the index at the end.
     async fn write_cache(&self, dir: &Path, cache: &CacheManifest) -> Result<()> {
         let fail = |e| Error::from_io("write build cache", e).with("path", dir.display());
-        if let Some(other) = foreign(dir).map_err(fail)? {
+        let looked = dir.to_owned();
+        let other = blocking(move || Ok(foreign(&looked))).await?;
+        if let Some(other) = other.map_err(fail)? {
             return Err(Error::new(ErrorKind::AlreadyExists, "write build cache")
                 .with("path", dir.display())
                 .with_message(format!("it has {other:?}, which is no part of a cache"))
@@ -127,34 +130,41 @@ fn foreign(dir: &Path) -> std::io::Result<Option<std::ffi::OsString>> {
     for entry in entries {
         let name = entry?.file_name();
         let ours = ["blobs", "oci-layout", "index.json"].iter().any(|part| name == *part);
-        if !ours && !name.to_string_lossy().ends_with(PART) {
+        if !ours && !name.to_string_lossy().starts_with(PART) {
             return Ok(Some(name));
         }
     }
     Ok(None)
 }
 
-/// What the name of a file ends with that is not whole.
-const PART: &str = ".part";
+/// What the name of a file begins with that is not whole.
+const PART: &str = ".part.";
 
-/// Writes a file that is there when it is whole.
+/// A file on its way, removed unless it gets its name.
+struct Part(Option<PathBuf>);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // Whatever kept it from being written is the error.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Writes a file that is there when it is whole. Others may write the same one.
 async fn write(path: &Path, mut pieces: ByteStream) -> Result<()> {
     let fail = |e| Error::from_io("write build cache", e).with("path", path.display());
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}{PART}", std::process::id()));
-    let part = std::path::PathBuf::from(name);
-    let written = async {
-        let mut file = tokio::fs::File::create(&part).await.map_err(fail)?;
-        while let Some(piece) = pieces.next().await {
-            file.write_all(&piece?).await.map_err(fail)?;
-        }
-        file.flush().await.map_err(fail)?;
-        tokio::fs::rename(&part, path).await.map_err(fail)
-    };
-    let written = written.await;
-    if written.is_err() {
-        // It may never have been made.
-        let _ = tokio::fs::remove_file(&part).await;
+    let part = path.with_file_name(format!("{PART}{}", ContainerId::random()));
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).open(&part).await.map_err(fail)?;
+    let mut guard = Part(Some(part.clone()));
+    while let Some(piece) = pieces.next().await {
+        file.write_all(&piece?).await.map_err(fail)?;
     }
-    written
+    file.flush().await.map_err(fail)?;
+    file.sync_data().await.map_err(fail)?;
+    tokio::fs::rename(&part, path).await.map_err(fail)?;
+    guard.0 = None;
+    Ok(())
 }

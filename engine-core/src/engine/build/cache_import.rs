@@ -93,9 +93,9 @@ impl Place {
         }
     }
 
-    async fn manifest(&self, platform: &Platform) -> Result<ImageManifest> {
-        let index = match self.target().await? {
-            Manifest::Image(image) => return Ok(image),
+    async fn manifest(&self, target: &Manifest, platform: &Platform) -> Result<ImageManifest> {
+        let index = match target {
+            Manifest::Image(image) => return Ok(image.clone()),
             Manifest::Index(index) => index,
         };
         let chosen = index.select(platform).ok_or_else(|| corrupt("it has nothing for the platform"))?;
@@ -111,8 +111,8 @@ impl Place {
         }
     }
 
-    async fn steps(&self, platform: &Platform) -> Result<Steps> {
-        let manifest = self.manifest(platform).await?;
+    async fn steps(&self, target: &Manifest, platform: &Platform) -> Result<Steps> {
+        let manifest = self.manifest(target, platform).await?;
         if manifest.config.media_type == CACHE_CONFIG {
             return read(&self.small(&manifest.config, MAX_CONFIG_SIZE).await?, &manifest);
         }
@@ -172,9 +172,20 @@ impl LocalEngine {
             }
         };
         // A step's key has its platform.
-        let mut steps = Steps::new();
+        let (mut steps, mut missing) = (Steps::new(), None);
+        let index = place.target().await?;
         for platform in platforms {
-            steps.extend(place.steps(platform).await?);
+            match place.steps(&index, platform).await {
+                Ok(more) => steps.extend(more),
+                Err(error) => missing = Some(error),
+            }
+            if matches!(index, Manifest::Image(_)) {
+                break;
+            }
+        }
+        // What one platform lacks, another may have.
+        if let Some(error) = missing.filter(|_| steps.is_empty()) {
+            return Err(error);
         }
         Ok(ImportedCache { source: source.clone(), place, steps })
     }

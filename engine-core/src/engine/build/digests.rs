@@ -20,6 +20,8 @@ const DIRECTORY: &str = "build-digests";
 /// What a file begins with; one of another form is as good as none.
 const MAGIC: &[u8] = b"engine build digests 1\n";
 const RECORD: usize = 7 * 8 + 32;
+/// Contexts whose digests are kept.
+const MOST: usize = 64;
 /// How long a file must have been as it is.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -63,6 +65,7 @@ impl Digests {
             }
             bytes.extend_from_slice(digest);
         }
+        sweep(parent, &self.path);
         // Others may write the same; each file is whole.
         let temporary = self.path.with_extension(format!("{}-{:p}", std::process::id(), self));
         let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &self.path));
@@ -125,6 +128,23 @@ impl FileIdentity {
     }
 }
 
+/// Removes the digests of contexts that were built the longest ago, if there are many.
+fn sweep(dir: &Path, own: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let others = entries.flatten().filter(|entry| entry.path() != own);
+    let mut aged: Vec<_> = others
+        .map(|entry| {
+            let written = entry.metadata().and_then(|metadata| metadata.modified());
+            (written.unwrap_or(UNIX_EPOCH), entry.path())
+        })
+        .collect();
+    aged.sort();
+    for (_, path) in aged.iter().take(aged.len().saturating_sub(MOST - 1)) {
+        // Somebody else may have; nothing is lost with it but time.
+        let _ = fs::remove_file(path);
+    }
+}
+
 fn parse(bytes: &[u8]) -> Option<HashMap<FileIdentity, [u8; 32]>> {
     let records = bytes.strip_prefix(MAGIC)?.chunks_exact(RECORD);
     if !records.remainder().is_empty() {
@@ -184,7 +204,18 @@ mod tests {
         let third = open();
         third.put(&FileIdentity { inode: 9, ..aged }, &other);
         third.save().unwrap();
-        assert_eq!((open().get(&aged), open().get(&FileIdentity { inode: 9, ..aged })), (None, Some(other)));
+        assert_eq!(
+            (open().get(&aged), open().get(&FileIdentity { inode: 9, ..aged })),
+            (None, Some(other.clone()))
+        );
+        // Of many contexts, those of the last builds are kept.
+        for number in 0..MOST {
+            let context = Digests::open(root.path(), Path::new(&format!("/{number}")));
+            context.put(&aged, &other);
+            context.save().unwrap();
+        }
+        assert_eq!(fs::read_dir(root.path().join(DIRECTORY)).unwrap().count(), MOST);
+        third.save().unwrap();
         // A file that is cut off, or another's, is none.
         let bytes = fs::read(&open().path).unwrap();
         fs::write(&open().path, &bytes[..bytes.len() - 1]).unwrap();

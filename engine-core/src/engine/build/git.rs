@@ -49,6 +49,10 @@ const USER: &str = "ENGINE_GIT_USER";
 const PASSWORD: &str = "ENGINE_GIT_PASSWORD";
 const HELPER: &str =
     r#"test "$1" != get || printf 'username=%s\npassword=%s\n' "$ENGINE_GIT_USER" "$ENGINE_GIT_PASSWORD""#;
+/// The last second of the year 9999: no image can say a later one.
+const LAST_SECOND: u64 = 253_402_300_799;
+/// How long git may take for one thing, however fast its server is.
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// How submodules and redirects may be reached, whatever they say.
 const PROTOCOLS: &str = "http:https:git:ssh";
 
@@ -108,7 +112,7 @@ impl LocalEngine {
         if let Some(known) = self.cached_step(&key).await? {
             return Ok((known, resolved.commit));
         }
-        let (repository, time) = git.check_out(&resolved).await.map_err(about)?;
+        let (repository, time) = git.check_out(&resolved, keep).await.map_err(about)?;
         let (files, packed) = pack(&repository, source, keep, time).await.map_err(about)?;
         let layer = match packed.is_empty() {
             true => None,
@@ -213,7 +217,7 @@ impl Git<'_> {
     }
 
     /// Fetches a commit and writes its files. Returns where, and when it was made.
-    async fn check_out(&self, resolved: &Resolved) -> Result<(PathBuf, SystemTime)> {
+    async fn check_out(&self, resolved: &Resolved, keep: bool) -> Result<(PathBuf, SystemTime)> {
         let (repository, commit) = (self.repository(), resolved.commit.as_str());
         let dir = Some(repository.as_path());
         self.run(None, &["init", "--quiet", "--", &repository.display().to_string()]).await?;
@@ -226,8 +230,32 @@ impl Git<'_> {
             self.run(dir, &update).await?;
         }
         let said = self.run(dir, &["log", "-1", "--format=%ct", commit, "--"]).await?;
-        let seconds = said.trim().parse().unwrap_or(0);
+        // Whoever makes a commit gives it any number.
+        let seconds = said.trim().parse().ok().filter(|seconds| *seconds <= LAST_SECOND).unwrap_or(0);
+        if keep {
+            self.forget_circumstances(&repository, commit).await?;
+        }
         Ok((repository, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+    }
+
+    /// Removes from `.git` what tells when and how it was fetched, so that a commit is the same files each time.
+    async fn forget_circumstances(&self, repository: &Path, commit: &str) -> Result<()> {
+        let git_dir = repository.join(".git");
+        let forget = move || -> std::io::Result<()> {
+            for name in ["FETCH_HEAD", "ORIG_HEAD", "index"] {
+                match std::fs::remove_file(git_dir.join(name)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            match std::fs::remove_dir_all(git_dir.join("logs")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        };
+        crate::engine::blocking(move || forget().map_err(|e| Error::from_io(FETCH, e))).await?;
+        // An index without the inodes and times of this machine's files.
+        self.run(Some(repository), &["read-tree", commit]).await.map(drop)
     }
 
     /// Fetches as little as the server lets have.
@@ -285,12 +313,15 @@ impl Git<'_> {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_TERMINAL_PROMPT", "0")
+            // It may be kept in somebody's repository, whose configuration is not ours.
+            .env("GIT_CEILING_DIRECTORIES", home.parent().unwrap_or(home))
             .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
             .env("GIT_PROTOCOL_FROM_USER", "0")
             .env(
                 "GIT_SSH_COMMAND",
                 format!(
                     "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=30 \
+                     -o IdentityFile=none -o GlobalKnownHostsFile=/dev/null \
                      -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile='{}'",
                     known_hosts.display().to_string().replace('\'', "'\\''")
                 ),
@@ -320,16 +351,26 @@ impl Git<'_> {
                 .with_hint("install git, or copy the files into the build context"),
             _ => Error::from_io("run git", error),
         })?;
-        let group = Group(child.id());
+        let mut group = Group(child.id());
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let ended = tokio::try_join!(said(out), said(err), async { child.wait().await });
-        let (out, err, status) = ended.map_err(|e| Error::from_io("run git", e))?;
-        group.ended();
+        let what = arguments.first().copied().unwrap_or_default();
+        let ended = tokio::time::timeout(PATIENCE, async {
+            let told = tokio::try_join!(said(out), said(err))?;
+            let status = child.wait().await?;
+            // Its number may be another's from now on.
+            group.ended();
+            Ok((told, status))
+        });
+        let ended = ended.await.map_err(|_| {
+            let (minutes, message) = (PATIENCE.as_secs() / 60, "the server takes too long");
+            Error::new(ErrorKind::DeadlineExceeded, FETCH)
+                .with_message(format!("git {what} has not ended after {minutes} minutes: {message}"))
+        })?;
+        let ((out, err), status) = ended.map_err(|e: std::io::Error| Error::from_io("run git", e))?;
         if status.success() {
             return Ok(String::from_utf8_lossy(&out).into_owned());
         }
         let told = String::from_utf8_lossy(&err[err.len().saturating_sub(SHOWN)..]).into_owned();
-        let what = arguments.first().copied().unwrap_or_default();
         Err(Error::new(ErrorKind::Unavailable, FETCH)
             .with_message(format!("git {what} failed: {}", told.trim())))
     }
@@ -351,7 +392,7 @@ async fn said(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>
 struct Group(Option<u32>);
 
 impl Group {
-    fn ended(mut self) {
+    fn ended(&mut self) {
         self.0 = None;
     }
 }

@@ -202,16 +202,26 @@ impl Tree {
         let mut options = self.options(name, exclude);
         options.digests = self.kind == TreeKind::Context;
         options.known.clone_from(&self.known);
-        let Some(list) = self.list(name, &options).await? else { return Ok(None) };
+        let Some(mut list) = self.list(name, &options).await? else { return Ok(None) };
+        let real = list.path.strip_prefix("/").unwrap_or(&list.path).to_owned();
+        if self.ignored.is_some() && real != name {
+            // What an ignore file leaves out is left out by whatever name.
+            let mut options = self.options(&real, exclude);
+            (options.digests, options.known) = (self.kind == TreeKind::Context, self.known.clone());
+            let Some(again) = self.list(&real, &options).await? else { return Ok(None) };
+            list = again;
+        }
         let top_is_dir = list.entries.first().is_some_and(FileEntry::is_dir);
         if let Some(ignored) = &self.ignored
             && !name.as_os_str().is_empty()
         {
-            match ignored(name, top_is_dir) {
-                Listed::Yes => {}
-                // Something beneath comes back.
-                Listed::OnlyBelow if list.entries.len() > 1 => {}
-                _ => return Ok(None),
+            for path in [name, &*real].into_iter().filter(|path| !path.as_os_str().is_empty()) {
+                match ignored(path, top_is_dir) {
+                    Listed::Yes => {}
+                    // Something beneath comes back.
+                    Listed::OnlyBelow if list.entries.len() > 1 => {}
+                    _ => return Ok(None),
+                }
             }
         }
         let kept = name.components().skip(pivot).collect();

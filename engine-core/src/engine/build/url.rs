@@ -73,6 +73,13 @@ impl LocalEngine {
         key.text(url);
         let key = key.finish();
         let known = self.cached_step(&key).await?.filter(|entry| entry.layer.is_some()).and_then(UrlFile::of);
+        // A digest of another kind says nothing about this one.
+        let comparable = |known: &UrlFile| {
+            checksum.is_none_or(|checksum| {
+                known.digest().starts_with(&format!("{}:", checksum.algorithm().as_str()))
+            })
+        };
+        let known = known.filter(comparable);
         let note = |key: &str| known.as_ref().and_then(|known| known.entry.notes.get(key)).cloned();
         if checksum.is_some_and(|checksum| note(DIGEST) == Some(checksum.to_string()))
             && let Some(known) = known

@@ -385,7 +385,8 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn fill(&mut self, handle: &OwnedFd, stat: &Stat, entry: &mut Entry, plain: bool) -> io::Result<()> {
-        if entry.kind != EntryKind::Directory && stat.st_nlink > 1 {
+        // Which names of a directory of this host are of one file is the host's affair, too.
+        if entry.kind != EntryKind::Directory && stat.st_nlink > 1 && !plain {
             match self.links.entry((stat.st_dev, stat.st_ino)) {
                 std::collections::hash_map::Entry::Occupied(first) => {
                     entry.kind = EntryKind::HardLink;
