@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::output::progress::{Progress, Target};
+use crate::output::whole;
 
 /// Bytes read from a file at once.
 const PIECE: usize = 256 << 10;
@@ -139,36 +140,11 @@ pub(super) async fn save_to(
         engine.save(images, tokio::io::stdout(), options).await?;
         return Ok(());
     };
-    let fail = |e: io::Error| Failure::usage(format!("cannot write {}: {e}", path.display()));
-    // A pipe or a device is written to, and not replaced by a file.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        let file = File::options().write(true).open(path).map_err(fail)?;
+    whole::write(path, async |file| {
         engine.save(images, tokio::fs::File::from_std(file), options).await?;
-        return Ok(());
-    }
-    // The file appears whole or not at all, and one that was there stays until then.
-    let part = beside(path);
-    let saved = match File::create_new(&part) {
-        Ok(file) => {
-            let file = tokio::fs::File::from_std(file);
-            engine.save(images, file, options).await.map_err(Failure::from)
-        }
-        Err(e) => return Err(fail(e)),
-    };
-    let saved = saved.and_then(|()| std::fs::rename(&part, path).map_err(fail));
-    if saved.is_err() {
-        // It may never have been made.
-        let _ = std::fs::remove_file(&part);
-    }
-    saved
-}
-
-/// Returns a name beside `path` for what is not whole yet.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
+        Ok(())
+    })
+    .await
 }
 
 /// Runs `load`.

@@ -5,8 +5,8 @@ mod caches;
 mod metadata;
 mod outputs;
 mod provenance;
+mod secrets;
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,6 @@ use engine_core::engine::{
     BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, ContextArchive, DockerfileSource,
     Operation, Rebuild,
 };
-use engine_core::secret::SecretData;
 use engine_core::{Error, ErrorKind, Platform, Reference};
 use futures_util::StreamExt as _;
 
@@ -26,6 +25,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::output::build::{BuildView, say};
+use crate::output::whole;
 
 /// What tells an archive from a text.
 const HEAD: u64 = 512;
@@ -130,11 +130,23 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
             "provenance is attached to what is pushed, or written to a file: give --push or --metadata-file",
         ));
     }
+    // What an earlier build left says nothing about this one.
+    for file in args.id_file.iter().chain(&args.metadata_file) {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::usage(format!("cannot write {}: {error}", file.display())));
+            }
+            _ => {}
+        }
+    }
     let engine = context.engine().await?;
     spec.credentials = context.all_credentials().await?;
     let quiet = args.quiet || args.progress == Kind::Quiet;
     let terminal =
         args.progress == Kind::Tty || (args.progress == Kind::Auto && std::io::stderr().is_terminal());
+    if args.progress == Kind::Tty && !std::io::stderr().is_terminal() {
+        return Err(Failure::usage("--progress=tty: standard error is no terminal"));
+    }
     let view = match (quiet, terminal) {
         (true, _) => BuildView::Nothing,
         (_, true) => BuildView::live(),
@@ -153,11 +165,10 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
         }
     }
     if let Some(file) = &args.id_file {
-        let fail = |e| Error::from_io("write image id", e).with("path", file.display());
-        std::fs::write(file, image.id.to_string()).map_err(fail)?;
+        whole::text(file, &image.id.to_string()).await?;
     }
     if let Some(file) = &args.metadata_file {
-        metadata::write(file, &image, &names)?;
+        metadata::write(file, &image, &names).await?;
     }
     if quiet {
         if !outputs.takes_stdout() {
@@ -249,7 +260,7 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
     spec.cache_to = args.cache_to.iter().map(|text| caches::target(text)).collect::<Result<_>>()?;
     spec.no_cache_stages.clone_from(&args.no_cache_stages);
     for secret in &args.secrets {
-        let (id, content) = secret_of(secret).await?;
+        let (id, content) = secrets::read(secret).await?;
         spec.secrets.insert(id, content);
     }
     for agent in &args.ssh {
@@ -391,30 +402,4 @@ fn is_archive(head: &[u8]) -> bool {
 fn relative(file: &Path, context: &Path) -> Option<String> {
     let (file, context) = (std::fs::canonicalize(file).ok()?, std::fs::canonicalize(context).ok()?);
     file.strip_prefix(context).ok()?.to_str().map(str::to_owned)
-}
-
-/// Reads `id=ID,src=FILE`, `id=ID,env=NAME`; what is left out is the id.
-async fn secret_of(text: &str) -> Result<(String, SecretData)> {
-    let wrong = || Failure::usage(format!("--secret {text}: give id=ID,src=FILE or id=ID,env=NAME"));
-    let mut fields = BTreeMap::new();
-    for field in text.split(',') {
-        let (key, value) = field.split_once('=').ok_or_else(wrong)?;
-        fields.insert(key.to_ascii_lowercase(), value);
-    }
-    let id = *fields.get("id").ok_or_else(wrong)?;
-    let file = fields.get("src").or(fields.get("source")).copied();
-    let kind = fields.get("type").copied();
-    // Without a file, a variable of the id's name is meant if there is one.
-    let implied = || (kind == Some("env") || std::env::var_os(id).is_some()).then_some(id);
-    let variable =
-        fields.get("env").copied().or_else(implied).filter(|_| file.is_none() && kind != Some("file"));
-    if let Some(variable) = variable {
-        let value = std::env::var(variable)
-            .map_err(|_| Failure::usage(format!("--secret {text}: the environment has no {variable}")))?;
-        return Ok((id.to_owned(), SecretData::new(value)));
-    }
-    let file = file.unwrap_or(id);
-    let content =
-        tokio::fs::read(file).await.map_err(|e| Error::from_io("read secret", e).with("path", file))?;
-    Ok((id.to_owned(), SecretData::new(content)))
 }

@@ -1,6 +1,5 @@
 //! `cp`, `diff`, `export`, `commit`; `volume export`, `volume import`.
 
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::output::whole;
 use crate::output::{self, human};
 
 /// `cp`'s flags.
@@ -250,25 +250,9 @@ fn refuse_terminal(output: Option<&Path>) -> Result<()> {
 pub(super) async fn write_to(archive: ByteStream, output: Option<&Path>) -> Result<u8> {
     match output {
         None => write_all(archive, &mut std::io::stdout().lock()).await?,
-        Some(path) => whole(archive, path).await?,
+        Some(path) => whole::write(path, async |mut file| write_all(archive, &mut file).await).await?,
     }
     Ok(0)
-}
-
-/// Writes a file that appears when it is complete, unless something that is no file is there.
-async fn whole(archive: ByteStream, path: &Path) -> Result<()> {
-    let fail = |error: std::io::Error| Failure::usage(format!("cannot write {}: {error}", path.display()));
-    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
-        let mut file = File::options().write(true).open(path).map_err(fail)?;
-        return write_all(archive, &mut file).await;
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = PathBuf::from(name);
-    let mut file = File::options().write(true).create_new(true).open(&part).map_err(fail)?;
-    let written =
-        write_all(archive, &mut file).await.and_then(|()| std::fs::rename(&part, path).map_err(fail));
-    written.inspect_err(|_| drop(std::fs::remove_file(&part)))
 }
 
 /// Runs `commit`.

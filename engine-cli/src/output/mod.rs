@@ -8,6 +8,7 @@ pub(crate) mod ports;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod template;
+pub(crate) mod whole;
 
 use std::io::{self, Write};
 

@@ -7,9 +7,10 @@ use engine_core::{Error, ErrorKind, Reference};
 use serde_json::json;
 
 use crate::failure::Result;
+use crate::output::whole;
 
 /// Writes the file.
-pub(super) fn write(file: &Path, image: &BuiltImage, names: &[Reference]) -> Result<()> {
+pub(super) async fn write(file: &Path, image: &BuiltImage, names: &[Reference]) -> Result<()> {
     let mut document = json!({
         "containerimage.config.digest": image.id,
         "containerimage.descriptor": image.manifest,
@@ -26,6 +27,5 @@ pub(super) fn write(file: &Path, image: &BuiltImage, names: &[Reference]) -> Res
         document["buildx.build.provenance"] = statement["predicate"].clone();
     }
     let text = serde_json::to_string_pretty(&document).map_err(wrong)?;
-    let fail = |e| Error::from_io("write metadata", e).with("path", file.display());
-    Ok(std::fs::write(file, text + "\n").map_err(fail)?)
+    whole::text(file, &(text + "\n")).await
 }

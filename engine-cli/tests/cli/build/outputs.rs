@@ -42,6 +42,7 @@ fn a_build_goes_to_directories_and_archives_and_tells_of_itself() {
     symlink(path("outside"), path("out").join("etc")).unwrap();
     fs::write(path("out").join("mine"), "m\n").unwrap();
     let (meta, id_file) = (text("meta.json"), text("id"));
+    let meta_file = meta.clone();
     let outputs = ["-o", &out, "-o", &files, "-o", &oci, "-o", &docker, "-o", &layout];
     let told = ["--metadata-file", &meta, "--iidfile", &id_file, "--annotation", "manifest:a.b=c"];
     all.build(&[&["-t", "app:1", "-t", "app:2"], &outputs[..], &told].concat()).ok();
@@ -70,6 +71,14 @@ fn a_build_goes_to_directories_and_archives_and_tells_of_itself() {
         assert!(index.contains(digest) && index.contains("app:1") && index.contains("app:2"), "{index}");
     }
     assert_eq!(tar(&["-xOf", &text("docker.tar")], Path::new("manifest.json")).matches("app:").count(), 2);
+    // Where a link leads, all of it is replaced; a build that fails leaves no id of another one.
+    fs::write(path("old.tar"), vec![1; 1 << 20]).unwrap();
+    symlink("old.tar", path("link.tar")).unwrap();
+    all.build(&["-q", "-o", &format!("type=tar,dest={}", text("link.tar"))]).ok();
+    assert!(fs::read(path("old.tar")).unwrap() == fs::read(path("files.tar")).unwrap(), "old bytes are left");
+    all.build(&["--iidfile", &id_file, "--metadata-file", &meta_file, "--target", "none"]).fails(1, &["none"]);
+    assert!(!path("id").exists() && !path("meta.json").exists());
+    all.build(&["--progress=tty"]).fails(1, &["no terminal"]);
     // Standard output is the archive alone.
     let said = all.cli.command(&["build", "-q", "-o", "-", &all.context]).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
@@ -78,7 +87,7 @@ fn a_build_goes_to_directories_and_archives_and_tells_of_itself() {
         (&["-o", "type=local"][..], &["dest=DIR"][..]),
         (&["-o", "-", "-o", "type=oci"], &["only one"]),
         (&["--push"], &["--tag"]),
-        (&["-o", &text("id")], &["not a directory"]),
+        (&["-o", &text("oci.tar")], &["not a directory"]),
         (&["--annotation", "index:a=b"], &["without an index"]),
     ] {
         all.build(args).fails(1, words);
