@@ -76,7 +76,8 @@ fn a_build_goes_to_directories_and_archives_and_tells_of_itself() {
     symlink("old.tar", path("link.tar")).unwrap();
     all.build(&["-q", "-o", &format!("type=tar,dest={}", text("link.tar"))]).ok();
     assert!(fs::read(path("old.tar")).unwrap() == fs::read(path("files.tar")).unwrap(), "old bytes are left");
-    all.build(&["--iidfile", &id_file, "--metadata-file", &meta_file, "--target", "none"]).fails(1, &["none"]);
+    all.build(&["--iidfile", &id_file, "--metadata-file", &meta_file, "--target", "none"])
+        .fails(1, &["none"]);
     assert!(!path("id").exists() && !path("meta.json").exists());
     all.build(&["--progress=tty"]).fails(1, &["no terminal"]);
     // Standard output is the archive alone.
