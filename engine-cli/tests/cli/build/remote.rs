@@ -34,11 +34,14 @@ fn repositories_archives_and_texts_are_contexts() {
     }
     assert_eq!(web.asked(), ["/context.tgz 200", "/context.tgz 304"]);
     assert_eq!(all.inside("two", said), expected);
-    let text = "FROM busybox\nCOPY --from=lib . /lib/\nCOPY --from=web /kept /kept\n";
+    let text =
+        "FROM busybox\nCOPY --from=lib . /lib/\nCOPY --from=web /kept /kept\nCOPY --from=web /kept /again\n";
     web.put("/text", 200, "", text.as_bytes());
     let (lib, web_context) = (format!("lib={}", git.url("lib")), format!("web={url}"));
     let contexts = ["--build-context", &lib, "--build-context", &web_context];
     all.run(&[&["build", "-t", "three"], &contexts[..], &[&web.url("/text")]].concat()).ok();
+    // One build asks once.
+    assert_eq!(web.asked(), ["/text 200", "/context.tgz 304"]);
     assert_eq!(all.inside("three", "ls -A /lib; cat /lib/file /kept"), "file\nlibk\n");
     web.put("/copies", 200, "", b"FROM busybox\nCOPY file /\n");
     let nowhere = format!("{app}#nowhere");

@@ -35,8 +35,13 @@ impl Step<'_> {
                         ),
                         None => None,
                     };
-                    let file = Box::pin(engine.url_file(url, kind.file_name().as_deref(), checksum.as_ref()))
-                        .await?;
+                    let file = Box::pin(engine.url_file(
+                        url,
+                        kind.file_name().as_deref(),
+                        checksum.as_ref(),
+                        &self.build.origins.materials,
+                    ))
+                    .await?;
                     self.build.origins.add(file.material(url));
                     let tree = file.tree(engine).await?;
                     (tree, super::copying::escaped(&file.name), add.unpack.unwrap_or(false))
@@ -44,7 +49,13 @@ impl Step<'_> {
                 AddSource::Git(git) => {
                     let keep = git.keep_git_dir.unwrap_or(add.keep_git_dir);
                     let checksum = add.checksum.as_deref();
-                    let repository = engine.repository(&self.build.spec, git, keep, checksum);
+                    let repository = engine.repository(
+                        &self.build.spec,
+                        git,
+                        keep,
+                        checksum,
+                        &self.build.origins.materials,
+                    );
                     let (entry, commit) = Box::pin(repository).await?;
                     self.build.origins.add(Material::repository(git.shown_remote(), commit));
                     (Tree::of_entry(engine, &entry).await?, "/".to_owned(), false)

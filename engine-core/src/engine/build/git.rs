@@ -20,6 +20,7 @@ use crate::files::{ContainerFiles, ListFiles, Listed, PackedFile, PackedSource};
 
 use super::cache::Entry;
 use super::copy::Hasher;
+use super::provenance::Materials;
 use super::scratch::Scratch;
 use super::spec::BuildSpec;
 use super::steps::layer_of;
@@ -57,8 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 const PROTOCOLS: &str = "http:https:git:ssh";
 
 /// Where a reference leads.
-#[derive(Debug)]
-struct Resolved {
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
     commit: String,
     /// The tag's own object, where it has one.
     tag: Option<String>,
@@ -86,6 +87,7 @@ impl LocalEngine {
         source: &GitSource,
         keep_git_dir: bool,
         checksum: Option<&str>,
+        materials: &Materials,
     ) -> Result<(Entry, String)> {
         let about = |error: Error| error.with("repository", source.shown_remote());
         let scratch = self.scratch().await?;
@@ -96,7 +98,9 @@ impl LocalEngine {
             proxies: proxies.map(|(name, value)| (name.clone(), value.clone())).collect(),
             agent: spec.ssh.get("default").cloned(),
         };
-        let resolved = git.resolve().await.map_err(about)?;
+        // A branch may go on meanwhile: one build is of one commit.
+        let asked = (source.remote.clone(), source.reference.clone());
+        let resolved = materials.references.once(asked, git.resolve()).await.map_err(about)?;
         for wanted in checksum.into_iter().chain(source.commit.as_deref()) {
             git.check(&resolved, wanted).map_err(about)?;
         }

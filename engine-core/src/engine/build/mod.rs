@@ -12,6 +12,7 @@
 mod add;
 mod agent;
 mod archive;
+mod asked;
 mod cache;
 mod cache_export;
 mod cache_import;

@@ -18,6 +18,9 @@ use crate::engine::import::to_json;
 use crate::error::Result;
 use crate::reference::Reference;
 
+use super::asked::Asked;
+use super::git::Resolved;
+use super::url::UrlFile;
 use super::{Build, BuiltImage};
 
 /// How much of a build its provenance tells.
@@ -76,14 +79,20 @@ fn named(digest: &Digest) -> (String, String) {
     (digest.algorithm().as_str().to_owned(), digest.hex().to_owned())
 }
 
-/// What came from elsewhere so far.
+/// What came from elsewhere so far. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Materials(Arc<Mutex<BTreeSet<Material>>>);
+pub(super) struct Materials {
+    known: Arc<Mutex<BTreeSet<Material>>>,
+    /// Where references lead, by repository and reference.
+    pub(super) references: Arc<Asked<(String, Option<String>), Resolved>>,
+    /// Files by URL, name and checksum.
+    pub(super) files: Arc<Asked<(String, Option<String>, Option<Digest>), UrlFile>>,
+}
 
 impl Materials {
     /// Takes down what came from elsewhere.
     pub(super) fn add(&self, material: Material) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
     }
 }
 
@@ -124,7 +133,7 @@ impl Build {
         let file = Path::new(self.file.name()).file_name().filter(|_| self.file.name().starts_with('/'));
         let file = file.map_or_else(|| self.file.name().into(), |name| name.to_string_lossy());
         let mut materials = vec![json!({ "uri": file, "digest": { kind: hex } })];
-        let known = origins.materials.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = origins.materials.known.lock().unwrap_or_else(PoisonError::into_inner);
         materials.extend(known.iter().map(Material::document));
         let args: BTreeMap<&String, Option<&String>> = spec
             .args

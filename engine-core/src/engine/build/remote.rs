@@ -40,7 +40,7 @@ impl LocalEngine {
         if let Some(git) = GitSource::parse(url)? {
             let asked = spec.args.get(KEEP_GIT_DIR).is_some_and(|value| matches!(&**value, "1" | "true"));
             let keep = git.keep_git_dir.unwrap_or(asked);
-            let (entry, commit) = Box::pin(self.repository(spec, &git, keep, None)).await?;
+            let (entry, commit) = Box::pin(self.repository(spec, &git, keep, None, materials)).await?;
             materials.add(Material::repository(git.shown_remote(), commit));
             return Ok(Remote::Files(Tree::of_entry(self, &entry).await?));
         }
@@ -50,7 +50,7 @@ impl LocalEngine {
                 .with("context", url)
                 .with_message("it is neither a repository nor a URL of http"));
         }
-        let file = Box::pin(self.url_file(url, source.file_name().as_deref(), None)).await?;
+        let file = Box::pin(self.url_file(url, source.file_name().as_deref(), None, materials)).await?;
         materials.add(file.material(url));
         let tree = file.tree(self).await?;
         let path = Path::new("/").join(&file.name);

@@ -15,7 +15,7 @@ use crate::url_fetcher::{FetchRequest, Fetched, FetchedFile, FileVersion};
 
 use super::cache::Entry;
 use super::copy::Hasher;
-use super::provenance::Material;
+use super::provenance::{Material, Materials};
 use super::scratch::Scratch;
 use super::steps::layer_of;
 use super::tree::Tree;
@@ -29,7 +29,7 @@ const DIGEST: &str = "digest";
 const NAME: &str = "name";
 
 /// A file that was fetched: the only one of a layer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct UrlFile {
     /// What it is called.
     pub(super) name: String,
@@ -64,6 +64,17 @@ impl LocalEngine {
     /// # Errors
     /// As the [fetcher](crate::UrlFetcher) has it; [`ErrorKind::Corrupt`] if it has not the digest `checksum`.
     pub(super) async fn url_file(
+        &self,
+        url: &str,
+        name: Option<&str>,
+        checksum: Option<&Digest>,
+        materials: &Materials,
+    ) -> Result<UrlFile> {
+        let asked = (url.to_owned(), name.map(str::to_owned), checksum.cloned());
+        materials.files.once(asked, self.fetched_file(url, name, checksum)).await
+    }
+
+    async fn fetched_file(
         &self,
         url: &str,
         name: Option<&str>,

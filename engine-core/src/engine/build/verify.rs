@@ -94,7 +94,8 @@ impl LocalEngine {
     /// Builds an image, and then once more without anything that was kept, and compares.
     ///
     /// The image is there afterwards as [`Engine::build`](crate::Engine::build) leaves it, whether or not the same came out. Caches of
-    /// `RUN --mount=type=cache` are what they are for both.
+    /// `RUN --mount=type=cache` are what they are for both, and so are repositories at a commit and files behind URLs: what an engine has
+    /// of these it does not fetch again, nor make their layers anew.
     ///
     /// # Errors
     /// As [`Engine::build`](crate::Engine::build). That something else came out is no error.
