@@ -79,14 +79,16 @@ fn named(digest: &Digest) -> (String, String) {
     (digest.algorithm().as_str().to_owned(), digest.hex().to_owned())
 }
 
+/// A file by its URL, name and checksum.
+type WantedFile = (String, Option<String>, Option<Digest>);
+
 /// What came from elsewhere so far. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Materials {
     known: Arc<Mutex<BTreeSet<Material>>>,
     /// Where references lead, by repository and reference.
     pub(super) references: Arc<Asked<(String, Option<String>), Resolved>>,
-    /// Files by URL, name and checksum.
-    pub(super) files: Arc<Asked<(String, Option<String>, Option<Digest>), UrlFile>>,
+    pub(super) files: Arc<Asked<WantedFile, UrlFile>>,
 }
 
 impl Materials {
