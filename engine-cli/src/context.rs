@@ -17,6 +17,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::cli::GlobalArgs;
 use crate::failure::{Failure, Result};
+use crate::output;
 use crate::remote::{HostArgs, Remote};
 
 const DEFAULT_ROOT: &str = "/var/lib/engine-cli";
@@ -90,8 +91,13 @@ impl Context {
             && self.remote()?.is_some()
         {
             for registry in config.registries().await? {
-                if let Some(credentials) = config.credentials(&registry).await? {
-                    all.insert(registry, credentials);
+                match config.credentials(&registry).await {
+                    Ok(credentials) => all.extend(credentials.map(|one| (registry, one))),
+                    // The build may not need this registry.
+                    Err(error) => {
+                        let why = error.report();
+                        output::build::say(&format!("warning: no credentials for {registry}: {why}\n"))?;
+                    }
                 }
             }
         }

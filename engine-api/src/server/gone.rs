@@ -1,7 +1,7 @@
-//! Answers that follow something, and end with their client.
+//! Answers that follow something or tell of a long operation, and end with their client.
 //!
 //! hyper does not look for a client's end while it answers, since a half of a connection may be closed before: a follower that has
-//! nothing to write would stay for good. The kernel tells (poll(2)): a unix socket whose other side is closed has hung up. Of
+//! nothing to write would stay for good, and so would an operation that is silent. The kernel tells (poll(2)): a unix socket whose other side is closed has hung up. Of
 //! TCP, it tells of each half alone; who closes the half that asks is taken for gone there, as by Docker's daemon.
 
 use std::convert::Infallible;
@@ -34,16 +34,18 @@ impl<S: Sync> FromRequestParts<S> for Follower {
 impl Follower {
     /// Returns when there is nobody left to follow for: the client is gone, or the server is to stop.
     pub(super) async fn end(self, api: Arc<Api>) {
-        let gone = async {
-            match &self.0 {
-                Some(ClientSocket::Unix(socket)) => hung_up(socket, PollFlags::HUP).await,
-                Some(ClientSocket::Tcp(socket)) => hung_up(socket, PollFlags::HUP | PollFlags::RDHUP).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = gone => {}
+            () = self.gone() => {}
             () = api.stopped() => {}
+        }
+    }
+
+    /// Returns when the client is gone.
+    pub(super) async fn gone(self) {
+        match &self.0 {
+            Some(ClientSocket::Unix(socket)) => hung_up(socket, PollFlags::HUP).await,
+            Some(ClientSocket::Tcp(socket)) => hung_up(socket, PollFlags::HUP | PollFlags::RDHUP).await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -18,9 +18,9 @@ pub struct Limits {
     pub document: usize,
     /// How long requests may go on when the server is to stop. 10 seconds by default.
     pub drain: Duration,
-    /// How long a client of the engine's own protocol may take nothing of the answer to an operation that others may have to wait for
-    /// (`pull`, `push`, `load`, `save`), or of the end of a session, before it is cut off. 5 minutes by default. What merely follows
-    /// something, as a log, has no limit.
+    /// How long a client may take nothing of the answer to an operation that others may have to wait for (`build`, `pull`, `push`,
+    /// `load`), or of the end of a session of the engine's own protocol, before it is cut off. 5 minutes by default. What merely
+    /// follows something, as a log, has no limit.
     pub unread: Duration,
 }
 

@@ -44,6 +44,7 @@ mod temp;
 mod times;
 mod tls;
 mod unasked;
+mod unread;
 mod version;
 
 pub use api::ApiServer;

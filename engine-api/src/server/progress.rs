@@ -1,7 +1,10 @@
 //! Long operations as clients follow them: a document a line.
 //!
 //! Owns when the head of the answer goes out: what fails before there is anything to tell has a status of its own, and what
-//! fails later is a line, as with Docker's daemon. A client that goes away cancels the operation.
+//! fails later is a line, as with Docker's daemon. A client that goes away cancels the operation, as does one that
+//! takes nothing of the answer for too long.
+
+use std::time::Duration;
 
 use axum::response::Response;
 use engine_core::Error;
@@ -10,8 +13,10 @@ use futures_core::Stream;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
+use super::api::Api;
 use super::error::{ApiError, Result};
-use super::reply;
+use super::gone::Follower;
+use super::{reply, unread};
 
 /// Docker shows layers by the first digits of their digests.
 pub(super) fn line(id: &str, status: &str) -> Value {
@@ -45,17 +50,53 @@ pub(super) struct Told<E, T> {
     pub(super) error: Box<dyn FnOnce(Error) -> ApiError + Send>,
 }
 
+/// The client of an operation, and how long it may take nothing of what is told.
+pub(super) struct Listening {
+    follower: Follower,
+    limit: Duration,
+}
+
+impl Listening {
+    pub(super) fn new(api: &Api, follower: Follower) -> Self {
+        Self { follower, limit: api.limits.unread }
+    }
+
+    /// Answers with lines, which end with the client.
+    pub(super) fn answer(self, lines: impl Stream<Item = Value> + Send + 'static) -> Response {
+        let gone = Box::pin(self.follower.gone());
+        reply::json_lines(in_time(lines, self.limit).take_until(gone))
+    }
+}
+
 /// Answers with what an operation reports.
 pub(super) async fn answer<E: Send + 'static, T: Send + 'static>(
+    listening: Listening,
     mut operation: Operation<E, T>,
     mut told: Told<E, T>,
 ) -> Result<Response> {
-    let Some(first) = operation.next().await else {
+    let Listening { follower, limit } = listening;
+    let mut gone = Box::pin(follower.gone());
+    let first = tokio::select! {
+        first = operation.next() => first,
+        // Nobody reads it.
+        () = &mut gone => return Err(ApiError::bad_request("the client is gone")),
+    };
+    let Some(first) = first else {
         let result = operation.await.map_err(told.error)?;
         return Ok(reply::json_lines(stream::iter((told.end)(result))));
     };
     let first = (told.event)(first);
-    Ok(reply::json_lines(stream::iter(first).chain(lines(operation, told))))
+    let lines = stream::iter(first).chain(lines(operation, told));
+    Ok(reply::json_lines(in_time(lines, limit).take_until(gone)))
+}
+
+fn in_time(
+    lines: impl Stream<Item = Value> + Send + 'static,
+    limit: Duration,
+) -> impl Stream<Item = Value> + Send + 'static {
+    let late = format!("the client took nothing of the answer for {limit:?}");
+    let late = move || failure(&ApiError::new(hyper::StatusCode::REQUEST_TIMEOUT, late.clone()));
+    unread::in_time(lines, limit, late)
 }
 
 /// Returns what an operation reports, its failure among it.

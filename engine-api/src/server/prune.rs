@@ -22,7 +22,8 @@ pub(super) fn options(filters: &Filters) -> Result<PruneOptions> {
 
 /// Reads up to when something may have been made that a prune removes.
 pub(super) fn until(filters: &Filters) -> Result<Option<SystemTime>> {
-    match filters.get("until") {
+    // The second is what it was called before, of the cache of builds.
+    match [filters.get("until"), filters.get("unused-for")].concat().as_slice() {
         [] => Ok(None),
         [until] => times::parse("until", until).map(Some),
         _ => Err(ApiError::bad_request("more than one until filter specified")),

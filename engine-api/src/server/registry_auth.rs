@@ -9,9 +9,12 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use engine_core::reference::DEFAULT_REGISTRY;
 use engine_core::registry_client::Credentials;
 use hyper::header::HeaderMap;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 const HEADER: &str = "x-registry-auth";
 /// Clients that build cannot know which registries are asked.
@@ -23,9 +26,8 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Docker's `AuthConfig`.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
+/// Docker's `AuthConfig`. Its fields have their names in any case, as for Docker: docker-py writes `Username`.
+#[derive(Clone, Default)]
 pub(super) struct AuthConfig {
     username: String,
     password: String,
@@ -38,6 +40,28 @@ pub(super) struct AuthConfig {
 impl fmt::Debug for AuthConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthConfig").field("serveraddress", &self.serveraddress).finish_non_exhaustive()
+    }
+}
+
+impl<'de> Deserialize<'de> for AuthConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut config = Self::default();
+        for (name, value) in BTreeMap::<String, Value>::deserialize(deserializer)? {
+            let field = match name.to_ascii_lowercase().as_str() {
+                "username" => &mut config.username,
+                "password" => &mut config.password,
+                "auth" => &mut config.auth,
+                "serveraddress" => &mut config.serveraddress,
+                "identitytoken" => &mut config.identitytoken,
+                _ => continue,
+            };
+            match value {
+                Value::Null => {}
+                Value::String(text) => *field = text,
+                _ => return Err(D::Error::custom(format!("{name} is no text"))),
+            }
+        }
+        Ok(config)
     }
 }
 
@@ -65,10 +89,28 @@ impl AuthConfig {
 }
 
 fn registry_of(address: &str) -> &str {
-    let address = address.trim_start_matches("https://").trim_start_matches("http://");
-    match address.split('/').next().unwrap_or_default() {
-        "" | "index.docker.io" | "registry-1.docker.io" => engine_core::reference::DEFAULT_REGISTRY,
+    match split(address).0 {
+        "" | "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY,
         host => host,
+    }
+}
+
+/// Splits an address into its host and its path.
+fn split(address: &str) -> (&str, &str) {
+    let address = address.trim_start_matches("https://").trim_start_matches("http://");
+    let address = address.trim_end_matches('/');
+    address.split_once('/').unwrap_or((address, ""))
+}
+
+/// Returns the registry that a client's address of a build's credentials is, and how far it is from the registry's own; none if it is
+/// another thing at that host: beside those of Docker's own registry, clients keep the tokens of its web site.
+fn known_by(address: &str) -> Option<(&str, u8)> {
+    let registry = registry_of(address);
+    match split(address).1 {
+        "v1" if registry == DEFAULT_REGISTRY => Some((registry, 0)),
+        "" => Some((registry, 1)),
+        _ if registry == DEFAULT_REGISTRY => None,
+        _ => Some((registry, 2)),
     }
 }
 
@@ -78,15 +120,26 @@ pub(super) fn of(headers: &HeaderMap) -> Option<Credentials> {
     serde_json::from_slice::<AuthConfig>(&bytes).ok()?.credentials()
 }
 
-/// Returns the credentials of a build, by registry. What cannot be read counts as none.
+/// Returns the credentials of a build, by registry. What cannot be read counts as none, each for itself. Of several addresses of a
+/// registry, the one that is most like its own counts.
 pub(super) fn all(headers: &HeaderMap) -> BTreeMap<String, Credentials> {
     let read = || {
         let bytes = BASE64URL.decode(headers.get(BUILD_HEADER)?.as_bytes()).ok()?;
-        serde_json::from_slice::<BTreeMap<String, AuthConfig>>(&bytes).ok()
+        serde_json::from_slice::<BTreeMap<String, Value>>(&bytes).ok()
     };
-    let all = read().unwrap_or_default().into_iter();
-    all.filter_map(|(address, config)| Some((registry_of(&address).to_owned(), config.credentials()?)))
-        .collect()
+    let all = read().unwrap_or_default();
+    let mut nearest = BTreeMap::new();
+    for (address, value) in &all {
+        let Some((registry, distance)) = known_by(address) else { continue };
+        let Some(credentials) = AuthConfig::deserialize(value).ok().and_then(|config| config.credentials())
+        else {
+            continue;
+        };
+        if nearest.get(registry).is_none_or(|(known, _)| distance < *known) {
+            nearest.insert(registry, (distance, credentials));
+        }
+    }
+    nearest.into_iter().map(|(registry, (_, credentials))| (registry.to_owned(), credentials)).collect()
 }
 
 #[cfg(test)]
@@ -112,9 +165,38 @@ mod tests {
         assert_eq!(read(&auth, true), Some(basic));
         let token = r#"{"username":"<token>","identitytoken":"t"}"#;
         assert_eq!(read(token, true), Some(Credentials::IdentityToken("t".to_owned())));
+        // As docker-py writes what a credential store has.
+        let python = r#"{"ServerAddress":"r.example","Username":"a","Password":"p"}"#;
+        let basic = Credentials::Basic { username: "a".to_owned(), password: "p".to_owned() };
+        assert_eq!(read(python, true), Some(basic));
+        let token = r#"{"ServerAddress":"r.example","IdentityToken":"t","auth":null}"#;
+        assert_eq!(read(token, true), Some(Credentials::IdentityToken("t".to_owned())));
         for none in ["{}", "null", "[]", "{", r#"{"username":1}"#] {
             assert_eq!(read(none, true), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_build_has_the_credentials_of_each_registry() {
+        let hub = |user: &str| format!(r#"{{"Username":"{user}","Password":"p"}}"#);
+        let token = r#"{"IdentityToken":"t"}"#;
+        let document = format!(
+            r#"{{"https://index.docker.io/v1/":{},"https://index.docker.io/v1/access-token":{},"index.docker.io":{},
+                "broken.example":null,"odd.example":{{"username":1}},"https://r.example/v2/":{token},"r.example":{},"z.example/v1":{token}}}"#,
+            hub("me"),
+            hub("site"),
+            hub("old"),
+            hub("exact"),
+        );
+        let header = BASE64URL.encode(document).parse().unwrap();
+        let all = all(&HeaderMap::from_iter([(BUILD_HEADER.parse().unwrap(), header)]));
+        let basic = |user: &str| Credentials::Basic { username: user.to_owned(), password: "p".to_owned() };
+        let expected = [
+            ("docker.io", basic("me")),
+            ("r.example", basic("exact")),
+            ("z.example", Credentials::IdentityToken("t".to_owned())),
+        ];
+        assert_eq!(all, expected.map(|(registry, one)| (registry.to_owned(), one)).into());
     }
 
     #[test]

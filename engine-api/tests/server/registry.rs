@@ -174,6 +174,26 @@ async fn credentials_are_for_one_request() {
     assert_eq!(host.ask("GET", "/distribution/UPPER/json").await.0, 400);
     assert_eq!(host.ask("GET", "/distribution/a/b").await.0, 404);
 
+    // A build has those of each registry, and asks for its base image with them.
+    let dockerfile =
+        image::LayerBuilder::new().file("Dockerfile", 0o644, format!("FROM {name}:1\nUSER 7\n").as_bytes());
+    let context = String::from_utf8(dockerfile.build()).unwrap();
+    let building = async |password: &str| {
+        let known = format!(
+            r#"{{"http://{}/":{{"Username":"me","Password":"{password}"}},"z":null}}"#,
+            registry.name
+        );
+        let (header, length) = (URL_SAFE.encode(known), context.len());
+        host.send(&format!(
+            "POST /build?pull=1 HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Length: {length}\r\nX-Registry-Config: {header}\r\n\r\n{context}"
+        ))
+        .await
+    };
+    let (_, body) = building("wrong-word").await;
+    assert!(!body.contains("Successfully built") && !body.contains("wrong-word"), "{body}");
+    let (status, body) = building(PASSWORD).await;
+    assert!(status == 200 && body.contains("Successfully built"), "{status} {body}");
+
     let auth = |password: &str| {
         format!(r#"{{"username":"me","password":"{password}","serveraddress":"http://{}/"}}"#, registry.name)
     };

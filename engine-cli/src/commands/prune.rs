@@ -39,7 +39,7 @@ pub(crate) struct BuilderPruneArgs {
     /// Remove all of it, which is done anyway
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches: until=TIME, id=DIGEST
+    /// Remove only what matches: until=TIME, id=ID
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Keep the newest steps, as many as take no more than this
@@ -205,7 +205,7 @@ pub(crate) async fn builder(context: &Context, args: &BuilderPruneArgs) -> Resul
         let filter = Filter::parse(text)?;
         match filter.key {
             "until" => options.until = Some(human::parse_time(filter.value)?),
-            "id" => options.ids.push(filter.value.parse()?),
+            "id" => options.ids.push(filter.value.to_owned()),
             _ => return Err(filter.wrong("the keys are until and id")),
         }
     }
@@ -214,7 +214,8 @@ pub(crate) async fn builder(context: &Context, args: &BuilderPruneArgs) -> Resul
     }
     let engine = context.engine().await?;
     let pruned = engine.prune_build_cache(&options).await?;
-    list("Deleted build cache objects:", &pruned.removed)?;
+    let removed: Vec<&str> = pruned.removed.iter().map(|id| id.hex()).collect();
+    list("Deleted build cache objects:", &removed)?;
     total(pruned.bytes)
 }
 

@@ -99,7 +99,10 @@ impl Plain {
             }
             BuildEvent::Failed { step, message } => {
                 self.flush(*step)?;
-                say(&format!("#{step} ERROR: {}\n", message.lines().next().unwrap_or_default()))
+                // What the command wrote last stands above.
+                let message =
+                    message.lines().next().unwrap_or_default().trim_end_matches(", and last wrote:");
+                say(&format!("#{step} ERROR: {message}\n"))
             }
             BuildEvent::Warning(warning) => say(&format!("warning: {warning}\n")),
             event => cache_line(event).map_or(Ok(()), |line| say(&format!("{line}\n"))),

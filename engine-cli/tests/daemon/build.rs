@@ -1,11 +1,12 @@
 //! Building by others' clients: Docker's command line, both Composes, docker-py.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use engine_testkit::require;
 
-use crate::support::{Daemon, Said};
+use crate::support::{Daemon, Said, until};
 
 const DOCKERFILE: &str = "\
 FROM busybox AS made
@@ -75,6 +76,28 @@ fn docker_builds() {
     let ours =
         daemon.cli(&["build", "-q", "--build-arg", "WHO=docker", "--label", "given=yes", "context"]).ok();
     assert_eq!(ours, id);
+    // A helper that is not there is no reason to fail for a build that does not need its registry.
+    fs::create_dir(daemon.path("broken")).unwrap();
+    let helpers = r#"{"credHelpers":{"broken.example":"not-there"}}"#;
+    fs::write(daemon.path("broken/config.json"), helpers).unwrap();
+    let mut remote = daemon.on_host(env!("CARGO_BIN_EXE_engine-cli"));
+    remote.env("DOCKER_CONFIG", daemon.path("broken")).env("BUILDKIT_PROGRESS", "quiet");
+    let said: Said = remote
+        .args([
+            "--host",
+            &daemon.socket(),
+            "build",
+            "--build-arg",
+            "WHO=docker",
+            "--label",
+            "given=yes",
+            "context",
+        ])
+        .output()
+        .unwrap()
+        .into();
+    assert!(said.err.starts_with("warning: no credentials for broken.example: "), "{said:?}");
+    assert_eq!(said.ok(), id);
     let out = docker(&daemon, &["build", "--build-arg", "WHO=docker", "context"]).ok();
     assert!(out.contains(" ---> Using cache") && !out.contains("Running"), "{out}");
 
@@ -117,11 +140,42 @@ fn docker_builds() {
     let said = docker(&daemon, &["build", "-t", "app", "--network", "none", "-f", "absent", "context"]);
     assert!(said.code == 1 && said.err.contains("absent"), "{said:?}");
     assert_eq!(docker(&daemon, &["images", "-q", "failed"]).ok(), "");
+
+    // A client that goes takes its build with it, also amid a command that says nothing.
+    let nap = format!("31{}", std::process::id());
+    fs::write(daemon.path("silent"), format!("FROM busybox\nRUN echo begun; sleep {nap}\n")).unwrap();
+    let mut command = daemon.on_host("docker");
+    command.env("DOCKER_BUILDKIT", "0").args(["build", "-f", "silent", "context"]).stdout(Stdio::piped());
+    let mut client = command.spawn().unwrap();
+    let lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == "begun"), "{}", daemon.log());
+    let sleeps = || Command::new("pgrep").args(["-f", &format!("sleep {nap}$")]).output().unwrap();
+    assert!(sleeps().status.success());
+    client.kill().unwrap();
+    client.wait().unwrap();
+    until("the build ends", || !sleeps().status.success());
     assert_eq!(daemon.docker(&["ps", "-aq"]).ok(), "", "a build left a container");
 
     let df = docker(&daemon, &["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]).ok();
     let steps: u32 = df.lines().find_map(|line| line.strip_prefix("Build Cache ")).unwrap().parse().unwrap();
     assert!(steps >= 3, "{df}");
+    // What is to spare some spares it, and what is shown names it.
+    let ids =
+        docker(&daemon, &["system", "df", "-v", "--format", "{{range .BuildCache}}{{.ID}} {{end}}"]).ok();
+    let one = ids.split_whitespace().next().unwrap();
+    let left = |filter: &str| {
+        docker(&daemon, &["builder", "prune", "-a", "-f", "--filter", filter]).ok();
+        let df = docker(&daemon, &["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]).ok();
+        df.lines().find_map(|line| line.strip_prefix("Build Cache ")).unwrap().parse::<u32>().unwrap()
+    };
+    for filter in
+        ["unused-for=1h", "until=1h", "label=x", "label!=x", "inuse=true", "type=frontend", "id=abcdef0123"]
+    {
+        assert_eq!(left(filter), steps, "{filter}");
+    }
+    assert_eq!(left(&format!("id={}", &one[..12])), steps - 1);
+    let said = docker(&daemon, &["builder", "prune", "-a", "-f", "--filter", "id=sha256:"]);
+    assert!(said.code == 1 && said.err.contains("no id of a step"), "{said:?}");
     let pruned = docker(&daemon, &["builder", "prune", "-a", "-f"]);
     assert!(pruned.ok().contains("Total reclaimed space"));
     let df = docker(&daemon, &["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]).ok();
@@ -208,7 +262,15 @@ server = http.server.HTTPServer(('127.0.0.1', 0), Served)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 image, _ = client.images.build(path=f'http://127.0.0.1:{server.server_port}/file')
 assert 'FROM=url' in image.attrs['Config']['Env'], image.attrs
-assert client.api.prune_builds()['SpaceReclaimed'] >= 0
+def prune(**limits):
+    params = {name.replace('_', '-'): value for name, value in limits.items()}
+    return client.api._post(client.api._url('/build/prune'), params=params)
+assert prune(max_used_space=10**9).json()['CachesDeleted'] == []
+assert prune(max_used_space=1, reserved_space=10**9).json()['CachesDeleted'] == []
+answer = prune(min_free_space=1)
+assert answer.status_code == 400 and 'max-used-space' in answer.text, answer.text
+steps = {step['ID'] for step in client.df()['BuildCache']}
+assert steps and set(client.api.prune_builds()['CachesDeleted']) == steps
 ";
     let said: Said = daemon.client("python").args(["-c", script]).output().unwrap().into();
     said.ok();

@@ -18,9 +18,6 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::SendTimeoutError;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::presence::{Client, ClientSocket};
 use crate::server::api::Api;
@@ -29,6 +26,7 @@ use crate::server::error::status_of;
 use crate::server::hijack::Hijack;
 use crate::server::left::Left;
 use crate::server::limits::Limits;
+use crate::server::unread;
 use crate::wire::{self, frame};
 
 /// The engine that is asked.
@@ -229,32 +227,13 @@ impl Call {
 
     /// As [`framed`](Self::framed), of what others may have to wait for: an operation that has nobody to tell its progress to stands still
     /// with all that it holds, so it ends when the client takes nothing for too long.
-    pub(super) fn framed_in_time(self, mut frames: FrameStream) -> Response {
-        let (limit, (sender, receiver)) = (self.api.limits.unread, mpsc::channel(1));
-        let work = async move {
-            while let Some(frame) = frames.next().await {
-                match sender.send_timeout(Some(frame), limit).await {
-                    Ok(()) => {}
-                    Err(SendTimeoutError::Closed(_)) => return,
-                    Err(SendTimeoutError::Timeout(_)) => {
-                        drop(frames);
-                        // As soon as there is room, which is when the client goes on or goes.
-                        let _ = sender.send(None).await;
-                        return;
-                    }
-                }
-            }
-        };
-        let working = AbortOnDropHandle::new(tokio::spawn(work));
+    pub(super) fn framed_in_time(self, frames: FrameStream) -> Response {
+        let limit = self.api.limits.unread;
         let late = move || {
             let error = Error::new(ErrorKind::DeadlineExceeded, "call engine");
             error_frame(&error.with_message(format!("the client took nothing of the answer for {limit:?}")))
         };
-        let sent = stream::unfold((receiver, working), move |(mut receiver, working)| async move {
-            let frame = receiver.recv().await?;
-            Some((frame.unwrap_or_else(late), (receiver, working)))
-        });
-        self.framed(sent.boxed())
+        self.framed(unread::in_time(frames, limit, late).boxed())
     }
 
     fn take_bytes(&mut self) -> (ByteStream, Left) {

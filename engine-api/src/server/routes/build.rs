@@ -1,7 +1,9 @@
-//! `POST /build`, as clients of the classic builder speak it, and `POST /build/prune`.
+//! `POST /build`, as clients of the classic builder speak it. `POST /build/prune` is beside it.
 //!
 //! The context is the request's body; steps are told as lines, in Docker's words where clients look for them: the id and the names at the
 //! end, and a command's exit code.
+
+mod prune;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use axum::response::Response;
 use axum::routing::post;
 use engine_core::engine::{
     BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, ContextArchive, DockerfileSource,
-    PruneBuildCache,
 };
 use engine_core::io::ByteStream;
 use engine_core::{ContainerSpec, Error, ErrorKind, Reference};
@@ -26,23 +27,25 @@ use super::images::{layer_lines, platform, reference};
 use crate::models::{HostConfig, ResourcesUlimits};
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
+use crate::server::gone::Follower;
 use crate::server::left::Left;
 use crate::server::params::Params;
-use crate::server::progress::{self, Told};
-use crate::server::{body, prune, registry_auth, reply};
+use crate::server::progress::{self, Listening, Told};
+use crate::server::{body, registry_auth};
 
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/build", post(build)).route("/build/prune", post(prune_cache))
+    Router::new().route("/build", post(build)).merge(prune::routes())
 }
 
 async fn build(
     State(api): State<Arc<Api>>,
     params: Params,
+    follower: Follower,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
     let (context, left) = Left::of(body::stream(body), api.limits.body);
-    match begin(&api, &params, &headers, context).await {
+    match begin(&api, &params, follower, &headers, context).await {
         Ok(response) => Ok(left.answer(response)),
         Err(error) => {
             left.taken().await;
@@ -51,7 +54,13 @@ async fn build(
     }
 }
 
-async fn begin(api: &Api, params: &Params, headers: &HeaderMap, context: ByteStream) -> Result<Response> {
+async fn begin(
+    api: &Api,
+    params: &Params,
+    follower: Follower,
+    headers: &HeaderMap,
+    context: ByteStream,
+) -> Result<Response> {
     let mut spec = spec(params)?;
     spec.context = match params.text("remote").filter(|remote| !remote.is_empty()) {
         // The body has nothing then.
@@ -63,7 +72,8 @@ async fn begin(api: &Api, params: &Params, headers: &HeaderMap, context: ByteStr
     spec.credentials = registry_auth::all(headers);
     let names = spec.names.clone();
     let quiet = params.flag("q");
-    progress::answer(api.engine.build(spec), told(names, quiet)).await
+    let listening = Listening::new(api, follower);
+    progress::answer(listening, api.engine.build(spec), told(names, quiet)).await
 }
 
 /// What the parameters ask for.
@@ -209,21 +219,4 @@ impl Lines {
             _ => Vec::new(),
         }
     }
-}
-
-async fn prune_cache(State(api): State<Arc<Api>>, params: Params) -> Result<Response> {
-    let filters = params.filters()?.only(&["until", "id", "unused-for"])?;
-    let mut options = PruneBuildCache::default();
-    options.until = prune::until(&filters)?;
-    for id in filters.get("id") {
-        options.ids.push(id.parse()?);
-    }
-    // The second is what it was called before.
-    options.keep = match params.number("reserved-space")? {
-        None => params.number("keep-storage")?,
-        given => given,
-    };
-    options.keep = options.keep.filter(|bytes| *bytes != 0);
-    let pruned = api.engine.prune_build_cache(&options).await?;
-    Ok(reply::json(&json!({ "CachesDeleted": pruned.removed, "SpaceReclaimed": pruned.bytes })))
 }

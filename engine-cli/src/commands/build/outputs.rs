@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use engine_core::engine::{ArchiveFormat, BuiltImage, PushOptions, SaveOptions};
-use engine_core::{Engine, Error, Platform, Reference};
+use engine_core::{Engine, Error, ErrorKind, Platform, Reference};
 use futures_util::StreamExt as _;
 
 use super::super::{archive, files};
@@ -134,6 +134,11 @@ impl Outputs {
             [] => vec![digest.clone()],
             names => names.iter().map(Reference::to_string).collect(),
         };
+        if self.push()
+            || self.all.iter().any(|output| matches!(output, Output::Archive(..) | Output::Layout(_)))
+        {
+            still_named(engine, image, names).await?;
+        }
         for output in &self.all {
             match output {
                 Output::Store { .. } => {}
@@ -179,6 +184,25 @@ impl Place {
             Self::File(path) => Some(path),
         }
     }
+}
+
+/// Refuses names that another build has taken meanwhile: its image would go where this one is to.
+async fn still_named(engine: &Engine, image: &BuiltImage, names: &[Reference]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let known = engine.images().await?;
+    for name in names {
+        if !known.iter().any(|one| one.reference == *name && one.target.digest == image.manifest.digest) {
+            return Err(Error::new(ErrorKind::Conflict, "write output")
+                .with("name", name)
+                .with("built", &image.manifest.digest)
+                .with_message("the name is another image's by now")
+                .with_hint("build again, or give builds at the same time names of their own")
+                .into());
+        }
+    }
+    Ok(())
 }
 
 async fn push(context: &Context, engine: &Engine, name: &Reference, quiet: bool) -> Result<()> {

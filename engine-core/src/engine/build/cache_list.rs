@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::engine::{LocalEngine, blocking};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::platform::Platform;
 use crate::time::parse_rfc3339;
 
@@ -37,8 +37,8 @@ pub struct BuildCacheEntry {
 pub struct PruneBuildCache {
     /// Only those that were carried out before.
     pub until: Option<SystemTime>,
-    /// Only these.
-    pub ids: Vec<Digest>,
+    /// Only these: an id, or the hex digits that it begins with.
+    pub ids: Vec<String>,
     /// Only as many, the oldest first, that what is left takes no more bytes than this. Layers that images have do not count.
     pub keep: Option<u64>,
 }
@@ -59,9 +59,27 @@ impl PruneBuildCache {
     }
 
     fn takes(&self, entry: &BuildCacheEntry) -> bool {
+        let is = |id: &String| entry.id.hex().starts_with(digits(id));
         self.until.is_none_or(|until| entry.created_at.is_none_or(|created| created < until))
-            && (self.ids.is_empty() || self.ids.contains(&entry.id))
+            && (self.ids.is_empty() || self.ids.iter().any(is))
     }
+
+    /// Refuses what is no id, and would be one of no step or of all.
+    fn check(&self) -> Result<()> {
+        let is_id =
+            |id: &&String| !digits(id).is_empty() && digits(id).bytes().all(|b| b.is_ascii_hexdigit());
+        match self.ids.iter().find(|id| !is_id(id)) {
+            None => Ok(()),
+            Some(id) => Err(Error::new(ErrorKind::InvalidArgument, "prune build cache")
+                .with("id", id)
+                .with_message("it is no id of a step")
+                .with_hint("give the hex digits that it begins with")),
+        }
+    }
+}
+
+fn digits(id: &str) -> &str {
+    id.strip_prefix("sha256:").unwrap_or(id)
 }
 
 /// What a prune of the build cache removed.
@@ -117,6 +135,7 @@ impl LocalEngine {
         &self,
         options: &PruneBuildCache,
     ) -> Result<PrunedBuildCache> {
+        options.check()?;
         let store = &self.inner.images;
         let entries = self.build_cache().await?;
         let own = |entry: &BuildCacheEntry| if entry.shared { 0 } else { entry.size };

@@ -16,8 +16,9 @@ use tokio_util::io::ReaderStream;
 use super::Named;
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
+use crate::server::gone::Follower;
 use crate::server::params::Params;
-use crate::server::progress::{Told, counted};
+use crate::server::progress::{Listening, Told, counted};
 use crate::server::version::ApiVersion;
 use crate::server::{body, progress, reply};
 
@@ -79,6 +80,7 @@ async fn archive(api: &Api, names: Vec<String>, platform: Option<Platform>) -> R
 
 async fn load(
     State(api): State<Arc<Api>>,
+    follower: Follower,
     version: ApiVersion,
     params: Params,
     body: Body,
@@ -96,7 +98,7 @@ async fn load(
             _ => error.into(),
         }),
     };
-    progress::answer(operation, told).await
+    progress::answer(Listening::new(&api, follower), operation, told).await
 }
 
 fn event_lines(event: LoadEvent, quiet: bool) -> Vec<Value> {

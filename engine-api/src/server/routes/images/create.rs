@@ -18,8 +18,9 @@ use serde_json::Value;
 
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
+use crate::server::gone::Follower;
 use crate::server::params::Params;
-use crate::server::progress::{self, Told, counted, line, status};
+use crate::server::progress::{self, Listening, Told, counted, line, status};
 use crate::server::version::ApiVersion;
 use crate::server::{body, registry_auth, reply};
 
@@ -31,6 +32,7 @@ async fn create(
     State(api): State<Arc<Api>>,
     version: ApiVersion,
     params: Params,
+    follower: Follower,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
@@ -39,7 +41,8 @@ async fn create(
         let mut options = PullOptions::default();
         options.credentials = registry_auth::of(&headers);
         options.platform = platform.unwrap_or(options.platform);
-        return pull(&api, name, params.text("tag"), options).await;
+        let listening = Listening::new(&api, follower);
+        return pull(&api, name, params.text("tag"), options, listening).await;
     }
     let source = params.text("fromSrc").unwrap_or_default();
     if source != "-" {
@@ -74,7 +77,13 @@ pub(super) fn instructions(changes: &str) -> Vec<String> {
     joined.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-async fn pull(api: &Api, name: &str, tag: Option<&str>, options: PullOptions) -> Result<Response> {
+async fn pull(
+    api: &Api,
+    name: &str,
+    tag: Option<&str>,
+    options: PullOptions,
+    listening: Listening,
+) -> Result<Response> {
     // "pull --all-tags" has been sending a colon for long.
     let name = name.trim_end_matches(':');
     let named = super::reference(name)?;
@@ -89,13 +98,18 @@ async fn pull(api: &Api, name: &str, tag: Option<&str>, options: PullOptions) ->
             Err(_) => named.with_tag(tag).map_err(|_| ApiError::bad_request("invalid tag format"))?,
         },
         None if has_tag => named,
-        None => return pull_all(api, &named, &options).await,
+        None => return pull_all(api, &named, &options, listening).await,
     };
-    progress::answer(api.engine.pull(&wanted, options), told(&wanted)).await
+    progress::answer(listening, api.engine.pull(&wanted, options), told(&wanted)).await
 }
 
 /// Pulls each tag that the repository has, one after the other.
-async fn pull_all(api: &Api, named: &Reference, options: &PullOptions) -> Result<Response> {
+async fn pull_all(
+    api: &Api,
+    named: &Reference,
+    options: &PullOptions,
+    listening: Listening,
+) -> Result<Response> {
     let registry = with_credentials(api, named, options.credentials.as_ref())?;
     let tags = registry.list_tags(named).await.map_err(|error| refused(error, named))?;
     let wanted: Vec<Reference> = tags.iter().filter_map(|tag| named.with_tag(tag).ok()).collect();
@@ -103,7 +117,7 @@ async fn pull_all(api: &Api, named: &Reference, options: &PullOptions) -> Result
     let lines = stream::iter(wanted).flat_map(move |wanted| {
         progress::lines(engine.pull(&wanted, options.clone()), told(&wanted)).boxed()
     });
-    Ok(reply::json_lines(progress::until_failure(lines)))
+    Ok(listening.answer(progress::until_failure(lines)))
 }
 
 pub(super) fn with_credentials(

@@ -32,6 +32,7 @@ use hyper::header::HeaderMap;
 
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
+use crate::server::gone::Follower;
 use crate::server::params::Params;
 use crate::server::routes::absent;
 use crate::server::version::ApiVersion;
@@ -56,17 +57,19 @@ struct Named {
     params: Params,
     version: ApiVersion,
     headers: HeaderMap,
+    follower: Follower,
 }
 
 async fn named(State(api): State<Arc<Api>>, Path(rest): Path<String>, request: Request) -> Result<Response> {
     let (mut parts, _) = request.into_parts();
     let Ok(params) = Params::from_request_parts(&mut parts, &()).await;
     let Ok(version) = ApiVersion::from_request_parts(&mut parts, &()).await;
+    let Ok(follower) = Follower::from_request_parts(&mut parts, &()).await;
     let about = |name: &str| {
         if name.trim().is_empty() {
             return Err(ApiError::bad_request("image name cannot be blank"));
         }
-        Ok(Named { api, name: name.to_owned(), params, version, headers: parts.headers })
+        Ok(Named { api, name: name.to_owned(), params, version, headers: parts.headers, follower })
     };
     if parts.method == Method::DELETE {
         return remove::remove(about(&rest)?).await;

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::Named;
 use crate::server::error::{ApiError, Result};
-use crate::server::progress::{self, Told, counted, line, status};
+use crate::server::progress::{self, Listening, Told, counted, line, status};
 use crate::server::{registry_auth, reply};
 
-pub(super) async fn push(Named { api, name, params, version, headers }: Named) -> Result<Response> {
+pub(super) async fn push(Named { api, name, params, version, headers, follower }: Named) -> Result<Response> {
     let named = super::reference(&name)?;
     let mut options = PushOptions::default();
     options.credentials = registry_auth::of(&headers);
@@ -53,7 +53,8 @@ pub(super) async fn push(Named { api, name, params, version, headers }: Named) -
     let rest = stream::iter(wanted).flat_map(move |wanted| {
         progress::lines(engine.push(&wanted, options.clone()), told(&wanted)).boxed()
     });
-    Ok(reply::json_lines(progress::until_failure(stream::iter([first]).chain(rest))))
+    let lines = progress::until_failure(stream::iter([first]).chain(rest));
+    Ok(Listening::new(&api, follower).answer(lines))
 }
 
 fn told(wanted: &Reference) -> Told<PushEvent, Descriptor> {
