@@ -87,6 +87,7 @@ fn docker_builds() {
             "--host",
             &daemon.socket(),
             "build",
+            "-q",
             "--build-arg",
             "WHO=docker",
             "--label",

@@ -54,6 +54,8 @@ const HELPER: &str =
 const LAST_SECOND: u64 = 253_402_300_799;
 /// How long git may take for one thing, however fast its server is.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// And for saying where references lead.
+const PATIENCE_TO_ASK: Duration = Duration::from_secs(120);
 /// How submodules and redirects may be reached, whatever they say.
 const PROTOCOLS: &str = "http:https:git:ssh";
 
@@ -325,7 +327,7 @@ impl Git<'_> {
                 "GIT_SSH_COMMAND",
                 format!(
                     "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=30 \
-                     -o IdentityFile=none -o GlobalKnownHostsFile=/dev/null \
+                     -o IdentityFile=none \
                      -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile='{}'",
                     known_hosts.display().to_string().replace('\'', "'\\''")
                 ),
@@ -358,7 +360,8 @@ impl Git<'_> {
         let mut group = Group(child.id());
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let what = arguments.first().copied().unwrap_or_default();
-        let ended = tokio::time::timeout(PATIENCE, async {
+        let patience = if what == "ls-remote" { PATIENCE_TO_ASK } else { PATIENCE };
+        let ended = tokio::time::timeout(patience, async {
             let told = tokio::try_join!(said(out), said(err))?;
             let status = child.wait().await?;
             // Its number may be another's from now on.
@@ -366,7 +369,7 @@ impl Git<'_> {
             Ok((told, status))
         });
         let ended = ended.await.map_err(|_| {
-            let (minutes, message) = (PATIENCE.as_secs() / 60, "the server takes too long");
+            let (minutes, message) = (patience.as_secs() / 60, "the server takes too long");
             Error::new(ErrorKind::DeadlineExceeded, FETCH)
                 .with_message(format!("git {what} has not ended after {minutes} minutes: {message}"))
         })?;
