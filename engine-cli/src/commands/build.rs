@@ -130,28 +130,12 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
             "provenance is attached to what is pushed, or written to a file: give --push or --metadata-file",
         ));
     }
-    // What an earlier build left says nothing about this one.
-    for file in args.id_file.iter().chain(&args.metadata_file) {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::usage(format!("cannot write {}: {error}", file.display())));
-            }
-            _ => {}
-        }
-    }
+    let view = view(args)?;
+    // Whoever reads them is not to take what an earlier build wrote for this one's.
+    [&args.id_file, &args.metadata_file].into_iter().flatten().try_for_each(|file| whole::remove(file))?;
     let engine = context.engine().await?;
     spec.credentials = context.all_credentials().await?;
-    let quiet = args.quiet || args.progress == Kind::Quiet;
-    let terminal =
-        args.progress == Kind::Tty || (args.progress == Kind::Auto && std::io::stderr().is_terminal());
-    if args.progress == Kind::Tty && !std::io::stderr().is_terminal() {
-        return Err(Failure::usage("--progress=tty: standard error is no terminal"));
-    }
-    let view = match (quiet, terminal) {
-        (true, _) => BuildView::Nothing,
-        (_, true) => BuildView::live(),
-        _ => BuildView::plain(),
-    };
+    let quiet = matches!(view, BuildView::Nothing);
     let image = if args.verify {
         let local = engine.local().ok_or_else(elsewhere)?;
         same(watched(local.verify_rebuild(spec), view).await?)?
@@ -180,6 +164,29 @@ pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
     names.iter().for_each(|name| text.push_str(&format!("named {name}\n")));
     say(&text)?;
     Ok(0)
+}
+
+/// How the steps are shown: as the flags say, or else the variable that BuildKit's clients have for it.
+fn view(args: &BuildArgs) -> Result<BuildView> {
+    let variable = || std::env::var("BUILDKIT_PROGRESS").ok().filter(|kind| !kind.is_empty());
+    let kind = match args.progress {
+        Kind::Auto => variable().map_or(Ok(Kind::Auto), |kind| {
+            Kind::from_str(&kind, false).map_err(|_| {
+                Failure::usage(format!("BUILDKIT_PROGRESS={kind}: it is auto, plain, tty or quiet"))
+            })
+        })?,
+        kind => kind,
+    };
+    let terminal = std::io::stderr().is_terminal();
+    Ok(match kind {
+        _ if args.quiet => BuildView::Nothing,
+        Kind::Quiet => BuildView::Nothing,
+        Kind::Tty if !terminal => {
+            return Err(Failure::usage("--progress=tty: standard error is no terminal (give plain or auto)"));
+        }
+        Kind::Auto | Kind::Tty if terminal => BuildView::live(),
+        _ => BuildView::plain(),
+    })
 }
 
 /// Shows a build's steps, and returns what it made.
@@ -324,11 +331,10 @@ async fn source(args: &BuildArgs) -> Result<(BuildContext, DockerfileSource)> {
             DockerfileSource::InContext(path.to_owned())
         }
         Some(file) => {
-            let content = read(file).await?;
             // One inside of the context has ignore patterns of its own beside it.
             match relative(file, &args.context) {
                 Some(path) => DockerfileSource::InContext(path),
-                None => text(&file.display().to_string(), content),
+                None => text(&file.display().to_string(), read(file).await?),
             }
         }
     };

@@ -13,7 +13,7 @@ use crate::failure::{Failure, Result};
 /// What `write` says, and what the file system does.
 pub(crate) async fn write(path: &Path, write: impl AsyncFnOnce(File) -> Result<()>) -> Result<()> {
     let fail = |e: io::Error| Failure::usage(format!("cannot write {}: {e}", path.display()));
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+    if is_special(path) {
         return write(File::options().write(true).open(path).map_err(fail)?).await;
     }
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -23,6 +23,22 @@ pub(crate) async fn write(path: &Path, write: impl AsyncFnOnce(File) -> Result<(
     std::fs::rename(name, &target).map_err(fail)?;
     part.keep();
     Ok(())
+}
+
+/// Removes what was written before; a pipe or a device stays.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    if !path.symlink_metadata().is_ok_and(|there| there.is_file() || there.is_symlink() && !is_special(path))
+    {
+        return Ok(());
+    }
+    std::fs::remove_file(path).map_err(|e| Failure::usage(format!("cannot write {}: {e}", path.display())))
+}
+
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|there| !there.is_file())
 }
 
 /// Writes a small file.

@@ -79,6 +79,16 @@ fn a_build_goes_to_directories_and_archives_and_tells_of_itself() {
     all.build(&["--iidfile", &id_file, "--metadata-file", &meta_file, "--target", "none"])
         .fails(1, &["none"]);
     assert!(!path("id").exists() && !path("meta.json").exists());
+    // What is no file is written to, and stays.
+    let pipe = path("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).unwrap()
+    });
+    let built = all.build(&["-q", "--iidfile", &text("pipe")]).ok();
+    assert_eq!(reader.join().unwrap(), built.trim());
+    assert!(pipe.exists());
     all.build(&["--progress=tty"]).fails(1, &["no terminal"]);
     // Standard output is the archive alone.
     let said = all.cli.command(&["build", "-q", "-o", "-", &all.context]).output().unwrap();
