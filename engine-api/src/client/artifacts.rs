@@ -7,7 +7,7 @@ use engine_core::io::ByteStream;
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use crate::wire::SentFile;
@@ -19,7 +19,9 @@ pub(super) async fn open(files: &[ArtifactFile]) -> Result<(Vec<SentFile>, ByteS
     for file in files {
         // As the engine there would say it.
         let failed = |error| Error::from_io("open file", error).with("path", file.path.display());
-        let opened = File::open(&file.path).await.map_err(failed)?;
+        let mut opened = File::from_std(file.open().map_err(failed)?);
+        // One that was given open is wherever it was written to last.
+        opened.rewind().await.map_err(failed)?;
         let metadata = opened.metadata().await.map_err(failed)?;
         if !metadata.is_file() {
             return Err(Error::new(ErrorKind::InvalidArgument, "open file")

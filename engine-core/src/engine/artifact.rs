@@ -52,6 +52,17 @@ impl ArtifactFile {
         Self { path: path.into(), media_type: FILE_TYPE.to_owned(), open: None }
     }
 
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(&self) -> std::io::Result<File> {
+        match &self.open {
+            Some(file) => file.try_clone(),
+            None => File::open(&self.path),
+        }
+    }
+
     /// Sets the media type.
     #[must_use]
     pub fn with_media_type(mut self, media_type: impl Into<String>) -> Self {

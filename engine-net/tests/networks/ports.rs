@@ -195,5 +195,10 @@ fn a_taken_port_names_who_has_it() {
     let port = kept.endpoint.ports[0].host_port;
     assert!(host.space.run(|| TcpListener::bind(("0.0.0.0", port))).is_err());
     drop(kept);
-    host.space.run(|| TcpListener::bind(("0.0.0.0", port))).unwrap();
+    // Whatever is being started meanwhile holds it until it executes its program.
+    let begun = std::time::Instant::now();
+    while let Err(error) = host.space.run(|| TcpListener::bind(("0.0.0.0", port))) {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{error}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }

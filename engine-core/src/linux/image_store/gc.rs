@@ -42,6 +42,10 @@ struct Marked {
     layers: HashSet<String>,
 }
 
+/// How often, and after how long, a lock is tried again that nobody holds on purpose.
+const MOMENTS: u32 = 10;
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(10);
+
 impl Shared {
     pub(super) fn collect_garbage(&self) -> Result<GarbageReport> {
         let mut report = GarbageReport::default();
@@ -107,7 +111,16 @@ impl Shared {
                 .with_message(why)
                 .with_hint(hint)
         };
-        let Some(_lock) = self.layout.lock(FlockOperation::NonBlockingLockExclusive)? else {
+        let mut lock = self.layout.lock(FlockOperation::NonBlockingLockExclusive)?;
+        // A lease that has just ended is held for a moment more by a process that is being started elsewhere in this program.
+        for _ in 0..MOMENTS {
+            if lock.is_some() {
+                break;
+            }
+            std::thread::sleep(MOMENT);
+            lock = self.layout.lock(FlockOperation::NonBlockingLockExclusive)?;
+        }
+        let Some(_lock) = lock else {
             return Err(conflict("somebody brings content into the store, or takes it out", "try again"));
         };
         let session = self.session()?;

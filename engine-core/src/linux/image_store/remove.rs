@@ -48,9 +48,17 @@ pub(crate) fn remove_content(dir: &OwnedFd) -> io::Result<()> {
     }
 }
 
+/// Somebody else may remove the same: what is gone meanwhile is no error, be it the directory itself.
 fn empty(root: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u64) -> io::Result<()> {
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
+    let entries = match Dir::read_from(dir) {
+        Err(Errno::NOENT) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = match entry {
+            Err(Errno::NOENT) => return Ok(()),
+            entry => entry?,
+        };
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
@@ -68,11 +76,16 @@ fn empty(root: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u64) -> io::Re
             Err(errno) => return Err(errno.into()),
         }
         if depth + 1 >= MAX_OPEN {
-            lift(root, dir, name)?;
-            *moved += 1;
+            match lift(root, dir, name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                outcome => outcome.map(|()| *moved += 1)?,
+            }
             continue;
         }
-        let child = open(dir.as_fd(), name.to_bytes())?;
+        let child = match open(dir.as_fd(), name.to_bytes()) {
+            Err(Errno::NOENT) => continue,
+            child => child?,
+        };
         empty(root, &child, depth + 1, moved)?;
         match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -104,6 +117,25 @@ fn open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn several_remove_one_tree() {
+        let base = tempfile::tempdir().unwrap();
+        for dir in 0..200 {
+            let dir = base.path().join(format!("t/{dir}/a/b/c"));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("file"), "x").unwrap();
+        }
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let parent = OwnedFd::from(fs::File::open(base.path()).unwrap());
+                    remove_tree(parent.as_fd(), b"t").unwrap();
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn removes_a_tree_deeper_than_path_max_and_follows_no_link() {
