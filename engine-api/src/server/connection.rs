@@ -20,8 +20,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::timeout;
 
+use super::accept;
 use super::api::Api;
 use super::error::ApiError;
 use super::listen::{Accepted, Listener};
@@ -48,27 +49,10 @@ pub(super) async fn serve(
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
-    loop {
+    let accept = || listener.accept();
+    while let Some((slot, accepted)) = accept::next(&slots, stop.as_mut(), accept).await {
         while connections.try_join_next().is_some() {}
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            () = &mut stop => break,
-            next = next => next,
-        };
-        let accepted = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, or the client went before it was served: the others are not to suffer.
-                tracing::warn!(%error, "connection not accepted");
-                sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        // Nobody closes it.
-        let slot = slot.ok().map(|slot| Slot(Arc::new(slot)));
+        let slot = Slot(Arc::new(slot));
         let router = TowerToHyperService::new(router.clone());
         let service = Served { router, socket: None, slot, metrics: Arc::clone(&api.metrics) };
         let api = Arc::clone(api);
@@ -136,7 +120,7 @@ struct Served {
     router: TowerToHyperService<Router>,
     /// Tells of our own clients when they are gone.
     socket: Option<ClientSocket>,
-    slot: Option<Slot>,
+    slot: Slot,
     metrics: Arc<Metrics>,
 }
 
@@ -167,9 +151,7 @@ impl Service<Request<Incoming>> for Served {
                 if let Some(socket) = &self.socket {
                     request.extensions_mut().insert(socket.clone());
                 }
-                if let Some(slot) = &self.slot {
-                    request.extensions_mut().insert(slot.clone());
-                }
+                request.extensions_mut().insert(self.slot.clone());
                 Ok(self.router.call(request))
             }
             Err(error) => Err(error.into_response()),

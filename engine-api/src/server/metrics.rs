@@ -24,8 +24,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::accept;
 use super::api::Api;
 use super::connection::BUFFER;
 
@@ -100,20 +101,9 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, stop: impl Futur
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
-    loop {
+    let accept = || async { Ok(listener.accept().await?.0) };
+    while let Some((slot, stream)) = accept::next(&slots, stop.as_mut(), accept).await {
         while connections.try_join_next().is_some() {}
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            () = &mut stop => return,
-            next = next => next,
-        };
-        let Ok((stream, _)) = accepted else {
-            sleep(Duration::from_millis(50)).await;
-            continue;
-        };
         let service = TowerToHyperService::new(router.clone());
         connections.spawn(async move {
             let _slot = slot;

@@ -9,6 +9,7 @@
 //!
 //! A client has the host in its hand: who may open the socket may do what root may.
 
+mod accept;
 mod api;
 mod body;
 mod connection;

@@ -11,6 +11,7 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use engine_api::notation;
 use engine_core::engine::{
     BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, ContextArchive, DockerfileSource,
     Operation, Rebuild,
@@ -275,10 +276,7 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         spec.ssh.insert(id, socket);
     }
     for host in &args.extra_hosts {
-        let (name, address) = host
-            .split_once(['=', ':'])
-            .ok_or_else(|| Failure::usage(format!("--add-host {host}: give NAME:ADDRESS")))?;
-        spec.extra_hosts.push((name.to_owned(), address.trim_matches(['[', ']']).to_owned()));
+        spec.extra_hosts.push(notation::extra_host(host)?);
     }
     Ok(spec)
 }

@@ -131,6 +131,8 @@ fn docker_builds() {
         said.err.contains("The command '/bin/sh -c echo last words; exit 3' returned a non-zero code: 3"),
         "{said:?}"
     );
+    let said = failed("FROM busybox\nRUN --network=none [\"sh\", \"-c\", \"exit 4\"]\n");
+    assert!(said.err.contains("The command 'sh -c exit 4' returned a non-zero code: 4"), "{said:?}");
     let said = failed("FROM busybox\nRUM true\n");
     assert!(
         said.code == 1 && said.err.contains("wrong:2:1") && said.err.contains("unknown instruction RUM"),

@@ -59,11 +59,7 @@ impl GitSource {
     #[must_use]
     pub fn shown_remote(&self) -> String {
         match self.remote.split_once("://") {
-            Some((scheme, rest)) if is_http(&self.remote) => {
-                let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-                let host = authority.rsplit('@').next().unwrap_or_default();
-                format!("{scheme}://{host}{path}")
-            }
+            Some(_) if is_http(&self.remote) => super::without_login(&self.remote),
             // ssh(1) asks for a password itself, and for no user it takes its own.
             Some((scheme, rest)) => {
                 let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

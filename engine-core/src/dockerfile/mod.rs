@@ -47,6 +47,7 @@ mod suggest;
 mod words;
 
 pub use add_source::AddSource;
+pub(crate) use add_source::without_login;
 pub use directives::{Directives, Escape, detect_syntax};
 pub use error::{SyntaxError, SyntaxErrors};
 pub use expand::{ExpandError, Expander, Variables};

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use super::containers::limits;
 use super::images::{layer_lines, platform, reference};
 use crate::models::{HostConfig, ResourcesUlimits};
+use crate::notation;
 use crate::server::api::Api;
 use crate::server::error::{ApiError, Result};
 use crate::server::gone::Follower;
@@ -111,10 +112,7 @@ fn spec(params: &Params) -> Result<BuildSpec> {
     spec.allow_host_network = spec.network == BuildNetwork::Host;
     (spec.pull, spec.no_cache) = (params.flag("pull"), params.flag("nocache"));
     for host in params.all("extrahosts").flat_map(|hosts| hosts.split(',')).filter(|host| !host.is_empty()) {
-        let (name, address) = host
-            .split_once([':', '='])
-            .ok_or_else(|| ApiError::bad_request(format!("bad format for add-host: {host:?}")))?;
-        spec.extra_hosts.push((name.to_owned(), address.trim_matches(['[', ']']).to_owned()));
+        spec.extra_hosts.push(notation::extra_host(host)?);
     }
     let mut limited = ContainerSpec::default();
     let host = host_config(params)?;
@@ -184,12 +182,23 @@ fn failed(error: Error) -> ApiError {
         };
     };
     let instruction = error.detail("instruction").unwrap_or_default();
-    let command = instruction.split_once(char::is_whitespace).map_or(instruction, |(_, command)| command);
-    ApiError::bad_request(format!(
-        "The command '/bin/sh -c {}' returned a non-zero code: {code}",
-        command.trim()
-    ))
-    .with_code(code)
+    let command = command(instruction);
+    ApiError::bad_request(format!("The command '{command}' returned a non-zero code: {code}")).with_code(code)
+}
+
+/// What a `RUN` ran, in words.
+fn command(instruction: &str) -> String {
+    let (_, mut rest) = instruction.split_once(char::is_whitespace).unwrap_or_default();
+    while let Some((flag, more)) = rest.trim_start().split_once(char::is_whitespace)
+        && flag.starts_with("--")
+    {
+        rest = more;
+    }
+    let rest = rest.trim();
+    match serde_json::from_str::<Vec<String>>(rest) {
+        Ok(arguments) => arguments.join(" "),
+        Err(_) => format!("/bin/sh -c {rest}"),
+    }
 }
 
 /// The lines of a build on its way.

@@ -39,25 +39,20 @@ impl Step<'_> {
                         url,
                         kind.file_name().as_deref(),
                         checksum.as_ref(),
-                        &self.build.origins.materials,
+                        &self.build.sources,
                     ))
                     .await?;
-                    self.build.origins.add(file.material(url));
+                    self.build.sources.used(file.material(url));
                     let tree = file.tree(engine).await?;
                     (tree, super::copying::escaped(&file.name), add.unpack.unwrap_or(false))
                 }
                 AddSource::Git(git) => {
                     let keep = git.keep_git_dir.unwrap_or(add.keep_git_dir);
                     let checksum = add.checksum.as_deref();
-                    let repository = engine.repository(
-                        &self.build.spec,
-                        git,
-                        keep,
-                        checksum,
-                        &self.build.origins.materials,
-                    );
+                    let repository =
+                        engine.repository(&self.build.spec, git, keep, checksum, &self.build.sources);
                     let (entry, commit) = Box::pin(repository).await?;
-                    self.build.origins.add(Material::repository(git.shown_remote(), commit));
+                    self.build.sources.used(Material::repository(git.shown_remote(), commit));
                     (Tree::of_entry(engine, &entry).await?, "/".to_owned(), false)
                 }
             };

@@ -20,8 +20,8 @@ use crate::files::{ContainerFiles, ListFiles, Listed, PackedFile, PackedSource};
 
 use super::cache::Entry;
 use super::copy::Hasher;
-use super::provenance::Materials;
 use super::scratch::Scratch;
+use super::sources::Sources;
 use super::spec::BuildSpec;
 use super::steps::layer_of;
 use super::url::directory;
@@ -89,7 +89,7 @@ impl LocalEngine {
         source: &GitSource,
         keep_git_dir: bool,
         checksum: Option<&str>,
-        materials: &Materials,
+        sources: &Sources,
     ) -> Result<(Entry, String)> {
         let about = |error: Error| error.with("repository", source.shown_remote());
         let scratch = self.scratch().await?;
@@ -102,7 +102,7 @@ impl LocalEngine {
         };
         // A branch may go on meanwhile: one build is of one commit.
         let asked = (source.remote.clone(), source.reference.clone());
-        let resolved = materials.references.once(asked, git.resolve()).await.map_err(about)?;
+        let resolved = sources.references.once(asked, git.resolve()).await.map_err(about)?;
         for wanted in checksum.into_iter().chain(source.commit.as_deref()) {
             git.check(&resolved, wanted).map_err(about)?;
         }

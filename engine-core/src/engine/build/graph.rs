@@ -150,7 +150,7 @@ impl Stages {
                     return match Box::pin(self.build.engine.remote(
                         &self.build.spec,
                         url,
-                        &self.build.origins.materials,
+                        &self.build.sources,
                     ))
                     .await?
                     {
@@ -181,7 +181,7 @@ impl Stages {
 
     async fn image_tree(&self, name: &str) -> Result<Tree> {
         let image = self.image(name, &self.platform, None).await?;
-        self.build.origins.add(Material::image(name, &image));
+        self.build.sources.used(Material::image(name, &image));
         let state = from_image(name, &image, None);
         let view = self.build.engine.view(&image.manifest.digest, image.diff_ids()).await?;
         let layers = (image.manifest.digest.clone(), state.diff_ids());
@@ -298,7 +298,7 @@ impl StageWork<'_> {
                 let found = found.map_err(|error| {
                     error.with("file", format!("{}:{}", stages.build.file.name(), stage.span.line))
                 })?;
-                stages.build.origins.add(Material::image(image, &found));
+                stages.build.sources.used(Material::image(image, &found));
                 finished(&stages.build, step, begun, None);
                 let checks = &stages.build.file.checks;
                 stages.build.warn(checks.base_platform(image, &platform, &found.platform(), stage.span));

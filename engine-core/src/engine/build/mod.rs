@@ -12,7 +12,6 @@
 mod add;
 mod agent;
 mod archive;
-mod asked;
 mod cache;
 mod cache_export;
 mod cache_import;
@@ -39,6 +38,7 @@ mod remote;
 mod run;
 mod running;
 mod scratch;
+mod sources;
 mod spec;
 mod stage;
 mod steps;
@@ -74,11 +74,12 @@ use digests::Digests;
 pub use event::{BuildEvent, OutputStream, StepDescription, StepId};
 use flights::Flights;
 pub use pack::pack_context;
+use provenance::Origins;
 pub use provenance::ProvenanceMode;
-use provenance::{Materials, Origins};
 use remote::Remote;
 use scratch::Scratch;
 pub(in crate::engine) use scratch::sweep;
+use sources::Sources;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
 use tree::{Tree, TreeKind};
 use verify::Apart;
@@ -115,6 +116,8 @@ struct Build {
     warnings: Mutex<Vec<Warning>>,
     /// The platforms that it is for, each of them once.
     platforms: Vec<Platform>,
+    /// What comes from elsewhere.
+    sources: Sources,
     /// What it is made of, for whoever wants to know.
     origins: Origins,
     /// Caches elsewhere, in the order in which they are asked.
@@ -179,10 +182,10 @@ impl LocalEngine {
         }
         // Nothing leads to what is made until the end.
         let _lease = self.inner.images.lease().await?;
-        let materials = Materials::default();
-        let files = Box::pin(self.files_of_context(&mut spec, &materials)).await?;
+        let sources = Sources::default();
+        let files = Box::pin(self.files_of_context(&mut spec, &sources)).await?;
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
-        let origins = Origins::of(&text, materials);
+        let origins = Origins::of(&text);
         let file = Dockerfile::parse_with(&name, &text, checks(&spec)?)?;
         let ignore =
             ignore::of_context(&*files, spec.dockerfile.in_context(), spec.ignore.as_deref()).await?;
@@ -206,6 +209,7 @@ impl LocalEngine {
             _scratch: scratch,
             warnings: Mutex::default(),
             platforms,
+            sources,
             origins,
             imported,
             made: Mutex::default(),
@@ -249,12 +253,12 @@ impl LocalEngine {
     async fn files_of_context(
         &self,
         spec: &mut BuildSpec,
-        materials: &Materials,
+        sources: &Sources,
     ) -> Result<Arc<dyn ContainerFiles>> {
         let BuildContext::Remote(url) = &spec.context else {
             return Ok(self.context_files(&spec.context)?.into());
         };
-        match self.remote(spec, url, materials).await? {
+        match self.remote(spec, url, sources).await? {
             Remote::Files(tree) => Ok(Arc::clone(tree.files())),
             Remote::Text(text) => {
                 if let DockerfileSource::InContext(_) = spec.dockerfile {

@@ -4,9 +4,8 @@
 //! the times, which are left out of a build that has a time of its own. Secrets are not in it, nor, unless all is wanted, what
 //! arguments are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -18,9 +17,6 @@ use crate::engine::import::to_json;
 use crate::error::Result;
 use crate::reference::Reference;
 
-use super::asked::Asked;
-use super::git::Resolved;
-use super::url::UrlFile;
 use super::{Build, BuiltImage};
 
 /// How much of a build its provenance tells.
@@ -79,42 +75,17 @@ fn named(digest: &Digest) -> (String, String) {
     (digest.algorithm().as_str().to_owned(), digest.hex().to_owned())
 }
 
-/// A file by its URL, name and checksum.
-type WantedFile = (String, Option<String>, Option<Digest>);
-
-/// What came from elsewhere so far. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Materials {
-    known: Arc<Mutex<BTreeSet<Material>>>,
-    /// Where references lead, by repository and reference.
-    pub(super) references: Arc<Asked<(String, Option<String>), Resolved>>,
-    pub(super) files: Arc<Asked<WantedFile, UrlFile>>,
-}
-
-impl Materials {
-    /// Takes down what came from elsewhere.
-    pub(super) fn add(&self, material: Material) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
-    }
-}
-
-/// What the provenance of a build is made of, beside its specification.
+/// What the provenance of a build is made of, beside its specification and its sources.
 #[derive(Debug)]
 pub(super) struct Origins {
     begun: SystemTime,
     dockerfile: Digest,
-    pub(super) materials: Materials,
 }
 
 impl Origins {
     /// Begins a build by this Dockerfile.
-    pub(super) fn of(dockerfile: &[u8], materials: Materials) -> Self {
-        Self { begun: SystemTime::now(), dockerfile: Digest::sha256(dockerfile), materials }
-    }
-
-    /// Takes down what came from elsewhere.
-    pub(super) fn add(&self, material: Material) {
-        self.materials.add(material);
+    pub(super) fn of(dockerfile: &[u8]) -> Self {
+        Self { begun: SystemTime::now(), dockerfile: Digest::sha256(dockerfile) }
     }
 }
 
@@ -135,8 +106,7 @@ impl Build {
         let file = Path::new(self.file.name()).file_name().filter(|_| self.file.name().starts_with('/'));
         let file = file.map_or_else(|| self.file.name().into(), |name| name.to_string_lossy());
         let mut materials = vec![json!({ "uri": file, "digest": { kind: hex } })];
-        let known = origins.materials.known.lock().unwrap_or_else(PoisonError::into_inner);
-        materials.extend(known.iter().map(Material::document));
+        materials.extend(self.sources.materials().iter().map(Material::document));
         let args: BTreeMap<&String, Option<&String>> = spec
             .args
             .iter()

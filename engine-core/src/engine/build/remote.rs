@@ -14,7 +14,8 @@ use crate::platform::Platform;
 
 use super::copy::Hasher;
 use super::ignore;
-use super::provenance::{Material, Materials};
+use super::provenance::Material;
+use super::sources::Sources;
 use super::spec::BuildSpec;
 use super::stage::State;
 use super::tree::Tree;
@@ -36,12 +37,12 @@ impl LocalEngine {
     ///
     /// # Errors
     /// As the fetcher and git have it; [`ErrorKind::Corrupt`] for a malformed archive.
-    pub(super) async fn remote(&self, spec: &BuildSpec, url: &str, materials: &Materials) -> Result<Remote> {
+    pub(super) async fn remote(&self, spec: &BuildSpec, url: &str, sources: &Sources) -> Result<Remote> {
         if let Some(git) = GitSource::parse(url)? {
             let asked = spec.args.get(KEEP_GIT_DIR).is_some_and(|value| matches!(&**value, "1" | "true"));
             let keep = git.keep_git_dir.unwrap_or(asked);
-            let (entry, commit) = Box::pin(self.repository(spec, &git, keep, None, materials)).await?;
-            materials.add(Material::repository(git.shown_remote(), commit));
+            let (entry, commit) = Box::pin(self.repository(spec, &git, keep, None, sources)).await?;
+            sources.used(Material::repository(git.shown_remote(), commit));
             return Ok(Remote::Files(Tree::of_entry(self, &entry).await?));
         }
         let source = AddSource::of(url)?;
@@ -50,8 +51,8 @@ impl LocalEngine {
                 .with("context", url)
                 .with_message("it is neither a repository nor a URL of http"));
         }
-        let file = Box::pin(self.url_file(url, source.file_name().as_deref(), None, materials)).await?;
-        materials.add(file.material(url));
+        let file = Box::pin(self.url_file(url, source.file_name().as_deref(), None, sources)).await?;
+        sources.used(file.material(url));
         let tree = file.tree(self).await?;
         let path = Path::new("/").join(&file.name);
         if !unpack::is_archive(&**tree.files(), &path).await? {

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
+use crate::dockerfile::without_login;
 use crate::engine::LocalEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, PackedFile, PackedSource};
@@ -15,8 +16,9 @@ use crate::url_fetcher::{FetchRequest, Fetched, FetchedFile, FileVersion};
 
 use super::cache::Entry;
 use super::copy::Hasher;
-use super::provenance::{Material, Materials};
+use super::provenance::Material;
 use super::scratch::Scratch;
+use super::sources::Sources;
 use super::steps::layer_of;
 use super::tree::Tree;
 
@@ -68,10 +70,10 @@ impl LocalEngine {
         url: &str,
         name: Option<&str>,
         checksum: Option<&Digest>,
-        materials: &Materials,
+        sources: &Sources,
     ) -> Result<UrlFile> {
         let asked = (url.to_owned(), name.map(str::to_owned), checksum.cloned());
-        materials.files.once(asked, self.fetched_file(url, name, checksum)).await
+        sources.files.once(asked, self.fetched_file(url, name, checksum)).await
     }
 
     async fn fetched_file(
@@ -133,10 +135,7 @@ impl LocalEngine {
 
 /// What is shown of a URL: without what may be secret in it.
 fn shown(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default())
+    without_login(url.split(['?', '#']).next().unwrap_or_default())
 }
 
 /// The name of a file on its way, in its directory.

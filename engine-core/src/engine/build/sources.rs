@@ -1,10 +1,40 @@
-//! What is elsewhere is asked for once in a build, however many steps and platforms want it: all of them get the same.
+//! What comes from elsewhere. It is asked for once in a build, however many steps and platforms want it: all of them get the same.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use crate::digest::Digest;
 use crate::error::Result;
+
+use super::git::Resolved;
+use super::provenance::Material;
+use super::url::UrlFile;
+
+/// A file by its URL, name and checksum.
+type WantedFile = (String, Option<String>, Option<Digest>);
+
+/// What comes from elsewhere in a build.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    /// Where references lead, by repository and reference.
+    pub(super) references: Asked<(String, Option<String>), Resolved>,
+    pub(super) files: Asked<WantedFile, UrlFile>,
+    used: Mutex<BTreeSet<Material>>,
+}
+
+impl Sources {
+    /// Takes down what was used.
+    pub(super) fn used(&self, material: Material) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
+    }
+
+    /// All that was used so far.
+    pub(super) fn materials(&self) -> BTreeSet<Material> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Answers by what was asked. There are few of them.
 #[derive(Debug)]
