@@ -27,10 +27,11 @@ pub enum Durability {
 /// A database shared by the parts of an engine.
 pub struct Database {
     path: Option<PathBuf>,
-    synced: Mutex<Connection>,
-    /// A second connection with `synchronous=NORMAL`, since that is a property of a connection. `None` for a
-    /// database in memory, which has only one.
-    unsynced: Option<Mutex<Connection>>,
+    /// Whoever reads waits for no writer. A database in memory has only this one.
+    reader: Mutex<Connection>,
+    /// Those that write, since `synchronous` is a property of a connection; opened when they are first needed.
+    synced: Mutex<Option<Connection>>,
+    unsynced: Mutex<Option<Connection>>,
 }
 
 impl Database {
@@ -39,22 +40,11 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the file is no database; else what the file system says.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
-        let open = |synchronous: &str| -> Result<Mutex<Connection>> {
-            let connection = Connection::open_with_flags(
-                path,
-                OpenFlags::SQLITE_OPEN_READ_WRITE
-                    | OpenFlags::SQLITE_OPEN_CREATE
-                    | OpenFlags::SQLITE_OPEN_NO_MUTEX
-                    | OpenFlags::SQLITE_OPEN_NOFOLLOW,
-            )
-            .and_then(|c| configure(c, synchronous))
-            .map_err(|e| Error::from_sqlite("open database", e).with("path", path.display()))?;
-            Ok(Mutex::new(connection))
-        };
-        let (synced, unsynced) = (open("FULL")?, open("NORMAL")?);
+        let reader = Mutex::new(connect(path, "NORMAL")?);
         close_to_others(path)
             .map_err(|e| Error::from_io("set permissions of database", e).with("path", path.display()))?;
-        Ok(Arc::new(Self { path: Some(path.to_owned()), synced, unsynced: Some(unsynced) }))
+        let (synced, unsynced) = Default::default();
+        Ok(Arc::new(Self { path: Some(path.to_owned()), reader, synced, unsynced }))
     }
 
     /// Creates a database in memory, which ends with this value.
@@ -65,7 +55,8 @@ impl Database {
         let connection = Connection::open_in_memory()
             .and_then(|c| configure(c, "OFF"))
             .map_err(|e| Error::from_sqlite("open database in memory", e))?;
-        Ok(Arc::new(Self { path: None, synced: Mutex::new(connection), unsynced: None }))
+        let (synced, unsynced) = Default::default();
+        Ok(Arc::new(Self { path: None, reader: Mutex::new(connection), synced, unsynced }))
     }
 
     /// Brings the tables of `component` up to date: `steps[n]` leads from version n to n + 1.
@@ -105,15 +96,17 @@ impl Database {
         })
     }
 
-    /// Reads. Blocks for as long as the file system takes: call it off the async workers.
+    /// Reads. It waits for other readers alone: a few rows take some microseconds, less than it takes to have another thread
+    /// read them; more of them belong off the async workers.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        work(&self.connection(Durability::Crash)).map_err(|e| self.error("read database", e))
+        work(&lock(&self.reader)).map_err(|e| self.error("read database", e))
     }
 
-    /// Runs `work` in one transaction, which is committed if it returns `Ok`. Blocks, as [`read`](Self::read).
+    /// Runs `work` in one transaction, which is committed if it returns `Ok`. Blocks for as long as other writers and the file
+    /// system take: call it off the async workers.
     ///
     /// # Errors
     /// What `work` returns, or what SQLite says.
@@ -122,7 +115,24 @@ impl Database {
         durability: Durability,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, WriteError>,
     ) -> Result<T> {
-        let mut connection = self.connection(durability);
+        let Some(path) = &self.path else { return self.transact(&mut lock(&self.reader), work) };
+        let (connection, synchronous) = match durability {
+            Durability::PowerLoss => (&self.synced, "FULL"),
+            Durability::Crash => (&self.unsynced, "NORMAL"),
+        };
+        let mut connection = lock(connection);
+        let connection = match &mut *connection {
+            Some(open) => open,
+            closed => closed.insert(connect(path, synchronous)?),
+        };
+        self.transact(connection, work)
+    }
+
+    fn transact<T>(
+        &self,
+        connection: &mut Connection,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, WriteError>,
+    ) -> Result<T> {
         let tx = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|e| self.error("begin transaction", e))?;
@@ -132,15 +142,6 @@ impl Database {
         })?;
         tx.commit().map_err(|e| self.error("commit transaction", e))?;
         Ok(value)
-    }
-
-    fn connection(&self, durability: Durability) -> MutexGuard<'_, Connection> {
-        let mutex = match (durability, &self.unsynced) {
-            (Durability::Crash, Some(unsynced)) => unsynced,
-            _ => &self.synced,
-        };
-        // A panic in a transaction rolled it back: the connection itself is sound.
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self, operation: &'static str, error: rusqlite::Error) -> Error {
@@ -164,6 +165,21 @@ pub enum WriteError {
     /// The caller decided so.
     #[error(transparent)]
     Own(#[from] Error),
+}
+
+fn lock<T>(connection: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic in a transaction rolled it back: the connection itself is sound.
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn connect(path: &Path, synchronous: &str) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(path, flags)
+        .and_then(|connection| configure(connection, synchronous))
+        .map_err(|e| Error::from_sqlite("open database", e).with("path", path.display()))
 }
 
 fn configure(connection: Connection, synchronous: &str) -> rusqlite::Result<Connection> {

@@ -82,6 +82,22 @@ struct Raw {
 }
 
 impl Manifest {
+    /// Returns the media type that the manifest of an image says it has; OCI's may leave it out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is malformed.
+    pub(crate) fn media_type(bytes: &[u8]) -> Result<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Head {
+            media_type: Option<String>,
+        }
+        let head: Head = serde_json::from_slice(bytes).map_err(|e| {
+            Error::new(ErrorKind::Corrupt, "parse manifest").with_message("it is malformed").with_source(e)
+        })?;
+        Ok(head.media_type.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned()))
+    }
+
     /// Parses `bytes`, which a descriptor or a Content-Type header calls `expected`.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bollard_stubs::models::{DriverData, OciDescriptor, OciPlatform};
 use engine_core::engine::Image;
 use engine_core::mount::MountKind;
-use engine_core::{ContainerInfo, Engine, Error, ErrorKind, Name, Platform, Result};
+use engine_core::{ContainerInfo, Engine, Error, ErrorKind, Name, Result};
 use serde_json::{Value, json};
 
 use super::{container_inspect, endpoint_settings};
@@ -99,14 +99,13 @@ pub async fn container_document(engine: &Engine, info: &ContainerInfo, shown: &S
     Ok(document)
 }
 
-/// Returns the size of a container's image, 0 if it has no name any more.
+/// Returns the size of a container's image, 0 if it is not here any more.
 pub async fn image_size(engine: &Engine, info: &ContainerInfo) -> u64 {
     image(engine, info).await.map_or(0, |image| image.size())
 }
 
 async fn image(engine: &Engine, info: &ContainerInfo) -> Option<Image> {
-    let platform = info.spec.platform.clone().unwrap_or_else(Platform::host);
-    engine.image_for(&info.image_id.to_string(), &platform).await.ok()
+    engine.container_image(&info.id).await.ok()
 }
 
 fn descriptor(image: &Image) -> OciDescriptor {

@@ -230,9 +230,7 @@ impl LocalEngine {
                 .with_message(what)
         };
         let parent = self.small_blob(&record.data.manifest, MAX_MANIFEST_SIZE).await?;
-        let head: Value =
-            serde_json::from_slice(&parent).map_err(|_| corrupt("its image's manifest is no JSON"))?;
-        let kind = head["mediaType"].as_str().unwrap_or(media_type::OCI_MANIFEST).to_owned();
+        let kind = Manifest::media_type(&parent)?;
         let Manifest::Image(contents) = Manifest::parse(&parent, &kind)? else {
             return Err(corrupt("its image is an index"));
         };

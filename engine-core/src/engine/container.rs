@@ -259,7 +259,7 @@ impl LocalContainer {
     }
 
     pub(super) async fn remove(&self, options: RemoveOptions) -> Result<()> {
-        let Some(record) = self.engine.inner.records.by_id(&self.id).await? else { return Ok(()) };
+        let Some(record) = self.engine.inner.records.by_id(&self.id)? else { return Ok(()) };
         if !options.force && self.engine.state_of(&record).await?.status.is_running() {
             return Err(self.conflict(
                 "remove container",
@@ -325,7 +325,7 @@ impl LocalContainer {
     }
 
     pub(super) async fn record(&self) -> Result<Record> {
-        self.engine.inner.records.by_id(&self.id).await?.ok_or_else(|| {
+        self.engine.inner.records.by_id(&self.id)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "find container")
                 .with("container", &self.id)
                 .with_message("no such container")

@@ -19,7 +19,7 @@ const END_OF_SANDBOX: Duration = Duration::from_secs(10);
 
 impl LocalEngine {
     pub(super) async fn container(&self, name: &str) -> Result<LocalContainer> {
-        let record = self.inner.records.find(name).await?;
+        let record = self.inner.records.find(name)?;
         Ok(LocalContainer::new(self.clone(), record.id))
     }
 
@@ -199,7 +199,7 @@ impl LocalEngine {
                 .with("container", record.id.short())
                 .with_message(why)
         };
-        let other = self.inner.records.find(name).await?;
+        let other = self.inner.records.find(name)?;
         if other.id == record.id {
             return Err(wrong(format!("it cannot share its own {what} namespace")));
         }
@@ -219,7 +219,7 @@ impl LocalEngine {
         // A chain of containers that share is as long as somebody made it, and never a ring: each was there first.
         for _ in 0..100 {
             match &record.data.spec.user_namespace {
-                Some(UserNamespace::Container(other)) => record = self.inner.records.find(other).await?,
+                Some(UserNamespace::Container(other)) => record = self.inner.records.find(other)?,
                 _ => return Ok(record.data.id_mappings),
             }
         }

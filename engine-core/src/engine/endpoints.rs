@@ -29,7 +29,7 @@ impl LocalEngine {
         let mut owner = record.clone();
         for _ in 0..MAX_SHARING {
             match &owner.data.spec.network {
-                NetworkMode::Container(other) => owner = self.inner.records.find(other).await?,
+                NetworkMode::Container(other) => owner = self.inner.records.find(other)?,
                 _ => break,
             }
         }

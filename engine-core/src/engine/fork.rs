@@ -299,7 +299,7 @@ impl LocalEngine {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             done => return done,
         }
-        let source = self.inner.records.by_id(&base.source).await?.ok_or_else(|| {
+        let source = self.inner.records.by_id(&base.source)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "fork container")
                 .with("container", record.id.short())
                 .with_message("the container it was to be forked from is gone")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event};
@@ -17,6 +17,7 @@ use crate::reference::Reference;
 
 use super::events::of_image;
 use super::image::{Image, ImageSummary};
+use super::records::Record;
 use super::{LocalEngine, pull};
 
 impl LocalEngine {
@@ -177,6 +178,21 @@ impl LocalEngine {
             .map(|(name, _)| name.clone())
             .collect();
         Ok(Image { target: target.clone(), manifest, contents, config, names })
+    }
+
+    /// Reads the image of a container, which keeps it.
+    pub(super) async fn image_of(&self, record: &Record) -> Result<Image> {
+        let digest = &record.data.manifest;
+        let missing = || {
+            Error::new(ErrorKind::NotFound, "find image")
+                .with("image", digest)
+                .with_message(format!("the image of container {} is not in the store", record.id.short()))
+        };
+        let size = self.inner.images.blob_size(digest).await?.ok_or_else(missing)?;
+        let mut manifest = Descriptor::new(media_type::OCI_MANIFEST, digest.clone(), size);
+        let bytes = self.read_blob(&manifest, MAX_MANIFEST_SIZE).await?;
+        manifest.media_type = Manifest::media_type(&bytes)?;
+        self.load_image(&manifest, &Platform::host(), &[]).await
     }
 
     /// Unpacks the layers of an image that are here as blobs alone: those of another platform, when somebody wants it.

@@ -1,6 +1,7 @@
 //! What an engine is made of, as data.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,12 +58,14 @@ impl HostInfo {
 
 impl LocalEngine {
     pub(super) fn info(&self) -> EngineInfo {
+        // As it is when it is first asked for, as with Docker.
+        static HOST: LazyLock<HostInfo> = LazyLock::new(HostInfo::of_this);
         EngineInfo {
             root: self.inner.root.clone(),
             image_store: self.inner.images.capabilities(),
             runtime: self.inner.runtime.capabilities(),
             volume_driver: self.inner.volumes.name().to_owned(),
-            host: HostInfo::of_this(),
+            host: HOST.clone(),
         }
     }
 }

@@ -43,7 +43,7 @@ impl LocalEngine {
         let wrong = |kind| Error::new(kind, "link container").with("container", &link.container);
         let mut text = link.container.clone();
         for _ in 0..MAX_SHARING {
-            let found = self.inner.records.find(&text).await.map_err(|error| match error.kind() {
+            let found = self.inner.records.find(&text).map_err(|error| match error.kind() {
                 ErrorKind::NotFound => wrong(ErrorKind::NotFound)
                     .with_message(format!("could not get container for {text}: no such container")),
                 _ => error,
@@ -107,7 +107,7 @@ impl LocalEngine {
     pub(super) async fn linked(&self, record: &Record) -> Result<Vec<Linked>> {
         let mut all = Vec::new();
         for link in self.default_links(&record.data.spec) {
-            let Some(other) = self.inner.records.by_id(&link.container.parse()?).await? else { continue };
+            let Some(other) = self.inner.records.by_id(&link.container.parse()?)? else { continue };
             let fail = |why: String| {
                 Error::new(ErrorKind::Conflict, "start container")
                     .with("container", record.id.short())
@@ -135,7 +135,7 @@ impl LocalEngine {
             return Ok(());
         }
         for id in &record.data.linked_by {
-            let Some(parent) = self.inner.records.by_id(id).await? else { continue };
+            let Some(parent) = self.inner.records.by_id(id)? else { continue };
             if !self.has_sandbox(id).await? {
                 continue;
             }
@@ -155,7 +155,7 @@ impl LocalEngine {
         }
         let mut named = Vec::new();
         for link in std::mem::take(&mut options.links) {
-            if let Some(other) = self.inner.records.by_id(&link.container.parse()?).await? {
+            if let Some(other) = self.inner.records.by_id(&link.container.parse()?)? {
                 named.push(Link::new(other.name.to_string(), link.alias));
             }
         }

@@ -87,7 +87,7 @@ impl LocalEngine {
 
     /// Returns the volumes and binds of another container.
     async fn volumes_of(&self, from: &VolumesFrom) -> Result<Vec<MountSpec>> {
-        let record = self.inner.records.find(&from.container).await?;
+        let record = self.inner.records.find(&from.container)?;
         let mut mounts = Vec::new();
         for mut mount in record.data.spec.mounts {
             let options: &mut MountOptions = match &mut mount {

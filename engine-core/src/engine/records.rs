@@ -23,6 +23,9 @@ use super::id_pool::{self, IdPool};
 use super::outbox::Outbox;
 use super::secrets;
 
+/// How many records are read at once, without another thread.
+const FEW: i64 = 16;
+
 const STEPS: &[&str] = &[
     "CREATE TABLE container (
     id TEXT PRIMARY KEY,
@@ -315,79 +318,71 @@ impl Records {
     }
 
     /// Returns the record with this id.
-    pub(crate) async fn by_id(&self, id: &ContainerId) -> Result<Option<Record>> {
-        let id = id.clone();
-        self.blocking(move |db| {
-            db.read(|c| {
-                c.prepare_cached("SELECT id, name, created, data FROM container WHERE id = ?1")?
-                    .query_row([id.as_str()], from_row)
-                    .optional()
-            })
+    pub(crate) fn by_id(&self, id: &ContainerId) -> Result<Option<Record>> {
+        self.0.database().read(|c| {
+            c.prepare_cached("SELECT id, name, created, data FROM container WHERE id = ?1")?
+                .query_row([id.as_str()], from_row)
+                .optional()
         })
-        .await
     }
 
     /// Returns all records, newest first.
     pub(crate) async fn all(&self) -> Result<Vec<Record>> {
-        self.blocking(|db| {
+        let read = |db: &Database, most: i64| {
             db.read(|c| {
-                c.prepare_cached("SELECT id, name, created, data FROM container ORDER BY created DESC, id")?
-                    .query_map([], from_row)?
-                    .collect()
+                c.prepare_cached(
+                    "SELECT id, name, created, data FROM container ORDER BY created DESC, id LIMIT ?1",
+                )?
+                .query_map([most], from_row)?
+                .collect::<rusqlite::Result<Vec<_>>>()
             })
-        })
-        .await
+        };
+        let first = read(self.0.database(), FEW + 1)?;
+        if first.len() as i64 <= FEW {
+            return Ok(first);
+        }
+        // A negative limit is none.
+        self.changing(move |outbox| read(outbox.database(), -1)).await
     }
 
     /// Finds the container a user means: by id, by name, by the beginning of an id.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] if several ids begin so.
-    pub(crate) async fn find(&self, text: &str) -> Result<Record> {
-        let text = text.strip_prefix('/').unwrap_or(text).to_owned();
-        self.blocking(move |db| {
-            let found: Vec<Record> = db.read(|c| {
-                let exact = c
-                    .prepare_cached(
-                        "SELECT id, name, created, data FROM container WHERE id = ?1 OR name = ?1",
-                    )?
-                    .query_map([&text], from_row)?
-                    .collect::<rusqlite::Result<Vec<_>>>()?;
-                let is_hex = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
-                if !exact.is_empty() || !is_hex {
-                    return Ok(exact);
-                }
-                c.prepare_cached(
-                    "SELECT id, name, created, data FROM container WHERE id GLOB ?1 || '*' LIMIT 2",
-                )?
-                .query_map([&text], from_row)?
-                .collect()
-            })?;
-            let mut found = found.into_iter();
-            match (found.next(), found.next()) {
-                (Some(record), None) => Ok(record),
-                (None, _) => Err(Error::new(ErrorKind::NotFound, "find container")
-                    .with("container", &text)
-                    .with_message("no such container")),
-                // An exact match of an id wins over another container's name of the same text.
-                (Some(first), Some(second)) => {
-                    [first, second].into_iter().find(|r| r.id.as_str() == text).ok_or_else(|| {
-                        Error::new(ErrorKind::InvalidArgument, "find container")
-                            .with("container", &text)
-                            .with_message("several ids begin with it")
-                            .with_hint("give more digits")
-                    })
-                }
+    pub(crate) fn find(&self, text: &str) -> Result<Record> {
+        let text = text.strip_prefix('/').unwrap_or(text);
+        let found: Vec<Record> = self.0.database().read(|c| {
+            let exact = c
+                .prepare_cached("SELECT id, name, created, data FROM container WHERE id = ?1 OR name = ?1")?
+                .query_map([text], from_row)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            let is_hex = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if !exact.is_empty() || !is_hex {
+                return Ok(exact);
             }
-        })
-        .await
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.changing(move |outbox| work(outbox.database())).await
+            // No digit comes after f, and the index is asked.
+            c.prepare_cached(
+                "SELECT id, name, created, data FROM container WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2",
+            )?
+            .query_map([text], from_row)?
+            .collect()
+        })?;
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(record), None) => Ok(record),
+            (None, _) => Err(Error::new(ErrorKind::NotFound, "find container")
+                .with("container", text)
+                .with_message("no such container")),
+            // An exact match of an id wins over another container's name of the same text.
+            (Some(first), Some(second)) => {
+                [first, second].into_iter().find(|r| r.id.as_str() == text).ok_or_else(|| {
+                    Error::new(ErrorKind::InvalidArgument, "find container")
+                        .with("container", text)
+                        .with_message("several ids begin with it")
+                        .with_hint("give more digits")
+                })
+            }
+        }
     }
 
     async fn changing<T: Send + 'static>(
@@ -460,12 +455,12 @@ mod tests {
         let (a, b) = (record("aa"), record("bb"));
         records.insert(&a, IdPool::default()).await.unwrap();
         records.insert(&b, IdPool::default()).await.unwrap();
-        assert_eq!(records.find("aa").await.unwrap(), a);
-        assert_eq!(records.find("/bb").await.unwrap(), b);
-        assert_eq!(records.find(b.id.as_str()).await.unwrap(), b);
-        assert_eq!(records.find(&b.id.as_str()[..20]).await.unwrap(), b);
-        assert_eq!(records.find("zz").await.unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(records.find("").await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(records.find("aa").unwrap(), a);
+        assert_eq!(records.find("/bb").unwrap(), b);
+        assert_eq!(records.find(b.id.as_str()).unwrap(), b);
+        assert_eq!(records.find(&b.id.as_str()[..20]).unwrap(), b);
+        assert_eq!(records.find("zz").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(records.find("").unwrap_err().kind(), ErrorKind::NotFound);
         let again = records.insert(&record("aa"), IdPool::default()).await.unwrap_err();
         assert_eq!(again.kind(), ErrorKind::AlreadyExists);
         assert!(records.delete(&a).await.unwrap());
@@ -490,7 +485,7 @@ mod tests {
         assert_eq!((start(&a), start(&b)), (1000, 1010));
         let full = records.insert(&wish("c1"), pool).await.unwrap_err();
         assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
-        assert!(records.find("c1").await.is_err(), "a record without its range");
+        assert!(records.find("c1").is_err(), "a record without its range");
         records.delete(&a).await.unwrap();
         assert_eq!(start(&records.insert(&wish("c1"), pool).await.unwrap()), 1000);
     }

@@ -73,7 +73,7 @@ impl LocalEngine {
         spec.user_namespace = match peer {
             None => Some(UserNamespace::Mapped(maps.clone())),
             Some(other) => {
-                let record = self.inner.records.find(&other).await?;
+                let record = self.inner.records.find(&other)?;
                 self.maps_of(&record).await?.map(|_| UserNamespace::Container(other))
             }
         };

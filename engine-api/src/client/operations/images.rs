@@ -1,18 +1,22 @@
 //! Images in the store.
 
 use async_trait::async_trait;
-use engine_core::Result;
 use engine_core::engine::{
     HistoryEntry, Image, ImageOperations, ImagePlatform, ImagePruneOptions, ImageSummary, ImagesUsage,
     PrunedImages, RemovedImage,
 };
 use engine_core::platform::Platform;
 use engine_core::reference::Reference;
+use engine_core::{ContainerId, Result};
 
 use super::super::RemoteEngine;
 
 #[async_trait]
 impl ImageOperations for RemoteEngine {
+    async fn container_image(&self, id: &ContainerId) -> Result<Image> {
+        self.call("container_image", (id,)).await
+    }
+
     async fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
         self.call("image_for", (name, platform)).await
     }

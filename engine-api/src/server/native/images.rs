@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use axum::response::Response;
+use engine_core::ContainerId;
 use engine_core::engine::ImagePruneOptions;
 use engine_core::platform::Platform;
 use engine_core::reference::Reference;
@@ -11,6 +12,9 @@ use super::call::Call;
 
 pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response, Call> {
     ControlFlow::Break(match operation {
+        "container_image" => {
+            call.plain(async move |engine, (id,): (ContainerId,)| engine.container_image(&id).await).await
+        }
         "image_for" => {
             call.plain(async move |engine, (name, platform): (String, Platform)| {
                 engine.image_for(&name, &platform).await

@@ -1,7 +1,9 @@
 //! Containers of an engine.
 
 use crate::container_spec::ContainerSpec;
-use crate::engine::{Container, ContainerInfo, Engine, PruneOptions, Pruned, ScopedContainer, Started};
+use crate::engine::{
+    Container, ContainerInfo, Engine, Image, PruneOptions, Pruned, ScopedContainer, Started,
+};
 use crate::error::Result;
 use crate::id::ContainerId;
 
@@ -63,6 +65,14 @@ impl Engine {
     /// What the records or the runtime say; a container that cannot be started is told in the list.
     pub async fn start_all(&self) -> Result<Vec<Started>> {
         self.backend.start_all().await
+    }
+
+    /// Returns the image that a container was made from, whether or not a name leads to it still.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such container; what the image store says.
+    pub async fn container_image(&self, id: &ContainerId) -> Result<Image> {
+        self.backend.container_image(id).await
     }
 
     /// Returns how many bytes a container has written to its root file system.

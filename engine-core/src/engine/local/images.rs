@@ -7,11 +7,16 @@ use crate::engine::{
     LocalEngine, PrunedImages, RemovedImage,
 };
 use crate::error::Result;
+use crate::id::ContainerId;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
 #[async_trait]
 impl ImageOperations for LocalEngine {
+    async fn container_image(&self, id: &ContainerId) -> Result<Image> {
+        self.image_of(&self.handle(id).record().await?).await
+    }
+
     async fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
         Self::image_for(self, name, platform).await
     }

@@ -9,12 +9,15 @@ use crate::engine::{
     RemovedImage,
 };
 use crate::error::Result;
+use crate::id::ContainerId;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
 /// Images in the store.
 #[async_trait]
 pub trait ImageOperations: fmt::Debug + Send + Sync {
+    /// See [`Engine::container_image`](crate::engine::Engine::container_image).
+    async fn container_image(&self, id: &ContainerId) -> Result<Image>;
     /// See [`Engine::image_for`](crate::engine::Engine::image_for).
     async fn image_for(&self, name: &str, platform: &Platform) -> Result<Image>;
     /// See [`Engine::images`](crate::engine::Engine::images).

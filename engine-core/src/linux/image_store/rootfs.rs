@@ -17,7 +17,7 @@ use super::layer::LayerInfo;
 use super::names::to_json;
 use super::pipeline::{self, Target};
 use super::remove::remove_tree;
-use super::snapshots::State;
+use super::snapshots::{State, rootfs_state};
 use super::store::{Driver, Shared};
 use super::unpack::Whiteouts;
 use crate::database::Durability;
@@ -42,20 +42,13 @@ impl Shared {
                 .with_message(format!("it has {} layers, more than {MAX_LAYERS}", layers.len())));
         }
         self.sync_renames()?;
-        let json = to_json(&layers)?;
-        // The row and the look at the layers are one transaction: a collection is before it, and then a layer
-        // is missing, or after it, and then the row keeps them.
         self.settle(id)?;
-        let (infos, frozen) = self.database.write(Durability::Crash, |tx| {
-            let infos = self.infos(id, layers)?;
-            tx.prepare_cached(
-                "INSERT INTO image_rootfs (container, image, layers) VALUES (?1, ?2, ?3)
-                    ON CONFLICT (container) DO UPDATE SET image = ?2, layers = ?3",
-            )?
-            .execute((id.as_str(), image.to_string(), &json))?;
-            let state = super::snapshots::rootfs_state(tx, id)?;
-            Ok((infos, state.map(|state| state.frozen).unwrap_or_default()))
-        })?;
+        let same = |state: &State| state.image == image.to_string() && state.layers == layers;
+        let (infos, frozen) = match self.database.read(|c| rootfs_state(c, id))?.filter(same) {
+            // It keeps them.
+            Some(state) => (self.infos(id, layers)?, state.frozen),
+            None => self.hold_layers(id, image, layers)?,
+        };
         self.settle_chain(&frozen)?;
         let fail = |e: io::Error| Error::from_io("prepare root file system", e).with("container", id);
         // What a container wrote is kept whatever fails now; only what this call began is taken back.
@@ -73,6 +66,28 @@ impl Shared {
                 error.suppress(later);
             }
             error
+        })
+    }
+
+    /// Writes down what a root file system is made of.
+    fn hold_layers(
+        &self,
+        id: &ContainerId,
+        image: &Digest,
+        layers: &[Digest],
+    ) -> Result<(Vec<LayerInfo>, Vec<String>)> {
+        let json = to_json(&layers)?;
+        // The row and the look at the layers are one transaction: a collection is before it, and then a layer
+        // is missing, or after it, and then the row keeps them.
+        self.database.write(Durability::Crash, |tx| {
+            let infos = self.infos(id, layers)?;
+            tx.prepare_cached(
+                "INSERT INTO image_rootfs (container, image, layers) VALUES (?1, ?2, ?3)
+                    ON CONFLICT (container) DO UPDATE SET image = ?2, layers = ?3",
+            )?
+            .execute((id.as_str(), image.to_string(), &json))?;
+            let state = rootfs_state(tx, id)?;
+            Ok((infos, state.map(|state| state.frozen).unwrap_or_default()))
         })
     }
 

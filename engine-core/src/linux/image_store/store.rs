@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::stream;
 use rustix::fs::FlockOperation;
 
 use super::ingest::LocalIngest;
@@ -185,18 +186,19 @@ impl ImageStore for LocalImageStore {
     }
 
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let digest = digest.clone();
-        self.blocking("look up blob", move |shared| shared.blob_size(&digest)).await
+        self.shared.blob_size(digest)
     }
 
     async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream> {
+        if let Some(bytes) = self.shared.small_blob(digest, offset)? {
+            return Ok(Box::pin(stream::iter((!bytes.is_empty()).then_some(Ok(bytes)))));
+        }
         let digest = digest.clone();
         self.blocking("open blob", move |shared| shared.stream_blob(&digest, offset)).await
     }
 
     async fn has_layer(&self, diff_id: &Digest) -> Result<bool> {
-        let diff_id = diff_id.clone();
-        self.blocking("look up layer", move |shared| Ok(shared.layer_info(&diff_id)?.is_some())).await
+        Ok(self.shared.layer_info(diff_id)?.is_some())
     }
 
     async fn unpack(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
@@ -210,8 +212,7 @@ impl ImageStore for LocalImageStore {
     }
 
     async fn resolve_name(&self, name: &Reference) -> Result<Option<Descriptor>> {
-        let name = name.clone();
-        self.blocking("resolve image name", move |shared| shared.resolve_name(&name)).await
+        self.shared.resolve_name(name)
     }
 
     async fn remove_name(&self, name: &Reference) -> Result<bool> {
