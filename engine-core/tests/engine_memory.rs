@@ -251,6 +251,7 @@ async fn an_image_in_use_is_protected_by_its_last_name_only() {
     );
     engine.remove_image("registry.example/app:2", true).await.unwrap();
     // The container still has its files.
+    assert_eq!(engine.container_image(container.id()).await.unwrap().names, []);
     assert!(container.run().await.unwrap().success());
     container.remove(RemoveOptions::default()).await.unwrap();
     engine.collect_garbage().await.unwrap();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bollard_stubs::models::{DriverData, OciDescriptor, OciPlatform};
-use engine_core::engine::Image;
+use engine_core::engine::{Container, Image};
 use engine_core::mount::MountKind;
 use engine_core::{ContainerInfo, Engine, Error, ErrorKind, Name, Result};
 use serde_json::{Value, json};
@@ -55,11 +55,12 @@ impl Shown {
 ///
 /// # Errors
 /// What volumes and the image store say.
-pub async fn container_document(engine: &Engine, info: &ContainerInfo, shown: &Shown) -> Result<Value> {
+pub async fn container_document(container: &Container, info: &ContainerInfo, shown: &Shown) -> Result<Value> {
+    let engine = container.engine();
     let mut document = container_inspect(info);
     let parts = engine.info().await?;
     let driver = parts.image_store.driver;
-    document.graph_driver = Some(graph_driver(engine, info, &driver).await?);
+    document.graph_driver = Some(graph_driver(container, &driver).await?);
     document.driver = Some(driver);
     for point in document.mounts.iter_mut().flatten() {
         let Some(Ok(name)) = point.name.as_ref().map(|name| name.parse::<Name>()) else { continue };
@@ -125,13 +126,9 @@ fn descriptor(image: &Image) -> OciDescriptor {
 }
 
 /// Where the root file system is. There is no merged directory: it is mounted in the container alone.
-async fn graph_driver(engine: &Engine, info: &ContainerInfo, driver: &str) -> Result<DriverData> {
+async fn graph_driver(container: &Container, driver: &str) -> Result<DriverData> {
     let mut data = HashMap::new();
-    let mounts = match engine.container(info.id.as_str()).await {
-        Ok(container) => container.rootfs().await,
-        Err(error) => Err(error),
-    };
-    let mounts = match mounts {
+    let mounts = match container.rootfs().await {
         Ok(mounts) => mounts,
         // It is on its way out.
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -145,7 +142,7 @@ async fn graph_driver(engine: &Engine, info: &ContainerInfo, driver: &str) -> Re
             data.insert("WorkDir".to_owned(), upper.work.display().to_string());
         }
     }
-    data.insert("ID".to_owned(), info.id.to_string());
+    data.insert("ID".to_owned(), container.id().to_string());
     Ok(DriverData { name: driver.to_owned(), data })
 }
 

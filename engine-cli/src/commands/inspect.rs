@@ -92,7 +92,7 @@ async fn one(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Value> {
         match engine.container(name).await {
             Ok(container) => {
                 let info = container.inspect().await?;
-                return docker_json::container(engine, &info, size).await;
+                return docker_json::container(&container, &info, size).await;
             }
             Err(error) if kind.is_none() && error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),

@@ -1,18 +1,18 @@
 //! What `inspect` shows: `engine-api`'s documents of Docker's API, with what only the engine at hand knows.
 
-use engine_core::engine::Image;
+use engine_core::ContainerInfo;
+use engine_core::engine::{Container, Image};
 use engine_core::network::NetworkInfo;
 use engine_core::secret::{Secret, SecretData};
 use engine_core::volume_driver::Volume;
-use engine_core::{ContainerInfo, Engine};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 
 /// Returns a container as Docker shows it.
-pub(crate) async fn container(engine: &Engine, info: &ContainerInfo, size: bool) -> Result<Value> {
+pub(crate) async fn container(container: &Container, info: &ContainerInfo, size: bool) -> Result<Value> {
     let shown = engine_api::Shown::default().with_size(size);
-    let mut document = engine_api::container_document(engine, info, &shown).await?;
+    let mut document = engine_api::container_document(container, info, &shown).await?;
     document["Scoped"] = info.scoped.into();
     document["Config"]["Secrets"] = engine_api::container_secrets(info);
     Ok(document)

@@ -161,6 +161,21 @@ impl LocalEngine {
             bytes = self.read_blob(&manifest, MAX_MANIFEST_SIZE).await?;
             parsed = Manifest::parse(&bytes, &manifest.media_type)?;
         }
+        let names = names
+            .iter()
+            .filter(|(name, known)| known.digest == target.digest && !name.is_dangling())
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.image(target.clone(), manifest, parsed, names).await
+    }
+
+    async fn image(
+        &self,
+        target: Descriptor,
+        manifest: Descriptor,
+        parsed: Manifest,
+        names: Vec<Reference>,
+    ) -> Result<Image> {
         let Manifest::Image(contents) = parsed else {
             return Err(Error::new(ErrorKind::Unsupported, "read image")
                 .with("digest", &manifest.digest)
@@ -172,12 +187,7 @@ impl LocalEngine {
         } else {
             ImageConfig::default()
         };
-        let names = names
-            .iter()
-            .filter(|(name, known)| known.digest == target.digest && !name.is_dangling())
-            .map(|(name, _)| name.clone())
-            .collect();
-        Ok(Image { target: target.clone(), manifest, contents, config, names })
+        Ok(Image { target, manifest, contents, config, names })
     }
 
     /// Reads the image of a container, which keeps it.
@@ -192,7 +202,8 @@ impl LocalEngine {
         let mut manifest = Descriptor::new(media_type::OCI_MANIFEST, digest.clone(), size);
         let bytes = self.read_blob(&manifest, MAX_MANIFEST_SIZE).await?;
         manifest.media_type = Manifest::media_type(&bytes)?;
-        self.load_image(&manifest, &Platform::host(), &[]).await
+        let parsed = Manifest::parse(&bytes, &manifest.media_type)?;
+        self.image(manifest.clone(), manifest, parsed, Vec::new()).await
     }
 
     /// Unpacks the layers of an image that are here as blobs alone: those of another platform, when somebody wants it.

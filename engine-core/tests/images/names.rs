@@ -119,7 +119,11 @@ async fn a_removal_untags_or_deletes_as_docker_does() {
     let removed = world.engine.remove_image(&id[7..19], true).await.unwrap();
     assert!(removed.deleted.is_empty(), "the container keeps its files: {removed:?}");
     assert!(names(&world).await.is_empty());
+    let kept = world.engine.container_image(container.id()).await.unwrap();
+    assert_eq!(kept.id().to_string(), id, "no name leads to it, but the container does");
     container.remove(RemoveOptions::default()).await.unwrap();
+    let gone = world.engine.container_image(container.id()).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
     world.engine.collect_garbage().await.unwrap();
     world.assert_empty("nothing needs it").await;
 }

@@ -25,12 +25,13 @@ async fn inspect(
     version: ApiVersion,
     params: Params,
 ) -> Result<Response> {
-    let info = api.engine.container(&name).await?.inspect().await?;
+    let container = api.engine.container(&name).await?;
+    let info = container.inspect().await?;
     let shown = Shown::default()
         .with_size(params.flag("size"))
         .with_default_network(version < ApiVersion::v1(52))
         .with_manifest(version >= ApiVersion::v1(48));
-    let mut document = container_document(&api.engine, &info, &shown).await?;
+    let mut document = container_document(&container, &info, &shown).await?;
     let execs: Vec<String> = api.execs.running_in(&info.id).iter().map(ToString::to_string).collect();
     document["ExecIDs"] = if execs.is_empty() { Value::Null } else { json!(execs) };
     if let Some(why) = api.failures.of(&info.id).filter(|_| !info.state.status.is_running()) {
