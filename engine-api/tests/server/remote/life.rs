@@ -42,7 +42,10 @@ async fn a_container_lives_and_goes() {
     container.rename(&"site".parse().unwrap()).await.unwrap();
     container.update_restart_policy(RestartPolicy::OnFailure { max_retries: 2 }).await.unwrap();
     same(near.containers().await.unwrap(), far.containers().await.unwrap());
-    same(near.container_image(container.id()).await.unwrap(), far.container_image(container.id()).await.unwrap());
+    same(
+        near.container_image(container.id()).await.unwrap(),
+        far.container_image(container.id()).await.unwrap(),
+    );
     let waiting = tokio::spawn({
         let container = container.clone();
         async move { container.wait().await }
