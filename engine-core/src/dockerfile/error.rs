@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::source::{Source, Span};
 use crate::error::{Error, ErrorKind};
 
@@ -18,7 +20,7 @@ const WIDTH: usize = 160;
 const LONGEST: usize = 400;
 
 /// One thing that is wrong, at its place.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct SyntaxError {
     file: String,
     span: Span,

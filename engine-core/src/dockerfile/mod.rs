@@ -2,8 +2,8 @@
 //!
 //! This module owns what a Dockerfile says: its syntax ([`Dockerfile::parse`]), the expansion of variables ([`Expander`]),
 //! which arguments are in scope ([`Scope`]), which stages, images and contexts are meant ([`Dockerfile::graph`]), which
-//! files an ignore file leaves out ([`IgnorePatterns`]), and the warnings of `# check=` ([`Warning`]). It reads no file and
-//! knows no engine; carrying instructions out is the caller's. Where a notation is Docker's, BuildKit's reading of it decides.
+//! files an ignore file leaves out ([`IgnorePatterns`]), the warnings of `# check=` ([`Warning`]), and what a file tells without being
+//! built ([`Dockerfile::check`], [`Dockerfile::outline`], [`Dockerfile::targets`]). It reads no file and knows no engine; carrying instructions out is the caller's. Where a notation is Docker's, BuildKit's reading of it decides.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -35,6 +35,7 @@ mod glob;
 mod graph;
 mod heredoc;
 mod ignore;
+mod inquiry;
 mod instruction;
 pub mod limits;
 mod lines;
@@ -57,6 +58,7 @@ pub use glob::Glob;
 pub use graph::{Origin, OriginUse, StageGraph, StageNode};
 pub use heredoc::Heredoc;
 pub use ignore::IgnorePatterns;
+pub use inquiry::{BaseImage, CheckReport, Inquiry, Outline, OutlineArg, OutlineCache, OutlineMount, Target};
 pub use instruction::{
     Add, Arg, ArgDefinition, BindMount, CacheMount, CacheSharing, Cmd, Command, Copy, Entrypoint, Env,
     Expose, Healthcheck, HealthcheckCommand, Instruction, KeyValue, Label, Maintainer, OnBuild, Run,
@@ -65,6 +67,7 @@ pub use instruction::{
 };
 pub use lint::{Checks, Rule, Warning};
 pub use mode::FileMode;
+pub(crate) use scope::DEFAULT_PATH;
 pub use scope::{GlobalScope, Scope, is_predefined_arg};
 pub use source::{Span, Spanned};
 

@@ -16,6 +16,9 @@ use crate::platform::Platform;
 /// Arguments that need no `ARG`, in any case: they are in the environment of commands, and not in the history.
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
 
+/// What every process gets that has no other.
+pub(crate) const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Returns whether an argument needs no `ARG`: `HTTP_PROXY`, `no_proxy` and their like.
 #[must_use]
 pub fn is_predefined_arg(name: &str) -> bool {
@@ -192,6 +195,11 @@ impl Scope {
         })
     }
 
+    /// Returns the value of an argument, whatever the environment has.
+    pub(super) fn arg(&self, name: &str) -> Option<&str> {
+        self.args[*self.arg_places.get(name)?].1.as_deref()
+    }
+
     /// Returns the environment of a command: the image's, arguments in scope, and proxies.
     #[must_use]
     pub fn command_env(&self) -> Vec<(String, String)> {
@@ -222,8 +230,7 @@ impl Scope {
 
 impl Variables for Scope {
     fn value(&self, name: &str) -> Option<&str> {
-        let arg = || self.args[*self.arg_places.get(name)?].1.as_deref();
-        self.env_value(name).or_else(arg)
+        self.env_value(name).or_else(|| self.arg(name))
     }
 }
 

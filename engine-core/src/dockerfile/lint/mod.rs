@@ -4,17 +4,20 @@
 //! functions for whoever has them.
 
 mod notes;
+mod rule;
 
 pub(super) use notes::Notes;
+pub use rule::Rule;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::add_source::AddSource;
 use super::error::shown;
 use super::ignore::IgnorePatterns;
-use super::instruction::boolean;
+use super::instruction::{Instruction, boolean};
 use super::scope::Scope;
 use super::source::Span;
 use super::suggest;
@@ -23,125 +26,6 @@ use crate::platform::Platform;
 
 /// Variables of one instruction that are warned of.
 const MOST_VARIABLES: usize = 20;
-
-/// A rule of `# check=`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Rule {
-    /// Keywords are written in one case.
-    ConsistentInstructionCasing,
-    /// `COPY` of what the ignore file leaves out.
-    CopyIgnoredFile,
-    /// Two stages have one name.
-    DuplicateStageName,
-    /// `EXPOSE` with an address or a port of the host.
-    ExposeInvalidFormat,
-    /// The protocol of `EXPOSE` is in lower case.
-    ExposeProtoCasing,
-    /// `AS` is written as `FROM` is.
-    FromAsCasing,
-    /// `FROM --platform` with a fixed value.
-    FromPlatformFlagConstDisallowed,
-    /// The base image is for another platform.
-    InvalidBaseImagePlatform,
-    /// The defaults of arguments make no name of an image.
-    InvalidDefaultArgInFrom,
-    /// A comment above an argument or a stage that does not begin with its name.
-    InvalidDefinitionDescription,
-    /// `CMD` and `ENTRYPOINT` are arrays of JSON.
-    JsonArgsRecommended,
-    /// `ENV name value` without `=`.
-    LegacyKeyValueFormat,
-    /// `MAINTAINER` is deprecated.
-    MaintainerDeprecated,
-    /// `CMD`, `ENTRYPOINT` and `HEALTHCHECK` count once for a stage.
-    MultipleInstructionsDisallowed,
-    /// Empty lines in the middle of an instruction.
-    NoEmptyContinuation,
-    /// `FROM --platform=$TARGETPLATFORM` says nothing.
-    RedundantTargetPlatform,
-    /// A stage has a name that means something else.
-    ReservedStageName,
-    /// Secrets do not belong into `ARG` and `ENV`.
-    SecretsUsedInArgOrEnv,
-    /// Names of stages are in lower case.
-    StageNameCasing,
-    /// `FROM` with an argument that nothing defines.
-    UndefinedArgInFrom,
-    /// A variable that nothing defines.
-    UndefinedVar,
-    /// `WORKDIR` relative to what the base image has.
-    WorkdirRelativePath,
-}
-
-impl Rule {
-    /// All rules.
-    pub const ALL: [Self; 22] = [
-        Self::ConsistentInstructionCasing,
-        Self::CopyIgnoredFile,
-        Self::DuplicateStageName,
-        Self::ExposeInvalidFormat,
-        Self::ExposeProtoCasing,
-        Self::FromAsCasing,
-        Self::FromPlatformFlagConstDisallowed,
-        Self::InvalidBaseImagePlatform,
-        Self::InvalidDefaultArgInFrom,
-        Self::InvalidDefinitionDescription,
-        Self::JsonArgsRecommended,
-        Self::LegacyKeyValueFormat,
-        Self::MaintainerDeprecated,
-        Self::MultipleInstructionsDisallowed,
-        Self::NoEmptyContinuation,
-        Self::RedundantTargetPlatform,
-        Self::ReservedStageName,
-        Self::SecretsUsedInArgOrEnv,
-        Self::StageNameCasing,
-        Self::UndefinedArgInFrom,
-        Self::UndefinedVar,
-        Self::WorkdirRelativePath,
-    ];
-
-    /// Returns BuildKit's name of the rule.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ConsistentInstructionCasing => "ConsistentInstructionCasing",
-            Self::CopyIgnoredFile => "CopyIgnoredFile",
-            Self::DuplicateStageName => "DuplicateStageName",
-            Self::ExposeInvalidFormat => "ExposeInvalidFormat",
-            Self::ExposeProtoCasing => "ExposeProtoCasing",
-            Self::FromAsCasing => "FromAsCasing",
-            Self::FromPlatformFlagConstDisallowed => "FromPlatformFlagConstDisallowed",
-            Self::InvalidBaseImagePlatform => "InvalidBaseImagePlatform",
-            Self::InvalidDefaultArgInFrom => "InvalidDefaultArgInFrom",
-            Self::InvalidDefinitionDescription => "InvalidDefinitionDescription",
-            Self::JsonArgsRecommended => "JSONArgsRecommended",
-            Self::LegacyKeyValueFormat => "LegacyKeyValueFormat",
-            Self::MaintainerDeprecated => "MaintainerDeprecated",
-            Self::MultipleInstructionsDisallowed => "MultipleInstructionsDisallowed",
-            Self::NoEmptyContinuation => "NoEmptyContinuation",
-            Self::RedundantTargetPlatform => "RedundantTargetPlatform",
-            Self::ReservedStageName => "ReservedStageName",
-            Self::SecretsUsedInArgOrEnv => "SecretsUsedInArgOrEnv",
-            Self::StageNameCasing => "StageNameCasing",
-            Self::UndefinedArgInFrom => "UndefinedArgInFrom",
-            Self::UndefinedVar => "UndefinedVar",
-            Self::WorkdirRelativePath => "WorkdirRelativePath",
-        }
-    }
-
-    /// Returns whether the rule only counts where it is asked for: `check=experimental=all`.
-    #[must_use]
-    pub fn is_experimental(self) -> bool {
-        matches!(self, Self::CopyIgnoredFile | Self::InvalidDefinitionDescription)
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Something that is not good, at its place.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -266,6 +150,32 @@ impl Checks {
             Warning::new(Rule::UndefinedVar, span, format!("the variable ${name} is not defined{near}"))
         };
         unset.map(warning).collect()
+    }
+
+    /// Warns of what an instruction at `span` says once its variables are known: its sources, which `ignore` may leave out of the context,
+    /// and its ports.
+    #[must_use]
+    pub fn expanded(
+        &self,
+        instruction: &Instruction,
+        ignore: Option<&IgnorePatterns>,
+        span: Span,
+    ) -> Vec<Warning> {
+        let (sources, keyword) = match instruction {
+            Instruction::Copy(copy) if copy.from.is_none() => (&copy.sources[..], "COPY"),
+            Instruction::Add(add) => (&add.sources[..], "ADD"),
+            Instruction::Expose(expose) => {
+                let warnings = expose.ports.iter().flat_map(|port| notes::of_port(port, span));
+                return warnings.filter(|warning| self.apply(warning.rule)).collect();
+            }
+            _ => return Vec::new(),
+        };
+        let Some(ignore) = ignore else { return Vec::new() };
+        // What `COPY` has is a path, whatever it looks like.
+        let is_path =
+            |source: &&String| keyword == "COPY" || matches!(AddSource::of(source), Ok(AddSource::Path(_)));
+        let paths = sources.iter().filter(is_path);
+        paths.filter_map(|source| self.copy_of_ignored(keyword, source, ignore, span)).collect()
     }
 
     /// Warns of a source of `COPY` or `ADD` that the ignore file leaves out. With exceptions in the file there is no telling.

@@ -236,17 +236,9 @@ impl Notes {
                 state.workdir = true;
             }
             Instruction::Expose(expose) => {
-                for port in expose.ports.iter().filter(|port| !port.contains('$')) {
-                    let parts = PortParts::of(port);
-                    if parts.protocol.contains(char::is_uppercase) {
-                        let message = format!("the protocol of {port:?} should be in lower case");
-                        self.add(Rule::ExposeProtoCasing, span, message);
-                    }
-                    if !parts.address.is_empty() || !parts.host.is_empty() {
-                        let message =
-                            format!("{port:?} has an address or a port of the host, which mean nothing here");
-                        self.add(Rule::ExposeInvalidFormat, span, message);
-                    }
+                let ports = expose.ports.iter().filter(|port| !port.contains('$'));
+                for warning in ports.flat_map(|port| of_port(port, span)) {
+                    self.add(warning.rule, span, warning.message);
                 }
             }
             _ => {}
@@ -269,6 +261,21 @@ impl Notes {
             self.add(Rule::SecretsUsedInArgOrEnv, span, message);
         }
     }
+}
+
+/// What is not good in a port of `EXPOSE`.
+pub(super) fn of_port(port: &str, span: Span) -> Vec<Warning> {
+    let parts = PortParts::of(port);
+    let mut warnings = Vec::new();
+    if parts.protocol.contains(char::is_uppercase) {
+        let message = format!("the protocol of {port:?} should be in lower case");
+        warnings.push(Warning::new(Rule::ExposeProtoCasing, span, message));
+    }
+    if !parts.address.is_empty() || !parts.host.is_empty() {
+        let message = format!("{port:?} has an address or a port of the host, which mean nothing here");
+        warnings.push(Warning::new(Rule::ExposeInvalidFormat, span, message));
+    }
+    warnings
 }
 
 /// What a stage has from the one it is built on.

@@ -114,7 +114,9 @@ impl Stages {
         let (mut state, mut scope) = Box::pin(work.base(stage)).await?;
         // What the base wants done first; it does not go on to this image.
         for text in std::mem::take(&mut state.config.on_build) {
-            let trigger = Instruction::parse("ONBUILD of the base image", &text)?;
+            let mut trigger = Instruction::parse("ONBUILD of the base image", &text)?;
+            // It stands in another file, and is carried out here.
+            trigger.span = stage.span;
             Box::pin(work.instruction(&mut state, &mut scope, &trigger, None)).await?;
         }
         for (number, instruction) in stage.instructions.iter().enumerate() {
@@ -358,20 +360,12 @@ impl StageWork<'_> {
             stages.build.warn(checks.undefined_variables(expander.unset(), scope, instruction.span));
             expanded
         };
+        stages.build.warn(checks.expanded(&expanded, stages.build.ignore.as_ref(), instruction.span));
         if !is_step(&expanded) {
             if let Instruction::Env(env) = &expanded {
                 env.pairs.iter().for_each(|pair| scope.set_env(&pair.key, &pair.value));
             }
             return state.configure(&expanded, &instruction.text);
-        }
-        let (from_context, keyword) = match &expanded {
-            Instruction::Copy(copy) if copy.from.is_none() => (&copy.sources[..], "COPY"),
-            Instruction::Add(add) => (&add.sources[..], "ADD"),
-            _ => (&[][..], ""),
-        };
-        if let Some(ignore) = &stages.build.ignore {
-            let ignored = |source| checks.copy_of_ignored(keyword, source, ignore, instruction.span);
-            stages.build.warn(from_context.iter().filter_map(|source| ignored(source)));
         }
         let (id, begun) = self.begin(&instruction.text);
         let text = history_text(&expanded, &instruction.text, scope, state);

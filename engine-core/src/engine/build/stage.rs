@@ -5,7 +5,9 @@ use std::path::{Component, PathBuf};
 use std::time::SystemTime;
 
 use crate::digest::Digest;
-use crate::dockerfile::{Command, Healthcheck, HealthcheckCommand, Instruction, KeyValue, parse_ports};
+use crate::dockerfile::{
+    Command, DEFAULT_PATH, Healthcheck, HealthcheckCommand, Instruction, KeyValue, parse_ports,
+};
 use crate::engine::image::Image;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_config::{self, Empty, History, ImageConfig, ProcessDefaults, RootFs};
@@ -14,9 +16,6 @@ use crate::signal;
 
 use super::cache::Layer;
 use super::copy::Hasher;
-
-/// What every process gets that has no other.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An image that keeps layers, and what it is called.
 #[derive(Clone, Debug)]
@@ -45,7 +44,7 @@ pub(super) struct State {
 impl State {
     /// The state of `FROM scratch`.
     pub(super) fn scratch(platform: Platform, time: Option<SystemTime>) -> Self {
-        let config = ProcessDefaults { env: vec![PATH.to_owned()], ..ProcessDefaults::default() };
+        let config = ProcessDefaults { env: vec![DEFAULT_PATH.to_owned()], ..ProcessDefaults::default() };
         Self {
             platform,
             config,
@@ -62,7 +61,7 @@ impl State {
     pub(super) fn of_image(name: &str, image: &Image, layers: Vec<Layer>, time: SystemTime) -> Self {
         let mut config = image.config.config.clone();
         if !config.env.iter().any(|variable| variable.starts_with("PATH=")) {
-            config.env.push(PATH.to_owned());
+            config.env.push(DEFAULT_PATH.to_owned());
         }
         Self {
             platform: image.platform(),
