@@ -4,6 +4,7 @@
 mod complete;
 mod container;
 mod dates;
+mod dockerfile;
 mod health;
 mod host_config;
 mod image;
@@ -16,6 +17,7 @@ mod volume;
 
 pub use complete::{Shown, container_document, image_size};
 pub use container::container_inspect;
+pub use dockerfile::{check_document, outline_document, targets_document};
 pub use host_config::RUNTIME;
 pub use image::image_inspect;
 pub use network::{

@@ -2,34 +2,33 @@
 
 mod annotations;
 mod caches;
+mod call;
 mod metadata;
 mod outputs;
 mod provenance;
 mod secrets;
+mod source;
 
-use std::io::{IsTerminal as _, Read as _};
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use engine_api::notation;
 use engine_core::engine::{
-    BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, ContextArchive, DockerfileSource,
-    Operation, Rebuild,
+    BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage, Operation, Rebuild,
 };
 use engine_core::{Error, ErrorKind, Platform, Reference};
 use futures_util::StreamExt as _;
 
+use self::call::{Call, Question};
 use self::outputs::{OutputArgs, Outputs};
 use self::provenance::ProvenanceArgs;
-use super::archive;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::output::build::{BuildView, say};
 use crate::output::whole;
-
-/// What tells an archive from a text.
-const HEAD: u64 = 512;
 
 /// `build`'s flags.
 #[derive(Args, Debug)]
@@ -99,6 +98,18 @@ pub(crate) struct BuildArgs {
     output: OutputArgs,
     #[command(flatten)]
     provenance: ProvenanceArgs,
+    /// Build nothing, and say what is not good in the Dockerfile: --call=check
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
+    /// What to do with the Dockerfile: build it, check it, or tell what a target can be given (outline) or which targets there are;
+    /// with format=json, and for check with ignorestatus=true to succeed in any case
+    #[arg(
+        long,
+        value_name = "build|check|outline|targets[,format=json]",
+        default_value = "build",
+        hide_default_value = true
+    )]
+    call: Call,
     /// How to show the steps
     #[arg(long, value_enum, value_name = "KIND", default_value = "auto", hide_default_value = true)]
     progress: Kind,
@@ -121,6 +132,9 @@ enum Kind {
 
 /// Runs `build`.
 pub(crate) async fn build(context: &Context, args: &BuildArgs) -> Result<u8> {
+    if let Some(question) = if args.check { Some(Question::CHECK) } else { args.call.0 } {
+        return call::answer(context, args, question).await;
+    }
     let outputs = Outputs::new(&args.output, &args.tags, &args.platforms)?;
     let mut spec = spec(args).await?;
     spec.names.extend(outputs.names().cloned());
@@ -227,11 +241,11 @@ fn elsewhere() -> Failure {
         .into()
 }
 
-async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
+/// What says which Dockerfile is meant, and what it is given.
+async fn asked(args: &BuildArgs) -> Result<BuildSpec> {
     let mut spec = BuildSpec::default();
-    (spec.context, spec.dockerfile) = source(args).await?;
-    spec.ignore = ignore_file(args, &spec.dockerfile)?;
-    spec.names.clone_from(&args.tags);
+    (spec.context, spec.dockerfile) = source::read(args).await?;
+    spec.ignore = source::ignore_file(args, &spec.dockerfile)?;
     for arg in &args.build_args {
         match arg.split_once('=') {
             Some((name, value)) => drop(spec.args.insert(name.to_owned(), value.to_owned())),
@@ -242,25 +256,31 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
             }
         }
     }
-    // Docker's word for the time of what is built.
-    let time = spec.args.get("SOURCE_DATE_EPOCH").cloned();
-    let time = time.or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
-    spec.source_date_epoch = time.filter(|text| !text.is_empty()).map(|text| epoch(&text)).transpose()?;
     for context in &args.build_contexts {
         let (name, source) = pair(context, "--build-context", "NAME=SOURCE")?;
         let source = match source.strip_prefix("docker-image://") {
             Some(image) => BuildContext::Image(image.to_owned()),
-            None => local_or_remote(Path::new(source)),
+            None => source::local_or_remote(Path::new(source)),
         };
         spec.contexts.insert(name.to_owned(), source);
     }
     spec.target.clone_from(&args.target);
+    spec.platforms.clone_from(&args.platforms);
+    Ok(spec)
+}
+
+async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
+    let mut spec = asked(args).await?;
+    spec.names.clone_from(&args.tags);
+    // Docker's word for the time of what is built.
+    let time = spec.args.get("SOURCE_DATE_EPOCH").cloned();
+    let time = time.or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    spec.source_date_epoch = time.filter(|text| !text.is_empty()).map(|text| epoch(&text)).transpose()?;
     for label in &args.labels {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         spec.labels.insert(key.to_owned(), value.to_owned());
     }
     spec.annotations = annotations::of_manifest(&args.annotations)?;
-    spec.platforms.clone_from(&args.platforms);
     spec.network.clone_from(&args.network);
     spec.allow_host_network = spec.network == BuildNetwork::Host;
     (spec.pull, spec.no_cache) = (args.pull, args.no_cache);
@@ -271,10 +291,7 @@ async fn spec(args: &BuildArgs) -> Result<BuildSpec> {
         let (id, content) = secrets::read(secret).await?;
         spec.secrets.insert(id, content);
     }
-    for agent in &args.ssh {
-        let (id, socket) = agent_of(agent)?;
-        spec.ssh.insert(id, socket);
-    }
+    spec.ssh = agents(args)?;
     for host in &args.extra_hosts {
         spec.extra_hosts.push(notation::extra_host(host)?);
     }
@@ -295,54 +312,8 @@ fn pair<'a>(text: &'a str, flag: &str, form: &str) -> Result<(&'a str, &'a str)>
     text.split_once('=').ok_or_else(|| Failure::usage(format!("{flag} {text}: give {form}")))
 }
 
-/// What is built by which Dockerfile, as far as the command line says.
-async fn source(args: &BuildArgs) -> Result<(BuildContext, DockerfileSource)> {
-    let text =
-        |name: &str, text: Vec<u8>| DockerfileSource::Text { name: name.to_owned(), text: text.into() };
-    let file_from_input = args.file.as_deref() == Some(Path::new("-"));
-    if args.context == Path::new("-") {
-        if file_from_input {
-            return Err(Failure::usage("the context and the Dockerfile cannot both be standard input"));
-        }
-        let head = input(HEAD).await?;
-        if is_archive(&head) {
-            let archive = archive::pieces(std::io::Cursor::new(head).chain(std::io::stdin()));
-            let path = args.file.as_ref().map_or(Ok("Dockerfile"), |file| {
-                file.to_str().ok_or_else(|| Failure::usage("the name of the Dockerfile is no text"))
-            })?;
-            let dockerfile = DockerfileSource::InContext(path.to_owned());
-            return Ok((BuildContext::Archive(ContextArchive::new(archive)), dockerfile));
-        }
-        let file = match &args.file {
-            Some(file) => text(&file.display().to_string(), read(file).await?),
-            None => text("Dockerfile", [head, input(u64::MAX).await?].concat()),
-        };
-        return Ok((BuildContext::Empty, file));
-    }
-    let context = local_or_remote(&args.context);
-    let dockerfile = match &args.file {
-        None => DockerfileSource::default(),
-        Some(_) if file_from_input => text("Dockerfile", input(u64::MAX).await?),
-        Some(file) if matches!(context, BuildContext::Remote(_)) => {
-            let path =
-                file.to_str().ok_or_else(|| Failure::usage("the name of the Dockerfile is no text"))?;
-            DockerfileSource::InContext(path.to_owned())
-        }
-        Some(file) => {
-            // One inside of the context has ignore patterns of its own beside it.
-            match relative(file, &args.context) {
-                Some(path) => DockerfileSource::InContext(path),
-                None => text(&file.display().to_string(), read(file).await?),
-            }
-        }
-    };
-    Ok((context, dockerfile))
-}
-
-/// What a path or a URL means. A directory that is there is meant before `github.com/…`.
-fn local_or_remote(source: &Path) -> BuildContext {
-    let remote = source.to_str().filter(|_| !source.exists()).and_then(BuildContext::remote);
-    remote.unwrap_or_else(|| BuildContext::Directory(source.to_owned()))
+fn agents(args: &BuildArgs) -> Result<BTreeMap<String, PathBuf>> {
+    args.ssh.iter().map(|agent| agent_of(agent)).collect()
 }
 
 /// Reads `ID` and `ID=SOCKET`.
@@ -364,46 +335,4 @@ fn agent_of(text: &str) -> Result<(String, PathBuf)> {
     }
     let socket = std::fs::canonicalize(&socket).map_err(fail)?;
     Ok((id.to_owned(), socket))
-}
-
-/// The ignore file beside a Dockerfile that is not in the context.
-fn ignore_file(args: &BuildArgs, dockerfile: &DockerfileSource) -> Result<Option<String>> {
-    let Some(file) = args.file.as_ref().filter(|file| *file != Path::new("-")) else { return Ok(None) };
-    if dockerfile.in_context().is_some() {
-        return Ok(None);
-    }
-    let mut path = file.clone().into_os_string();
-    path.push(".dockerignore");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::from_io("read ignore file", error).with("path", path.display()).into()),
-    }
-}
-
-async fn read(file: &Path) -> Result<Vec<u8>> {
-    let fail = |e| Error::from_io("read Dockerfile", e).with("path", file.display());
-    Ok(tokio::fs::read(file).await.map_err(fail)?)
-}
-
-/// What is left of standard input, up to `most` bytes.
-async fn input(most: u64) -> Result<Vec<u8>> {
-    let read = tokio::task::spawn_blocking(move || {
-        let mut text = Vec::new();
-        std::io::stdin().lock().take(most).read_to_end(&mut text).map(|_| text)
-    });
-    let read = read.await.map_err(std::io::Error::other).and_then(|read| read);
-    Ok(read.map_err(|e| Error::from_io("read standard input", e))?)
-}
-
-/// Whether what begins with `head` is a tar archive, or compressed as one may be.
-fn is_archive(head: &[u8]) -> bool {
-    let magic: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    magic.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
-}
-
-/// The path of `file` in the directory `context`, if it is there.
-fn relative(file: &Path, context: &Path) -> Option<String> {
-    let (file, context) = (std::fs::canonicalize(file).ok()?, std::fs::canonicalize(context).ok()?);
-    file.strip_prefix(context).ok()?.to_str().map(str::to_owned)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod docker_json;
+pub(crate) mod dockerfile;
 pub(crate) mod documents;
 pub(crate) mod human;
 pub(crate) mod ports;

@@ -65,6 +65,11 @@ fn unescape(text: &str) -> String {
 
 /// Pads the tab-separated cells of each line, three spaces between columns, as Docker does.
 pub(crate) fn align(lines: &[String]) -> String {
+    align_with(lines, 3)
+}
+
+/// As [`align`], with `gap` spaces between columns.
+pub(crate) fn align_with(lines: &[String], gap: usize) -> String {
     let cells: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
     let mut widths = Vec::new();
     for row in &cells {
@@ -80,7 +85,7 @@ pub(crate) fn align(lines: &[String]) -> String {
     for row in &cells {
         let last = row.len() - 1;
         for (index, cell) in row.iter().enumerate() {
-            let width = if index == last { 0 } else { widths[index] + 3 };
+            let width = if index == last { 0 } else { widths[index] + gap };
             let _ = write!(out, "{cell:width$}");
         }
         out.push('\n');

@@ -1,6 +1,7 @@
 //! `build`: images from Dockerfiles.
 
 mod caches;
+mod calls;
 mod case;
 mod checks;
 mod corpus;

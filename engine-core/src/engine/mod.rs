@@ -75,9 +75,9 @@ use std::sync::{Arc, OnceLock};
 pub use archive::{LayoutDirectory, LoadSource, archive_directory};
 pub use artifact::{ArtifactContent, ArtifactFile, ArtifactOptions};
 pub use build::{
-    BUILD_CACHE_LABEL, BuildCacheEntry, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuiltImage,
-    CacheMode, CacheSource, CacheTarget, ContextArchive, DockerfileSource, OutputStream, ProvenanceMode,
-    PruneBuildCache, PrunedBuildCache, Rebuild, StepDescription, StepId, pack_context,
+    BUILD_CACHE_LABEL, BuildCacheEntry, BuildContext, BuildEvent, BuildNetwork, BuildSpec, BuildTexts,
+    BuiltImage, CacheMode, CacheSource, CacheTarget, ContextArchive, DockerfileSource, OutputStream,
+    ProvenanceMode, PruneBuildCache, PrunedBuildCache, Rebuild, StepDescription, StepId, pack_context,
 };
 pub use builder::EngineBuilder;
 pub use commit::CommitOptions;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use engine_core::engine::{
-    BuildCacheEntry, BuildContext, BuildEvent, BuildOperations, BuildSpec, BuiltImage, Operation,
+    BuildCacheEntry, BuildContext, BuildEvent, BuildOperations, BuildSpec, BuildTexts, BuiltImage, Operation,
     PruneBuildCache, PrunedBuildCache, pack_context,
 };
 use engine_core::io::ByteStream;
@@ -21,12 +21,7 @@ impl BuildOperations for RemoteEngine {
     fn build(&self, mut spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         let engine = self.clone();
         Operation::new(move |progress| async move {
-            if let Some(id) = spec.ssh.keys().next() {
-                return Err(Error::new(ErrorKind::Unsupported, "build image")
-                    .with("ssh", id)
-                    .with_message("an ssh agent here cannot be used by an engine elsewhere")
-                    .with_hint("build with the engine here, and push the image or copy it"));
-            }
+            no_agents(&spec)?;
             let mut bytes = Vec::new();
             let dockerfile = spec.dockerfile.in_context().map(str::to_owned);
             let context = std::mem::take(&mut spec.context);
@@ -45,6 +40,19 @@ impl BuildOperations for RemoteEngine {
         })
     }
 
+    async fn build_texts(&self, mut spec: BuildSpec) -> Result<BuildTexts> {
+        if !matches!(spec.context, BuildContext::Remote(_)) {
+            return BuildTexts::read(&spec).await;
+        }
+        no_agents(&spec)?;
+        let context = SentContext::There(std::mem::take(&mut spec.context));
+        let credentials = std::mem::take(&mut spec.credentials);
+        let credentials = credentials.into_iter().map(|(registry, one)| (registry, one.into())).collect();
+        spec.contexts.clear();
+        let (contexts, secrets) = (BTreeMap::new(), BTreeMap::new());
+        self.call("build_texts", (SentBuild { spec, context, contexts, secrets, credentials },)).await
+    }
+
     async fn build_cache(&self) -> Result<Vec<BuildCacheEntry>> {
         self.call("build_cache", ()).await
     }
@@ -52,6 +60,15 @@ impl BuildOperations for RemoteEngine {
     async fn prune_build_cache(&self, options: &PruneBuildCache) -> Result<PrunedBuildCache> {
         self.call("prune_build_cache", (options,)).await
     }
+}
+
+/// Refuses what cannot be passed on.
+fn no_agents(spec: &BuildSpec) -> Result<()> {
+    let Some(id) = spec.ssh.keys().next() else { return Ok(()) };
+    Err(Error::new(ErrorKind::Unsupported, "build image")
+        .with("ssh", id)
+        .with_message("an ssh agent here cannot be used by an engine elsewhere")
+        .with_hint("build with the engine here, and push the image or copy it"))
 }
 
 /// What becomes of a context: what is here is sent, and added to `bytes`.

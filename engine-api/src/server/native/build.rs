@@ -20,6 +20,13 @@ pub(super) async fn answer(operation: &str, call: Call) -> ControlFlow<Response,
                 building.await
             })
         }),
+        "build_texts" => {
+            call.plain(async move |engine, (sent,): (SentBuild,)| {
+                // Nothing follows: what is not there is where the engine is.
+                engine.build_texts(sent.into_spec(futures_util::stream::empty().boxed())?).await
+            })
+            .await
+        }
         "build_cache" => call.plain(async move |engine, (): ()| engine.build_cache().await).await,
         "prune_build_cache" => {
             call.plain(async move |engine, (options,): (PruneBuildCache,)| {

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Inquiry;
 use super::walk::{Passed, Walk};
-use crate::dockerfile::error::SyntaxError;
+use crate::dockerfile::error::{SyntaxError, SyntaxErrors};
 use crate::dockerfile::file::Dockerfile;
 use crate::dockerfile::graph::Origin;
 use crate::dockerfile::instruction::{Instruction, parse_ports};
 use crate::dockerfile::limits::{MAX_ERRORS, MAX_WARNINGS};
-use crate::dockerfile::lint::Warning;
+use crate::dockerfile::lint::{Checks, Warning};
 use crate::dockerfile::mode::FileMode;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::platform::Platform;
 use crate::signal;
 
@@ -31,6 +31,17 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// Says what a build that finds this would fail with; `checks` are the file's.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for errors, and for warnings that are to be errors.
+    pub fn verdict(&self, checks: &Checks) -> Result<()> {
+        if !self.errors.is_empty() {
+            return Err(SyntaxErrors::new(self.errors.clone()).into());
+        }
+        checks.verdict(&self.warnings)
+    }
+
     /// Returns whether there is nothing to complain of.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -106,8 +117,8 @@ impl Dockerfile {
     ) {
         let (node, span) = (&walk.graph.nodes()[stage], self.stages[stage].span);
         let platform = match node.platform.as_deref().map(str::parse::<Platform>) {
-            None => Some(walk.platform.clone()),
-            Some(Ok(platform)) => Some(platform),
+            None => Some(&walk.platform),
+            Some(Ok(_)) => None,
             Some(Err(error)) => {
                 wrong.push(self.error_at(span, error.report()));
                 None
@@ -119,7 +130,7 @@ impl Dockerfile {
             match walk.image(name) {
                 None => drop(report.unknown_images.insert(name.clone())),
                 Some(image) => {
-                    if let (Some(wanted), Some(found)) = (&platform, &image.platform) {
+                    if let (Some(wanted), Some(found)) = (platform, &image.platform) {
                         report.warnings.extend(self.checks.base_platform(name, wanted, found, span));
                     }
                 }
@@ -152,5 +163,5 @@ fn check_values(instruction: &Instruction) -> Result<()> {
         Instruction::Add(add) => &add.chmod,
         _ => return Ok(()),
     };
-    chmod.as_deref().map_or(Ok(()), |mode| FileMode::parse(mode).map(drop).map_err(Error::from))
+    chmod.as_deref().map_or(Ok(()), |mode| FileMode::parse(mode).map(drop))
 }

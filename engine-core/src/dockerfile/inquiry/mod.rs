@@ -82,7 +82,7 @@ pub struct BaseImage {
     pub env: Vec<String>,
     /// Instructions for images that are built on it.
     pub on_build: Vec<String>,
-    /// The platform that it is for.
+    /// The platform that it is for: of stages that name none of their own, it is to be the one that is built for.
     pub platform: Option<Platform>,
 }
 

@@ -14,7 +14,7 @@ use crate::tar::{ArchiveReader, Entry, EntryKind, TarError, TarLimits};
 use super::tree::Ignored;
 
 /// The largest file that is read as a whole: a Dockerfile, an ignore file.
-const MAX_TEXT: u64 = 4 << 20;
+pub(super) const MAX_TEXT: u64 = 4 << 20;
 
 /// What `patterns` leave out.
 pub(super) fn ignoring(patterns: IgnorePatterns) -> Option<Ignored> {
@@ -49,17 +49,39 @@ pub(super) async fn of_context(
     dockerfile: Option<&str>,
     own: Option<&str>,
 ) -> Result<Option<IgnorePatterns>> {
+    text_of_context(files, dockerfile, own).await?.as_ref().map(patterns).transpose()
+}
+
+/// A text, and the name of its file if it is in one.
+pub(super) type NamedText = (Option<String>, Vec<u8>);
+
+/// The text of a context's ignore file, which is found as [`of_context`] has it.
+pub(super) async fn text_of_context(
+    files: &dyn ContainerFiles,
+    dockerfile: Option<&str>,
+    own: Option<&str>,
+) -> Result<Option<NamedText>> {
     if let Some(own) = own {
-        return IgnorePatterns::parse(own.as_bytes()).map(Some);
+        return Ok(Some((None, own.as_bytes().to_vec())));
     }
     let own = dockerfile.map(|path| format!("{path}.dockerignore"));
     for name in own.into_iter().chain([".dockerignore".to_owned()]) {
         if let Some(text) = read(files, &name).await? {
-            let patterns = IgnorePatterns::parse(&text).map_err(|error| error.with("file", name))?;
-            return Ok(Some(patterns));
+            return Ok(Some((Some(name), text)));
         }
     }
     Ok(None)
+}
+
+/// The patterns of an ignore file.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for a malformed one, with the file's name.
+pub(super) fn patterns((name, text): &NamedText) -> Result<IgnorePatterns> {
+    IgnorePatterns::parse(text).map_err(|error| match name {
+        Some(name) => error.with("file", name),
+        None => error,
+    })
 }
 
 /// Whether a name fits a component of a pattern.

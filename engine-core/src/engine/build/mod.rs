@@ -42,6 +42,7 @@ mod sources;
 mod spec;
 mod stage;
 mod steps;
+mod texts;
 mod tree;
 mod unpack;
 mod url;
@@ -57,7 +58,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::dockerfile::{Checks, Dockerfile, IgnorePatterns, Warning};
+use crate::dockerfile::{Dockerfile, IgnorePatterns, Warning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, KnownDigests};
 use crate::platform::Platform;
@@ -81,12 +82,10 @@ use scratch::Scratch;
 pub(in crate::engine) use scratch::sweep;
 use sources::Sources;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
+pub use texts::BuildTexts;
 use tree::{Tree, TreeKind};
 use verify::Apart;
 pub use verify::Rebuild;
-
-/// The build argument that stands for the directive `check`.
-const CHECKS: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
 /// What a build made.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -186,7 +185,7 @@ impl LocalEngine {
         let files = Box::pin(self.files_of_context(&mut spec, &sources)).await?;
         let (name, text) = dockerfile(&spec.dockerfile, &*files).await?;
         let origins = Origins::of(&text);
-        let file = Dockerfile::parse_with(&name, &text, checks(&spec)?)?;
+        let file = Dockerfile::parse_with(&name, &text, spec.checks()?)?;
         let ignore =
             ignore::of_context(&*files, spec.dockerfile.in_context(), spec.ignore.as_deref()).await?;
         let known = self.known_digests(&spec.context, &scratch).await?;
@@ -280,15 +279,6 @@ impl LocalEngine {
     }
 }
 
-/// The checks that a build argument asks for.
-fn checks(spec: &BuildSpec) -> Result<Option<Checks>> {
-    let Some(text) = spec.args.get(CHECKS) else { return Ok(None) };
-    let wrong = |why| {
-        Error::new(ErrorKind::InvalidArgument, "build image").with("build argument", CHECKS).with_message(why)
-    };
-    Checks::parse(text).map(Some).map_err(wrong)
-}
-
 /// The platforms to build for, each of them once.
 fn platforms(spec: &BuildSpec) -> Result<Vec<Platform>> {
     let mut all: Vec<Platform> = Vec::new();
@@ -332,13 +322,15 @@ async fn dockerfile(source: &DockerfileSource, files: &dyn ContainerFiles) -> Re
         DockerfileSource::Text { name, text } => Ok((name.clone(), text.clone())),
         DockerfileSource::InContext(path) => {
             tree::inside(path)?;
-            let text = ignore::read(files, path).await?.ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, "read Dockerfile")
-                    .with("path", path)
-                    .with_message("the build context has no such file")
-                    .with_hint("name the file, or give the directory that it is in")
-            })?;
+            let text = ignore::read(files, path).await?.ok_or_else(|| no_dockerfile(path))?;
             Ok((path.clone(), text.into()))
         }
     }
+}
+
+fn no_dockerfile(path: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "read Dockerfile")
+        .with("path", path)
+        .with_message("the build context has no such file")
+        .with_hint("name the file, or give the directory that it is in")
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::container_spec::Ulimit;
-use crate::dockerfile::AddSource;
-use crate::error::{Error, Result};
+use crate::dockerfile::{AddSource, Checks};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::Name;
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -22,6 +22,9 @@ use crate::secret::SecretData;
 use super::archive::ContextArchive;
 use super::cache_spec::{CacheSource, CacheTarget};
 use super::provenance::ProvenanceMode;
+
+/// The build argument that stands for the directive `check`.
+const CHECKS: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
 /// What a build is made of and what becomes of it.
 ///
@@ -221,6 +224,20 @@ impl BuildSpec {
     pub fn of_text(text: impl Into<Bytes>) -> Self {
         let dockerfile = DockerfileSource::Text { name: "Dockerfile".to_owned(), text: text.into() };
         Self { dockerfile, ..Self::default() }
+    }
+
+    /// Returns how warnings are treated if a build argument says so, instead of the Dockerfile's directive `check`.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for what is no such value.
+    pub fn checks(&self) -> Result<Option<Checks>> {
+        let Some(text) = self.args.get(CHECKS) else { return Ok(None) };
+        let wrong = |why| {
+            Error::new(ErrorKind::InvalidArgument, "build image")
+                .with("build argument", CHECKS)
+                .with_message(why)
+        };
+        Checks::parse(text).map(Some).map_err(wrong)
     }
 
     /// Says where the Dockerfile is.

@@ -1,7 +1,8 @@
 //! Building images.
 
 use crate::engine::{
-    BuildCacheEntry, BuildEvent, BuildSpec, BuiltImage, Engine, Operation, PruneBuildCache, PrunedBuildCache,
+    BuildCacheEntry, BuildEvent, BuildSpec, BuildTexts, BuiltImage, Engine, Operation, PruneBuildCache,
+    PrunedBuildCache,
 };
 use crate::error::Result;
 
@@ -18,6 +19,17 @@ impl Engine {
     /// [`Other`](crate::ErrorKind::Other) with the last output of a command that fails; as [`pull`](Self::pull).
     pub fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         self.backend.build(spec)
+    }
+
+    /// Reads the Dockerfile and the ignore file of a build, and builds nothing. A context behind a URL is fetched, as for the build.
+    ///
+    /// [`Dockerfile`](crate::dockerfile::Dockerfile) tells what they say; for a context that is here, [`BuildTexts::read`] needs no
+    /// engine.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a context or a Dockerfile that is not there; what the fetcher and git say.
+    pub async fn build_texts(&self, spec: BuildSpec) -> Result<BuildTexts> {
+        self.backend.build_texts(spec).await
     }
 
     /// Lists the steps that builds keep, the oldest first.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::engine::{
-    BuildCacheEntry, BuildEvent, BuildOperations, BuildSpec, BuiltImage, LocalEngine, Operation,
+    BuildCacheEntry, BuildEvent, BuildOperations, BuildSpec, BuildTexts, BuiltImage, LocalEngine, Operation,
     PruneBuildCache, PrunedBuildCache,
 };
 use crate::error::Result;
@@ -12,6 +12,10 @@ use crate::error::Result;
 impl BuildOperations for LocalEngine {
     fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         Self::build(self, spec)
+    }
+
+    async fn build_texts(&self, spec: BuildSpec) -> Result<BuildTexts> {
+        Self::build_texts(self, spec).await
     }
 
     async fn build_cache(&self) -> Result<Vec<BuildCacheEntry>> {
