@@ -235,10 +235,10 @@ fn images_and_contexts_of_an_engine_are_known_here_and_elsewhere() {
     web.put("/text", 200, "", text.as_bytes());
     let host = all.cli.serve();
     let repository = format!("{}#main:ctx", git.url("app"));
-    let engines: [&dyn Fn(&[&str]) -> Said; 2] = [&|args| said(&mut all.cli.local(args)), &|args| {
-        said(&mut engine_cli().args(["--host", &host]).args(args))
-    }];
-    for engine in engines {
+    let root = all.cli.root().display().to_string();
+    for place in [["--root", &root], ["--host", &host]] {
+        let config = all.cli.path("docker");
+        let engine = |args: &[&str]| said(engine_cli().args(place).args(args).env("DOCKER_CONFIG", &config));
         for context in [&*all.context, &repository, &web.url("/text")] {
             let checked = engine(&["build", "--check", context]);
             assert!(checked.code == 1 && checked.err.is_empty(), "{context} {checked:?}");
