@@ -75,6 +75,8 @@ pub struct OutlineCache {
 #[derive(Clone)]
 struct Defined {
     arg: OutlineArg,
+    /// Which of its `ARG` it is.
+    place: usize,
     uses: BTreeSet<String>,
 }
 
@@ -126,8 +128,10 @@ impl Dockerfile {
         }
         let global = self.global_args(&walk);
         let mut seen = (BTreeSet::new(), BTreeSet::new());
-        collect(&walk, target, &stages, &global, &mut seen, &mut outline.args);
-        outline.args.sort_by_key(|arg| arg.span.line);
+        let mut args = Vec::new();
+        collect(&walk, target, &stages, &global, &mut seen, &mut args);
+        args.sort_by_key(|defined| (defined.arg.span.line, defined.place));
+        outline.args = args.into_iter().map(|defined| defined.arg).collect();
         for list in [&mut outline.secrets, &mut outline.ssh] {
             list.sort_by_key(|mount| mount.span.line);
         }
@@ -140,7 +144,7 @@ impl Dockerfile {
         let values: BTreeMap<&str, &str> = walk.global.iter().collect();
         let mut all = BTreeMap::new();
         for arg in &self.args {
-            for definition in &arg.definitions {
+            for (place, definition) in arg.definitions.iter().enumerate() {
                 let mut uses = BTreeSet::new();
                 if let Some(default) = &definition.default
                     && !walk.inquiry.args.contains_key(&definition.name)
@@ -156,7 +160,7 @@ impl Dockerfile {
                     description: definition.description.clone(),
                     span: arg.span,
                 };
-                all.insert(definition.name.clone(), Defined { arg, uses });
+                all.insert(definition.name.clone(), Defined { arg, place, uses });
             }
         }
         all
@@ -167,7 +171,7 @@ impl StageArgs {
     /// Takes an `ARG`. One that has its value from an argument in front of the first `FROM`, or from the platform, is that one.
     fn define(&mut self, inquiry: &Inquiry, walk: &Walk<'_>, passed: &Passed<'_>) {
         let Instruction::Arg(arg) = passed.expanded else { return };
-        for definition in &arg.definitions {
+        for (place, definition) in arg.definitions.iter().enumerate() {
             let name = &definition.name;
             self.used.insert(name.clone());
             let given = definition.default.is_some() || inquiry.args.contains_key(name);
@@ -180,7 +184,7 @@ impl StageArgs {
                 description: definition.description.clone(),
                 span: passed.instruction.span,
             };
-            self.own.insert(name.clone(), Defined { arg, uses: BTreeSet::new() });
+            self.own.insert(name.clone(), Defined { arg, place, uses: BTreeSet::new() });
         }
     }
 }
@@ -213,7 +217,7 @@ fn collect(
     stages: &BTreeMap<usize, StageArgs>,
     global: &BTreeMap<String, Defined>,
     seen: &mut (BTreeSet<String>, BTreeSet<usize>),
-    out: &mut Vec<OutlineArg>,
+    out: &mut Vec<Defined>,
 ) {
     let mut next = vec![first];
     while let Some(stage) = next.pop() {
@@ -231,7 +235,7 @@ fn collect(
             }
             names.extend(found.uses.iter().cloned());
             if seen.0.insert(name) {
-                out.push(found.arg.clone());
+                out.push(found.clone());
             }
         }
         // The base comes first, so it is the last to be put there.
