@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::provenance::Materials;
+use super::sources::Sources;
 use super::spec::{BuildContext, BuildSpec, DockerfileSource};
 use super::tree::inside;
 use super::{dockerfile, empty, files_of_directory, ignore};
@@ -110,7 +110,7 @@ impl LocalEngine {
             return BuildTexts::read(&spec).await;
         }
         let _lease = self.inner.images.lease().await?;
-        let files = Box::pin(self.files_of_context(&mut spec, &Materials::default())).await?;
+        let files = Box::pin(self.files_of_context(&mut spec, &Sources::default())).await?;
         BuildTexts::of_files(&spec, &*files).await
     }
 }
