@@ -4,16 +4,17 @@
 //!
 //! - `Dockerfile`; `base NAME` is one that is built before, as NAME
 //! - `file PATH [MODE]`, `dir PATH [MODE]`, `link PATH TARGET`: the context; `%20` is a space
-//! - `beside PATH`: a file that is not in the context
+//! - `beside PATH`: a file that is not in the context; `socket PATH`: a socket there
 //! - `tree`: what is other in the image than in the base; see [`super::tree`]
 //! - `config`: what is other in its configuration
 //!
 //! Keys: `what` it shows (a sentence), `args` of the build, `peer` (`yes`, or why there is nothing to compare with), `differs` (a word of
 //! the lines in which the peer's result differs, and why; may be repeated), `dockerfile` (a file of engine-core's corpus).
-//! `{case}` and `{context}` in arguments are the directories.
+//! `{case}` and `{context}` in arguments are the directories, `{web}` and `{git}` are URLs of what all cases find.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -30,6 +31,8 @@ pub(super) struct Case {
     parts: Vec<(Vec<String>, Vec<u8>)>,
     pub(super) tree: Vec<String>,
     pub(super) config: Vec<String>,
+    /// What stands for what in arguments.
+    pub(super) places: Vec<(&'static str, String)>,
 }
 
 /// Returns all cases by name.
@@ -110,6 +113,13 @@ impl Case {
             match &words[..] {
                 ["file", path] => put(&context.join(path), text, 0o644),
                 ["file", path, octal] => put(&context.join(path), text, mode(octal)),
+                // It stays when its listener goes: something that can be mounted, and that does not answer.
+                ["socket", path] => {
+                    let path = dir.join(path);
+                    if !path.exists() {
+                        drop(UnixListener::bind(path).unwrap());
+                    }
+                }
                 ["beside", path] => put(&dir.join(path), text, 0o600),
                 ["dir", path, rest @ ..] => {
                     let path = context.join(path);
@@ -146,8 +156,10 @@ impl Case {
     /// The arguments of the build.
     pub(super) fn args(&self, dir: &Path) -> Vec<String> {
         let fill = |arg: &String| {
-            arg.replace("{case}", &dir.display().to_string())
-                .replace("{context}", &dir.join("context").display().to_string())
+            let arg = arg
+                .replace("{case}", &dir.display().to_string())
+                .replace("{context}", &dir.join("context").display().to_string());
+            self.places.iter().fold(arg, |arg, (place, what)| arg.replace(place, what))
         };
         self.args.iter().map(fill).collect()
     }

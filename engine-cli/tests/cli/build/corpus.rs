@@ -13,6 +13,8 @@ use serde_json::json;
 
 use super::case::{self, Case};
 use super::peer::Peer;
+use super::repositories::repositories;
+use super::sources::Web;
 use super::tree::Image;
 use crate::support::Cli;
 
@@ -145,15 +147,27 @@ fn same(what: &str, expected: &[String], found: &[String]) -> Result<(), String>
 
 #[test]
 fn the_corpus_is_built_as_it_says_twice_the_same_and_as_buildah_does() {
-    require!(root, overlayfs, "buildah", "busybox");
+    require!(root, overlayfs, "buildah", "busybox", "git");
     // There is no build by a daemon in these tests, so there is nothing to do once more.
     if std::env::var_os("ENGINE_TEST_HOST").is_some() {
         return;
     }
     let only = std::env::var("ENGINE_TEST_CASE").unwrap_or_default();
-    let cases: Vec<Case> = case::all().into_iter().filter(|case| case.name.contains(&only)).collect();
+    let mut cases: Vec<Case> = case::all().into_iter().filter(|case| case.name.contains(&only)).collect();
     let all_peers = std::env::var_os("ENGINE_TEST_PEERS").is_some();
     let corpus = Corpus::new();
+    let web = Web::new();
+    web.put(
+        "/dir/text?a=b",
+        200,
+        "ETag: \"1\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+        b"of the web\n",
+    );
+    let git = repositories(&corpus.one.path("repositories"));
+    for case in &mut cases {
+        case.places =
+            vec![("{web}", web.url("").trim_end_matches('/').to_owned()), ("{git}", git.url("app"))];
+    }
     let (next, compared, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -195,7 +209,7 @@ fn the_corpus_has_all_of_the_language() {
 }
 
 /// FEATURES of a Dockerfile, by how they are written.
-const WORDS: [&str; 67] = [
+const WORDS: [&str; 74] = [
     "# syntax=",
     "# escape=`",
     "# check=",
@@ -251,10 +265,17 @@ const WORDS: [&str; 67] = [
     "sharing=locked",
     "--mount=type=tmpfs",
     "--mount=type=secret",
+    "--mount=type=ssh",
+    ",rw",
+    ",mode=0750",
+    "from=made,source=/seed",
+    "--checksum=",
+    "#main:sub",
     "env=",
     "required",
     "--network=none",
     "--network=default",
+    "--network=host",
     "--interval=",
     "--timeout=",
     "--start-period=",

@@ -198,10 +198,12 @@ impl Plan {
             let is_link = entry.mode & 0o170_000 == 0o120_000;
             let mode =
                 placing.chmod.filter(|_| !is_link).map_or(mode, |chmod| chmod.apply(mode, entry.is_dir()));
+            // No layer has to say anything of the root: its time may be that of its directory on this machine.
+            let no_time = entry.is_dir() && (context || from.parent().is_none());
             let mut file = PackedFile::new(PackedSource::Tree(from), relative(&at), mode);
             file.owner = placing.owner.unwrap_or(if context { (0, 0) } else { (entry.uid, entry.gid) });
             // A directory's time tells when something was made or removed in it, on that machine.
-            file.modified = if context && entry.is_dir() { placing.time } else { entry.modified };
+            file.modified = if no_time { placing.time } else { entry.modified };
             file.plain = context;
             file.digest.clone_from(&entry.digest);
             if at.parent().is_some() {
