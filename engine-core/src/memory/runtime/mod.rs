@@ -6,6 +6,7 @@
 //! Invariant: a container's exit status is set once, after its output has ended.
 
 mod container;
+mod exec;
 mod files;
 mod health;
 mod pipe;
