@@ -55,6 +55,16 @@ pub(crate) struct GlobalArgs {
     /// Make all cgroups beneath this one, which was delegated to the engine
     #[arg(long, global = true, value_name = "PATH", env = "ENGINE_CGROUP_ROOT", hide_env_values = true)]
     pub(crate) cgroup_root: Option<PathBuf>,
+    /// Most bytes that a layer, an archive, a file behind a URL or a repository may take when it is unpacked; default is 256g
+    #[arg(
+        long,
+        global = true,
+        value_name = "BYTES",
+        env = "ENGINE_MAX_BYTES",
+        value_parser = engine_api::notation::parse_size,
+        hide_env_values = true
+    )]
+    pub(crate) max_bytes: Option<u64>,
     /// Ask this registry first for images of Docker Hub, or of REGISTRY
     #[arg(
         long,

@@ -127,6 +127,9 @@ impl Context {
         if let Some(owner) = self.global.userns_remap.as_deref().filter(|owner| !owner.is_empty()) {
             builder = builder.user_namespace(remapped(owner)?);
         }
+        if let Some(max_bytes) = self.global.max_bytes {
+            builder = builder.max_bytes(max_bytes);
+        }
         let registry = self.registry()?;
         Ok(builder.url_fetcher(registry.clone()).registry(registry).open().await?)
     }

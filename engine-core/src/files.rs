@@ -93,6 +93,7 @@ pub trait ContainerFiles: fmt::Debug + Send + Sync {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is no directory;
     /// [`Conflict`](crate::ErrorKind::Conflict) where [`UnpackFiles::keep_kinds`] forbids a replacement;
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it is mounted read-only;
+    /// [`ResourceExhausted`](crate::ErrorKind::ResourceExhausted) if it takes more than [`UnpackFiles::max_bytes`];
     /// [`Corrupt`](crate::ErrorKind::Corrupt) if the archive is malformed or asks for what we do not do.
     async fn unpack(&self, path: &Path, archive: ByteStream, options: &UnpackFiles) -> Result<()>;
 
@@ -321,6 +322,10 @@ pub struct UnpackFiles {
     pub owner: Option<(u32, u32)>,
     /// Replaces the first component of names, the first by the second.
     pub rename: Option<(PathBuf, PathBuf)>,
+    /// The most bytes that the archive may take when it is decompressed and the holes of its files are written out. A container
+    /// takes what its engine does without it ([`EngineBuilder::max_bytes`](crate::EngineBuilder::max_bytes)), and
+    /// [`ContainerFiles`] have no limit.
+    pub max_bytes: Option<u64>,
 }
 
 impl UnpackFiles {
@@ -328,6 +333,13 @@ impl UnpackFiles {
     #[must_use]
     pub fn with_keep_kinds(mut self, keep_kinds: bool) -> Self {
         self.keep_kinds = keep_kinds;
+        self
+    }
+
+    /// Sets the most bytes that the archive may take.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
         self
     }
 

@@ -38,7 +38,8 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     /// is collected. It ends with the program too.
     async fn lease(&self) -> Result<Lease>;
 
-    /// Begins to write the content `descriptor` names. With `diff_id`, it is a layer, unpacked as it arrives.
+    /// Begins to write the content `descriptor` names. With `diff_id`, it is a layer, unpacked as it arrives, or only compared
+    /// where that layer is unpacked already.
     ///
     /// Nothing is visible before [`Ingest::commit`]; dropping the ingest removes what it wrote.
     ///
@@ -65,7 +66,13 @@ pub trait ImageStore: fmt::Debug + Send + Sync + 'static {
     /// Returns whether the layer with this diff ID is unpacked.
     async fn has_layer(&self, diff_id: &Digest) -> Result<bool>;
 
-    /// Unpacks a layer whose blob is in the store. Does nothing if that was done before.
+    /// Returns whether the layer with this diff ID is unpacked, and `blob` is known to be one of its: it was unpacked under that
+    /// diff ID, or compared with it. What an image says of the two is no knowledge. Costs no more than
+    /// [`has_layer`](Self::has_layer).
+    async fn has_layer_of(&self, blob: &Digest, diff_id: &Digest) -> Result<bool>;
+
+    /// Unpacks a layer whose blob is in the store. Where the layer is unpacked already, the blob is compared with its diff ID
+    /// instead, once.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if the blob is not there;

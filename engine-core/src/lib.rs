@@ -77,6 +77,7 @@ pub mod image_config;
 pub mod image_store;
 pub mod io;
 pub mod launch;
+mod limit;
 #[cfg(feature = "linux")]
 pub mod linux;
 pub mod logs;
@@ -123,6 +124,7 @@ pub use id::{ContainerId, ExecId, Name, SecretId, SnapshotId};
 pub use image_config::ImageConfig;
 pub use image_store::ImageStore;
 pub use launch::{ExecSpec, LaunchSpec};
+pub use limit::DEFAULT_MAX_BYTES;
 pub use manifest::Manifest;
 pub use mount::Mount;
 pub use network::Network;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::ByteStream;
+use crate::limit::DEFAULT_MAX_BYTES;
 
 /// Fetches files behind http and https URLs.
 ///
@@ -38,14 +39,14 @@ pub struct FetchRequest {
     pub url: String,
     /// The version that is known already, which is not to be transferred again.
     pub known: Option<FileVersion>,
-    /// The most bytes that the file may have. Default: 64 GiB.
+    /// The most bytes that the file may have. Default: [`DEFAULT_MAX_BYTES`].
     pub max_bytes: u64,
 }
 
 impl FetchRequest {
     /// Asks for the file behind `url`.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), known: None, max_bytes: 64 << 30 }
+        Self { url: url.into(), known: None, max_bytes: DEFAULT_MAX_BYTES }
     }
 
     /// Says which version is known already.

@@ -244,7 +244,7 @@ async fn c4_bombs_cost_no_memory_and_leave_nothing() {
     // Thousands of files for each: not on a disk, if that can be.
     let shm = Path::new("/dev/shm");
     let dir = if shm.is_dir() { tempfile::tempdir_in(shm).unwrap() } else { tempfile::tempdir().unwrap() };
-    let options = LocalImageStoreOptions::default().with_max_layer_bytes(LIMIT).with_max_entries(3_000);
+    let options = LocalImageStoreOptions::default().with_max_bytes(LIMIT).with_max_entries(3_000);
     let store = Arc::new(open(dir.path(), options));
     store.capabilities();
     let mut bombs = 0;
@@ -293,7 +293,8 @@ async fn c4_bombs_cost_no_memory_and_leave_nothing() {
         bombs += 1;
     }
     // A ratio that no sound layer has.
-    let strict = open(dir.path(), LocalImageStoreOptions::default().with_max_ratio(100));
+    let strict =
+        open(dir.path(), LocalImageStoreOptions::default().with_max_ratio(100).with_max_bytes(u64::MAX));
     let one: fn() -> Chunks = payloads()[0].1;
     let chunks = gzip(one(), 270 * MIB);
     let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();

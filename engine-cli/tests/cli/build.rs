@@ -13,6 +13,7 @@ mod peer;
 mod platforms;
 mod remote;
 mod repositories;
+mod sizes;
 mod sources;
 mod tree;
 mod wrong;

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a daemon has to be told, since it is the one to speak with registries.
-const OF_REGISTRIES: [&str; 3] = ["--registry-ca", "--registry-mirror", "--insecure-registry"];
+/// What a daemon has to be told, since it is the one to take things in.
+const OF_DAEMONS: [&str; 4] = ["--insecure-registry", "--max-bytes", "--registry-ca", "--registry-mirror"];
 /// What is no work on an engine, or is about opening one in this process.
 const LOCAL: [&str; 8] = [
     "--cgroup-driver",
@@ -48,11 +48,11 @@ impl Daemons {
         let mut rest = args;
         loop {
             rest = match rest {
-                [flag, value, others @ ..] if OF_REGISTRIES.contains(flag) => {
+                [flag, value, others @ ..] if OF_DAEMONS.contains(flag) => {
                     flags.extend([(*flag).to_owned(), (*value).to_owned()]);
                     others
                 }
-                [flag, others @ ..] if OF_REGISTRIES.iter().any(|of| flag.starts_with(&format!("{of}="))) => {
+                [flag, others @ ..] if OF_DAEMONS.iter().any(|of| flag.starts_with(&format!("{of}="))) => {
                     flags.push((*flag).to_owned());
                     others
                 }

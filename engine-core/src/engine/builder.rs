@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Journal};
 use crate::id::Name;
 use crate::image_store::ImageStore;
+use crate::limit::DEFAULT_MAX_BYTES;
 use crate::network::{Network, NoNetwork};
 use crate::registry_client::{NoRegistry, RegistryClient};
 use crate::runtime::Runtime;
@@ -44,6 +45,7 @@ pub struct EngineBuilder {
     cdi_dirs: Option<Vec<PathBuf>>,
     cgroups: CgroupOptions,
     spec_patch: Option<SpecPatch>,
+    max_bytes: Option<u64>,
     hooks: Hooks,
 }
 
@@ -123,6 +125,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Lets one thing that comes from outside take at most so many bytes; [`DEFAULT_MAX_BYTES`] without it. That is a layer or
+    /// another blob, an archive that is loaded, imported, added by a build or copied into a container, a context that arrives as
+    /// one, a file behind a URL, or a repository of git. Archives count decompressed, with the holes of their files written out.
+    ///
+    /// What takes more fails with [`ErrorKind::ResourceExhausted`] as soon as that is seen. [`LoadOptions`](super::LoadOptions) and
+    /// [`UnpackFiles`](crate::files::UnpackFiles) may say otherwise for one call, and a store that is
+    /// [given](Self::image_store) has a limit of its own for layers.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
     /// Uses this volume driver.
     pub fn volume_driver(mut self, volumes: impl VolumeDriver) -> Self {
         self.volumes = Some(Arc::new(volumes));
@@ -199,6 +213,7 @@ impl EngineBuilder {
         if let Some(maps) = &self.user_namespace {
             launch::check_maps(maps)?;
         }
+        let max_bytes = self.max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
         let root = self.root.clone();
         let run_root = self.run_root.or_else(|| root.as_ref().map(|r| r.join("run")));
         let dirs = root.clone().zip(run_root);
@@ -224,7 +239,7 @@ impl EngineBuilder {
                     "an engine in memory needs an image store, a runtime and a volume driver of its own",
                 )
             })?;
-            Some(defaults::open(&root, &run_root, &database, self.cgroups).await?)
+            Some(defaults::open(&root, &run_root, &database, self.cgroups, max_bytes).await?)
         } else {
             None
         };
@@ -262,6 +277,7 @@ impl EngineBuilder {
                 user_namespace: self.user_namespace,
                 cdi_dirs: self.cdi_dirs.unwrap_or_else(|| CDI_DIRS.map(PathBuf::from).to_vec()),
                 spec_patch: self.spec_patch,
+                max_bytes,
             }),
         };
         if let Some(follower) = Follower::begin(&engine).await? {

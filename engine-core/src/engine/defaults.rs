@@ -25,12 +25,14 @@ pub(super) async fn open(
     run_root: &Path,
     database: &Arc<Database>,
     cgroups: CgroupOptions,
+    max_bytes: u64,
 ) -> Result<Defaults> {
     use crate::linux::image_store::LocalImageStoreOptions;
     use crate::linux::{LinuxRuntime, LocalImageStore, LocalVolumes};
     let (store_root, store_database) = (root.to_owned(), Arc::clone(database));
     let images = super::blocking(move || {
-        LocalImageStore::open(&store_root, store_database, LocalImageStoreOptions::default())
+        let options = LocalImageStoreOptions::default().with_max_bytes(max_bytes);
+        LocalImageStore::open(&store_root, store_database, options)
     });
     let (images, runtime, volumes) =
         tokio::try_join!(images, LinuxRuntime::open_with(root, run_root, cgroups), LocalVolumes::open(root))?;
@@ -39,7 +41,13 @@ pub(super) async fn open(
 
 /// Without the feature `linux` there are no defaults.
 #[cfg(not(feature = "linux"))]
-pub(super) async fn open(root: &Path, _: &Path, _: &Arc<Database>, _: CgroupOptions) -> Result<Defaults> {
+pub(super) async fn open(
+    root: &Path,
+    _: &Path,
+    _: &Arc<Database>,
+    _: CgroupOptions,
+    _: u64,
+) -> Result<Defaults> {
     Err(Error::new(crate::error::ErrorKind::Unsupported, "open engine")
         .with("root", root.display())
         .with_message("this program was built without engine-core's feature \"linux\"")

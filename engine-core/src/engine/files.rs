@@ -32,7 +32,9 @@ impl LocalContainer {
         archive: ByteStream,
         options: &UnpackFiles,
     ) -> Result<()> {
-        self.files().await?.unpack(path.as_ref(), archive, options).await?;
+        let max_bytes = options.max_bytes.unwrap_or(self.engine().inner.max_bytes);
+        let options = options.clone().with_max_bytes(max_bytes);
+        self.files().await?.unpack(path.as_ref(), archive, &options).await?;
         self.tell(Action::ExtractToDir).await
     }
 

@@ -106,14 +106,10 @@ impl LocalEngine {
             .try_for_each_concurrent(options.parallel.max(1), |wanted| async move {
                 let blob = &wanted.0;
                 let report = |now| progress.report(LoadEvent::Layer { layer: blob.clone(), progress: now });
-                layers::take_in(
-                    &*to.inner.images,
-                    wanted,
-                    self.inner.images.open_blob(&blob.digest, 0),
-                    report,
-                )
-                .await
-                .map_err(|e| wrap(e, "copy layer", &blob.digest))
+                let open = self.inner.images.open_blob(&blob.digest, 0);
+                layers::take_in(to, wanted, open, report)
+                    .await
+                    .map_err(|e| wrap(e, "copy layer", &blob.digest))
             })
             .await?;
         // Children before parents, and the name last.

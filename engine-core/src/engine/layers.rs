@@ -2,7 +2,8 @@
 //!
 //! `pull` and `load` say which blobs they want and where the bytes are; this module pairs layers with their diff IDs, and
 //! takes a blob in.
-//! Invariant: what the store has is not fetched again.
+//! Invariants: what the store has is not fetched again; an image that is in the store has no layer whose blob is another's
+//! (SECURITY C6), of those that are unpacked.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -13,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image_store::ImageStore;
 use crate::io::ByteStream;
+use crate::limit::too_large;
 use crate::manifest::ImageManifest;
+
+use super::LocalEngine;
 
 /// How many bytes arrive between two reports about a layer.
 const REPORT_EVERY: u64 = 256 << 10;
@@ -74,33 +77,32 @@ pub(super) fn once(wanted: &mut Vec<Wanted>) {
     });
 }
 
-/// Takes a blob in, and unpacks it if it has a diff ID; `fetch` is only awaited if its bytes are needed.
+/// Takes a blob in, and unpacks it if it has a diff ID, or compares it with that where the layer is here; `fetch` is only awaited if its bytes are needed.
 pub(super) async fn take_in(
-    store: &dyn ImageStore,
+    engine: &LocalEngine,
     (blob, diff_id): &Wanted,
     fetch: impl Future<Output = Result<ByteStream>> + Send,
     report: impl Fn(LayerProgress) + Send + Sync,
 ) -> Result<()> {
-    let has_blob = store.blob_size(&blob.digest).await? == Some(blob.size);
-    let to_unpack = match diff_id {
-        Some(diff_id) if !store.has_layer(diff_id).await? => Some(diff_id),
-        _ => None,
-    };
-    match (has_blob, to_unpack) {
-        (true, None) => {
-            report(LayerProgress::Exists);
-            return Ok(());
+    let (store, max_bytes) = (&engine.inner.images, engine.inner.max_bytes);
+    if store.blob_size(&blob.digest).await? == Some(blob.size) {
+        match diff_id {
+            // That the layer is here says nothing of this blob: it is whoever names the two who says that they belong together.
+            Some(diff_id) if !store.has_layer_of(&blob.digest, diff_id).await? => {
+                report(LayerProgress::Unpacking);
+                store.unpack(blob, diff_id).await?;
+                report(LayerProgress::Done);
+            }
+            _ => report(LayerProgress::Exists),
         }
-        (true, Some(diff_id)) => {
-            report(LayerProgress::Unpacking);
-            store.unpack(blob, diff_id).await?;
-            report(LayerProgress::Done);
-            return Ok(());
-        }
-        (false, _) => {}
+        return Ok(());
+    }
+    // What it says of its size holds: a store takes no more.
+    if blob.size > max_bytes {
+        return Err(too_large("take blob in", max_bytes).with("digest", &blob.digest));
     }
     let mut chunks = fetch.await?;
-    let mut ingest = store.ingest(blob, to_unpack).await?;
+    let mut ingest = store.ingest(blob, diff_id.as_ref()).await?;
     let (mut done, mut reported) = (0_u64, 0_u64);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;

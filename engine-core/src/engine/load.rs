@@ -33,13 +33,14 @@ pub struct LoadOptions {
     pub name: Option<Reference>,
     /// How many layers are taken in at once; 4 by default.
     pub parallel: usize,
-    /// The most bytes an archive may have when decompressed; 256 GiB by default.
-    pub max_bytes: u64,
+    /// The most bytes an archive may have when decompressed; what the engine takes without it
+    /// ([`EngineBuilder::max_bytes`](crate::EngineBuilder::max_bytes)).
+    pub max_bytes: Option<u64>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { platform: None, name: None, parallel: 4, max_bytes: 256 << 30 }
+        Self { platform: None, name: None, parallel: 4, max_bytes: None }
     }
 }
 
@@ -61,7 +62,7 @@ impl LoadOptions {
     /// Sets the most bytes an archive may have when decompressed.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
+        self.max_bytes = Some(bytes);
         self
     }
 }
@@ -123,7 +124,8 @@ impl LocalEngine {
         progress: &Progress<LoadEvent>,
     ) -> Result<Vec<LoadedImage>> {
         let incoming = Incoming::begin(self).await?;
-        let archive = Archive::open(source, self.inner.root.clone(), options.max_bytes).await?;
+        let max_bytes = options.max_bytes.unwrap_or(self.inner.max_bytes);
+        let archive = Archive::open(source, self.inner.root.clone(), max_bytes).await?;
         let mut contents = Contents::read(&archive).await?;
         if let Some(name) = &options.name {
             match &mut contents.images[..] {
@@ -289,7 +291,7 @@ impl LocalEngine {
             Ok(member.stream())
         };
         let report = |now| progress.report(LoadEvent::Layer { layer: blob.clone(), progress: now });
-        layers::take_in(&*self.inner.images, wanted, find, report).await
+        layers::take_in(self, wanted, find, report).await
     }
 }
 

@@ -159,6 +159,8 @@ struct Inner {
     user_namespace: Option<crate::container_spec::IdMappings>,
     cdi_dirs: Vec<PathBuf>,
     spec_patch: Option<SpecPatch>,
+    /// The most bytes that one thing from outside may take.
+    max_bytes: u64,
 }
 
 impl LocalEngine {

@@ -271,7 +271,7 @@ impl LocalEngine {
             })
         };
         let report = |now| progress.report(PullEvent::Layer { layer: layer.clone(), progress: now });
-        layers::take_in(&*self.inner.images, wanted, fetch, report).await
+        layers::take_in(self, wanted, fetch, report).await
     }
 
     /// Returns a small blob from the store, else from the registry, checked.

@@ -41,6 +41,8 @@ struct Content {
     blobs: BTreeMap<Digest, Bytes>,
     /// The layers by diff ID, as tar archives, compressed where they came so.
     layers: BTreeMap<Digest, Bytes>,
+    /// The blobs that were found to be one of these layers.
+    pairs: BTreeSet<(Digest, Digest)>,
     names: BTreeMap<Reference, Descriptor>,
     rootfs: BTreeMap<ContainerId, RootFs>,
     snapshots: BTreeMap<SnapshotId, RootFs>,
@@ -137,18 +139,23 @@ impl ImageStore for MemoryImageStore {
         Ok(lock(&self.content).layers.contains_key(diff_id))
     }
 
+    async fn has_layer_of(&self, blob: &Digest, diff_id: &Digest) -> Result<bool> {
+        self.faults.check("image_store.has_layer_of", diff_id).await?;
+        Ok(lock(&self.content).has_layer_of(blob, diff_id))
+    }
+
     async fn unpack(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
         self.faults.check("image_store.unpack", diff_id).await?;
         let bytes = {
             let content = lock(&self.content);
-            if content.layers.contains_key(diff_id) {
+            if content.has_layer_of(&layer.digest, diff_id) {
                 return Ok(());
             }
             content.blobs.get(&layer.digest).cloned()
         };
         let bytes = bytes.ok_or_else(|| missing("unpack layer", "layer", &layer.digest))?;
         check_layer(layer, diff_id, &bytes)?;
-        lock(&self.content).layers.insert(diff_id.clone(), bytes);
+        lock(&self.content).add_layer(&layer.digest, diff_id, &bytes);
         Ok(())
     }
 
@@ -268,8 +275,8 @@ impl ImageStore for MemoryImageStore {
         content.rootfs(id)?;
         let empty = Bytes::from(vec![0; 1024]);
         let layer = Descriptor::of(media_type::OCI_LAYER, &empty);
-        content.blobs.insert(layer.digest.clone(), empty.clone());
-        content.layers.insert(layer.digest.clone(), empty);
+        content.add_layer(&layer.digest, &layer.digest, &empty);
+        content.blobs.insert(layer.digest.clone(), empty);
         Ok((layer.clone(), layer.digest))
     }
 
@@ -316,6 +323,16 @@ impl ImageStore for MemoryImageStore {
 }
 
 impl Content {
+    fn has_layer_of(&self, blob: &Digest, diff_id: &Digest) -> bool {
+        self.layers.contains_key(diff_id) && self.pairs.contains(&(blob.clone(), diff_id.clone()))
+    }
+
+    /// Adds a layer that `blob` was found to be.
+    fn add_layer(&mut self, blob: &Digest, diff_id: &Digest, bytes: &Bytes) {
+        self.layers.entry(diff_id.clone()).or_insert_with(|| bytes.clone());
+        self.pairs.insert((blob.clone(), diff_id.clone()));
+    }
+
     fn rootfs(&self, id: &ContainerId) -> Result<&RootFs> {
         let found = self.rootfs.get(id);
         found.ok_or_else(|| Error::new(ErrorKind::NotFound, "find root file system").with("container", id))
@@ -357,6 +374,8 @@ impl Content {
             }
             keep
         });
+        let layers = &self.layers;
+        self.pairs.retain(|(_, diff_id)| layers.contains_key(diff_id));
         report
     }
 
@@ -444,7 +463,7 @@ impl Ingest for MemoryIngest {
         let bytes = bytes.freeze();
         let mut content = lock(&store.content);
         if let Some(diff_id) = diff_id {
-            content.layers.entry(diff_id).or_insert_with(|| bytes.clone());
+            content.add_layer(&descriptor.digest, &diff_id, &bytes);
         }
         content.blobs.entry(descriptor.digest).or_insert(bytes);
         Ok(())
@@ -477,7 +496,7 @@ impl LayerWriter for MemoryLayerWriter {
         check_layer(&descriptor, &diff_id, &bytes)?;
         let bytes = bytes.freeze();
         let mut content = lock(&store.content);
-        content.layers.entry(diff_id.clone()).or_insert_with(|| bytes.clone());
+        content.add_layer(&diff_id, &diff_id, &bytes);
         content.blobs.entry(diff_id.clone()).or_insert(bytes);
         Ok(CreatedLayer::new(descriptor, diff_id))
     }

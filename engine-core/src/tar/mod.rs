@@ -47,6 +47,8 @@ pub(crate) enum TarError {
     },
     /// A limit of ours was passed.
     Limit(String),
+    /// It takes more than so many bytes.
+    TooLarge(u64),
 }
 
 impl fmt::Display for TarError {
@@ -55,6 +57,7 @@ impl fmt::Display for TarError {
             Self::Io(error) => write!(f, "cannot read the archive: {error}"),
             Self::Malformed { offset, reason } => write!(f, "malformed archive at byte {offset}: {reason}"),
             Self::Limit(reason) => write!(f, "the archive exceeds a limit: {reason}"),
+            Self::TooLarge(limit) => write!(f, "the archive takes more than {limit} bytes"),
         }
     }
 }
@@ -63,7 +66,7 @@ impl std::error::Error for TarError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Malformed { .. } | Self::Limit(_) => None,
+            Self::Malformed { .. } | Self::Limit(_) | Self::TooLarge(_) => None,
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct TarLimits {
     pub(crate) path: u64,
     /// Entries of the archive.
     pub(crate) entries: u64,
+    /// Bytes of the archive, with the holes of its files as if they were written out: sooner or later, somebody does that.
+    pub(crate) bytes: u64,
     /// Whether what fills the last block may be missing. Who writes with Go and does not close what it writes (`docker build -f`)
     /// leaves it out.
     pub(crate) open_end: bool,
@@ -29,7 +31,7 @@ pub(crate) struct TarLimits {
 
 impl Default for TarLimits {
     fn default() -> Self {
-        Self { pax_header: 1 << 20, path: 4096, entries: 10_000_000, open_end: false }
+        Self { pax_header: 1 << 20, path: 4096, entries: 10_000_000, bytes: u64::MAX, open_end: false }
     }
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct ArchiveReader<R> {
     limits: TarLimits,
     offset: u64,
     entries: u64,
+    /// Bytes of holes so far.
+    holes: u64,
     /// Data bytes of the current entry not handed out yet, and the padding behind them.
     remaining: u64,
     padding: u64,
@@ -62,7 +66,7 @@ impl Extensions {
 
 impl<R: BufRead> ArchiveReader<R> {
     pub(crate) fn new(source: R, limits: TarLimits) -> Self {
-        Self { source, limits, offset: 0, entries: 0, remaining: 0, padding: 0, ended: false }
+        Self { source, limits, offset: 0, entries: 0, holes: 0, remaining: 0, padding: 0, ended: false }
     }
 
     /// Reads the next entry into `entry`; `false` at the end, which is checked to be the end of the source.
@@ -71,6 +75,8 @@ impl<R: BufRead> ArchiveReader<R> {
         let mut extensions = Extensions::default();
         let mut block = [0; BLOCK];
         loop {
+            // Headers may come without end, too.
+            self.check_bytes(0)?;
             if self.ended || !self.read_block(&mut block)? {
                 self.ended = true;
                 return if extensions.is_empty() {
@@ -108,6 +114,11 @@ impl<R: BufRead> ArchiveReader<R> {
                         return Err(TarError::Limit(format!("more than {} entries", self.limits.entries)));
                     }
                     self.fill_entry(&header, extensions, entry)?;
+                    if entry.sparse.is_some() {
+                        self.holes = self.holes.saturating_add(entry.size.saturating_sub(self.remaining));
+                    }
+                    // Before anything of it is written.
+                    self.check_bytes(self.remaining)?;
                     return Ok(true);
                 }
             }
@@ -386,7 +397,14 @@ impl<R: BufRead> ArchiveReader<R> {
             }
             self.source.consume(count);
             self.offset += count as u64;
+            self.check_bytes(0)?;
         }
+    }
+
+    /// Looks whether the archive may have `more` bytes than were read.
+    fn check_bytes(&self, more: u64) -> Result<(), TarError> {
+        let bytes = self.offset.saturating_add(more).saturating_add(self.holes);
+        if bytes > self.limits.bytes { Err(TarError::TooLarge(self.limits.bytes)) } else { Ok(()) }
     }
 
     fn malformed(&self, reason: impl Into<String>) -> TarError {

@@ -39,6 +39,7 @@ where
         malformed_archive_is_corrupt(&*subject.first);
         unknown_layer_type_is_unsupported(&*subject.first);
         stored_blob_is_unpacked(&*subject.first);
+        another_blob_is_no_blob_of_a_layer(&*subject.first);
         created_layer_is_named_by_its_bytes(&*subject.first);
         dropped_layer_leaves_nothing(&*subject.first);
         malformed_created_layer_is_corrupt(&*subject.first);
@@ -74,6 +75,7 @@ where
         wrong_diff_id_of_a_compressed_layer_is_corrupt(&*subject.first);
         cut_compression_is_corrupt(&*subject.first);
         created_layer_may_be_compressed(&*subject.first);
+        a_layer_may_have_several_blobs(&*subject.first, &*subject.second);
     );
     suite.finish();
 }
@@ -294,6 +296,51 @@ pub async fn stored_blob_is_unpacked(store: &dyn ImageStore) {
     unpack().await.expect("unpack");
     assert!(has_layer(store, &layer).await);
     unpack().await.expect("unpack again");
+}
+
+/// Promise: that a blob and a layer are here makes the one no blob of the other.
+pub async fn another_blob_is_no_blob_of_a_layer(store: &dyn ImageStore) {
+    let (one, other, third) = (layer("one"), layer("other"), layer("third"));
+    for layer in [&one, &other] {
+        write(store, &layer.descriptor, Some(&layer.diff_id), &layer.bytes, 512).await.expect("write");
+        assert!(has_layer_of(store, layer, layer).await);
+    }
+    assert!(!has_layer_of(store, &one, &other).await);
+    assert_kind(store.unpack(&one.descriptor, &other.diff_id).await, &[ErrorKind::Corrupt], "unpack");
+    assert!(!has_layer_of(store, &one, &other).await);
+    let wrote = write(store, &third.descriptor, Some(&other.diff_id), &third.bytes, 512).await;
+    assert_kind(wrote, &[ErrorKind::Corrupt], "write");
+    assert!(!has_blob(store, &third.descriptor.digest).await, "the blob was kept");
+    // The layer is none the worse.
+    assert!(has_layer(store, &other).await && has_layer_of(store, &other, &other).await);
+}
+
+async fn has_layer_of(store: &dyn ImageStore, blob: &SampleLayer, layer: &SampleLayer) -> bool {
+    store.has_layer_of(&blob.descriptor.digest, &layer.diff_id).await.expect("has_layer_of")
+}
+
+/// Promise: a layer that is unpacked may have further blobs, which are known to be its once they were compared.
+pub async fn a_layer_may_have_several_blobs(first: &dyn ImageStore, second: &dyn ImageStore) {
+    let archive = tar(&[("file", b"in several forms")]);
+    let (plain, gzip) = (SampleLayer::plain(&archive), SampleLayer::gzip(&archive));
+    write(first, &plain.descriptor, Some(&plain.diff_id), &plain.bytes, 512).await.expect("write");
+    assert!(!has_layer_of(first, &gzip, &plain).await);
+    write(first, &gzip.descriptor, Some(&gzip.diff_id), &gzip.bytes, 512).await.expect("write another blob");
+    // One that came without its diff ID.
+    let mut bytes = gzip.bytes.to_vec();
+    bytes[9] = 3;
+    let later = SampleLayer {
+        descriptor: Descriptor::of(media_type::OCI_LAYER_GZIP, &bytes),
+        bytes: bytes.into(),
+        ..gzip.clone()
+    };
+    write(first, &later.descriptor, None, &later.bytes, 512).await.expect("write a blob");
+    assert!(!has_layer_of(first, &later, &plain).await);
+    first.unpack(&later.descriptor, &later.diff_id).await.expect("compare");
+    for blob in [&plain, &gzip, &later] {
+        assert!(has_layer_of(second, blob, &plain).await, "{}", blob.descriptor.digest);
+        second.unpack(&blob.descriptor, &blob.diff_id).await.expect("unpack again");
+    }
 }
 
 async fn create(store: &dyn ImageStore, bytes: &Bytes, piece: usize) -> Result<CreatedLayer> {

@@ -326,7 +326,7 @@ async fn c4_documents_and_archives_have_limits() {
 #[tokio::test]
 async fn c4_bombs_end_at_a_limit_with_little_memory() {
     require!(root, "zstd");
-    let limits = LocalImageStoreOptions::default().with_max_layer_bytes(64 << 20);
+    let limits = LocalImageStoreOptions::default().with_max_bytes(64 << 20);
     let world = World::with(limits).await;
     let dir = tempfile::tempdir().unwrap();
     let resident = || -> u64 {

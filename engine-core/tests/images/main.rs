@@ -6,4 +6,5 @@
 mod archives;
 mod hostile;
 mod names;
+mod pairs;
 mod support;

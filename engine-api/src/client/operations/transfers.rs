@@ -12,7 +12,7 @@ use engine_core::engine::{
 use engine_core::io::{ByteStream, Writer};
 use engine_core::reference::Reference;
 use engine_core::registry_client::Credentials;
-use engine_core::{Error, Platform, Result};
+use engine_core::{DEFAULT_MAX_BYTES, Error, Platform, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
@@ -158,7 +158,7 @@ async fn layout(
         }
     };
     // As large as what is loaded may be.
-    let limit = LoadOptions::default().max_bytes;
+    let limit = DEFAULT_MAX_BYTES;
     let filling = async { layout.fill(pieces.boxed(), limit).await.map_err(&wrap) };
     tokio::try_join!(coming, filling).map(drop)
 }

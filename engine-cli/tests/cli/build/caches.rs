@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use engine_testkit::{Registry, RegistryMode, require};
+use serde_json::Value;
 
 use super::Builder;
 
@@ -32,6 +34,34 @@ impl Builder {
 fn largest(dir: &Path) -> std::path::PathBuf {
     let blobs = fs::read_dir(dir.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
     blobs.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+}
+
+/// Copies a cache, and has it say of each layer that its diff ID is `diff_id`.
+fn poison(from: &Path, to: &Path, diff_id: &str) {
+    let copied = Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    assert!(copied.success());
+    let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
+    let blob = |digest: &Value| to.join("blobs/sha256").join(&digest.as_str().unwrap()["sha256:".len()..]);
+    // Each document is named by the one before.
+    let write = |named: &mut Value, document: &Value| {
+        let bytes = document.to_string();
+        named["digest"] = engine_core::Digest::sha256(bytes.as_bytes()).to_string().into();
+        named["size"] = bytes.len().into();
+        fs::write(blob(&named["digest"]), bytes).unwrap();
+    };
+    let mut index = read(&to.join("index.json"));
+    let mut manifest = read(&blob(&index["manifests"][0]["digest"]));
+    let mut config = read(&blob(&manifest["config"]["digest"]));
+    for step in config["steps"].as_array_mut().unwrap() {
+        for (name, value) in step.as_object_mut().unwrap() {
+            if name.contains("diff") && value.is_string() {
+                *value = diff_id.into();
+            }
+        }
+    }
+    write(&mut manifest["config"], &config);
+    write(&mut index["manifests"][0], &manifest);
+    fs::write(to.join("index.json"), index.to_string()).unwrap();
 }
 
 #[test]
@@ -83,6 +113,13 @@ fn steps_go_to_caches_elsewhere_and_are_found_there() {
     // What is not there, or no cache, is told and is no reason not to build.
     let (made, cached, said) = from(&at("nothing:1"));
     assert!(made != id && cached == 0 && said.contains("nothing:1: not used: "), "{said}");
+    // Nor what says of a blob that it is a layer that it is not, one that is here (SECURITY C6).
+    let base = other.config("busybox", "{{index .RootFS.Layers 0}}");
+    let lie = other.cli.path("lie");
+    poison(&dir, &lie, &base);
+    let (again, cached, said) = from(&format!("type=local,src={}", lie.display()));
+    assert!(again == made && cached == 0, "{said}");
+    assert!(said.contains("not used: ") && said.contains(&base) && said.contains("has the digest"), "{said}");
     // Nor is a layer that has not the digest that it should have, of which nothing stays.
     let blob = largest(&dir);
     let mut bytes = fs::read(&blob).unwrap();
@@ -92,8 +129,17 @@ fn steps_go_to_caches_elsewhere_and_are_found_there() {
     let (again, cached, said) = from(&found);
     assert!(again == made && cached == 2 && said.contains("not used: "), "{said}");
 
-    // A cache is written over an earlier one, and over nothing else.
+    // A cache is written over an earlier one, and over nothing else. What an export that was killed left behind goes, and what one
+    // that lives is writing stays.
+    let (left, held) = (dir.join(".part.left"), dir.join("blobs/sha256/.part.held"));
+    fs::write(&left, "x").unwrap();
+    let lock = fs::File::create(&held).unwrap();
+    lock.lock().unwrap();
     one.anew(&["--cache-to", &local]);
+    assert!(!left.exists() && held.exists());
+    drop(lock);
+    one.anew(&["--cache-to", &local]);
+    assert!(!held.exists());
     fs::write(dir.join("mine"), "m").unwrap();
     one.build(&["--cache-to", &local]).fails(1, &["mine", "no part of a cache"]);
     assert_eq!(fs::read_to_string(dir.join("mine")).unwrap(), "m");

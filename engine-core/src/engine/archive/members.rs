@@ -140,7 +140,9 @@ pub(super) fn corrupt(why: impl Into<String>) -> Error {
 fn of_tar(error: TarError) -> Error {
     match error {
         TarError::Io(error) => Error::from_io("read archive", error),
-        TarError::Limit(_) => Error::new(ErrorKind::ResourceExhausted, "read archive").with_source(error),
+        TarError::Limit(_) | TarError::TooLarge(_) => {
+            Error::new(ErrorKind::ResourceExhausted, "read archive").with_source(error)
+        }
         TarError::Malformed { .. } => Error::new(ErrorKind::Corrupt, "read archive").with_source(error),
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::decode::{Decoder, MAX_RATIO, MAX_WINDOW, RATIO_FROM};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limit::too_large;
 
 const BUFFER: usize = 256 << 10;
 
@@ -42,7 +43,7 @@ pub(super) fn nameless(dir: Option<&Path>) -> Result<File> {
 /// Writes what `source` holds, decompressed, to `file`: at most `limit` bytes.
 pub(super) fn fill(file: &File, source: impl Read, limit: u64) -> Result<()> {
     let fail = |e: io::Error| match e.kind() {
-        io::ErrorKind::OutOfMemory => too_large(e.to_string()),
+        io::ErrorKind::OutOfMemory => exhausted(e.to_string()),
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => {
             Error::new(ErrorKind::Corrupt, "read archive")
                 .with_message("its compressed data is malformed")
@@ -70,20 +71,19 @@ pub(super) fn fill(file: &File, source: impl Read, limit: u64) -> Result<()> {
         };
         total += count as u64;
         let taken = decoder.source().get_ref().get_ref().1.taken;
-        if total > limit || (total > RATIO_FROM && total / MAX_RATIO > taken) {
-            return Err(too_large(format!(
-                "it has more than {limit} bytes, or grows more than {MAX_RATIO} times"
-            )));
+        if total > limit {
+            return Err(too_large("read archive", limit));
+        }
+        if total > RATIO_FROM && total / MAX_RATIO > taken {
+            return Err(exhausted(format!("it grows more than {MAX_RATIO} times")));
         }
         out.write_all(&buffer[..count])
             .map_err(|e| Error::from_io("write archive to a temporary file", e))?;
     }
 }
 
-fn too_large(why: String) -> Error {
-    Error::new(ErrorKind::ResourceExhausted, "read archive")
-        .with_message(why)
-        .with_hint("raise the limit in LoadOptions if the archive is to be trusted")
+fn exhausted(why: String) -> Error {
+    Error::new(ErrorKind::ResourceExhausted, "read archive").with_message(why)
 }
 
 /// Counts the bytes that were read.

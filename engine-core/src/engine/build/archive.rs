@@ -59,10 +59,15 @@ impl LocalEngine {
             let scratch = crate::engine::blocking(move || Scratch::create(&root)).await?;
             let files = files_of_directory(scratch.path())?;
             let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-            let options = crate::files::UnpackFiles::default().with_owner(Some(own));
+            let options = crate::files::UnpackFiles::default()
+                .with_owner(Some(own))
+                .with_max_bytes(self.inner.max_bytes);
             files.unpack(std::path::Path::new("/"), archive, &options).await.map_err(|error| {
-                let kind = error.kind();
-                Error::new(kind, "read build context").with_source(error)
+                let outer = Error::new(error.kind(), "read build context");
+                match error.hint().map(str::to_owned) {
+                    Some(hint) => outer.with_hint(hint).with_source(error),
+                    None => outer.with_source(error),
+                }
             })?;
             *context = BuildContext::Directory(scratch.path().to_owned());
             return Ok(Some(scratch));

@@ -1,6 +1,7 @@
 //! The steps of a build for builds elsewhere: in a registry, or in a directory.
 
 use std::collections::HashSet;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
@@ -99,6 +100,8 @@ impl LocalEngine {
                 .with_hint("give an empty directory, or one of an earlier cache"));
         }
         tokio::fs::create_dir_all(dir.join("blobs/sha256")).await.map_err(fail)?;
+        let looked = dir.to_owned();
+        blocking(move || Ok(sweep(&looked))).await?.map_err(fail)?;
         let documents = [&cache.config.0, &cache.manifest.0];
         for blob in cache.layers.iter().chain(documents) {
             let path = dir.join(blob_path(&blob.digest));
@@ -137,11 +140,54 @@ fn foreign(dir: &Path) -> std::io::Result<Option<std::ffi::OsString>> {
     Ok(None)
 }
 
+/// Removes files that exports left behind that were killed: those that nobody writes.
+fn sweep(dir: &Path) -> std::io::Result<()> {
+    for dir in [dir.to_owned(), dir.join("blobs/sha256")] {
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with(PART) || !entry.file_type()?.is_file() {
+                continue;
+            }
+            let path = entry.path();
+            // Held until it is removed.
+            let lock = File::open(&path);
+            if !lock.as_ref().is_ok_and(|file| file.try_lock().is_ok()) {
+                // Somebody writes it, or it is gone.
+                continue;
+            }
+            tracing::info!(path = %path.display(), "removing what a killed export left behind");
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What the name of a file begins with that is not whole.
 const PART: &str = ".part.";
 
-/// A file on its way, removed unless it gets its name.
+/// A file on its way, removed unless it gets its name. Its lock (flock(2)) is held while somebody writes it.
 struct Part(Option<PathBuf>);
+
+impl Part {
+    /// Makes the file for what will be called `path`.
+    fn create(path: &Path) -> std::io::Result<(Self, File)> {
+        loop {
+            let part = path.with_file_name(format!("{PART}{}", ContainerId::random()));
+            let file = File::options().write(true).create_new(true).open(&part)?;
+            // Somebody who looks for what was left may have been faster than the lock. Where nothing can be locked, nobody looks.
+            if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+                continue;
+            }
+            match std::fs::symlink_metadata(&part) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                there => return there.map(|_| (Self(Some(part)), file)),
+            }
+        }
+    }
+}
 
 impl Drop for Part {
     fn drop(&mut self) {
@@ -155,16 +201,17 @@ impl Drop for Part {
 /// Writes a file that is there when it is whole. Others may write the same one.
 async fn write(path: &Path, mut pieces: ByteStream) -> Result<()> {
     let fail = |e| Error::from_io("write build cache", e).with("path", path.display());
-    let part = path.with_file_name(format!("{PART}{}", ContainerId::random()));
-    let mut options = tokio::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).open(&part).await.map_err(fail)?;
-    let mut guard = Part(Some(part.clone()));
+    let whole = path.to_owned();
+    let (mut part, file) = blocking(move || Ok(Part::create(&whole))).await?.map_err(fail)?;
+    let mut file = tokio::fs::File::from_std(file);
     while let Some(piece) = pieces.next().await {
         file.write_all(&piece?).await.map_err(fail)?;
     }
     file.flush().await.map_err(fail)?;
     file.sync_data().await.map_err(fail)?;
-    tokio::fs::rename(&part, path).await.map_err(fail)?;
-    guard.0 = None;
+    if let Some(written) = &part.0 {
+        tokio::fs::rename(written, path).await.map_err(fail)?;
+    }
+    part.0 = None;
     Ok(())
 }

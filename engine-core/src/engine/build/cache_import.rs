@@ -202,8 +202,7 @@ impl Build {
                 let event = Box::new(PullEvent::Layer { layer: blob.clone(), progress });
                 self.progress.report(BuildEvent::Pull { step, event });
             };
-            let taken =
-                layers::take_in(&*self.engine.inner.images, &wanted, cache.place.fetch(blob), report).await;
+            let taken = layers::take_in(&self.engine, &wanted, cache.place.fetch(blob), report).await;
             match taken {
                 Ok(()) => return Some(Some((blob.clone(), diff_id.clone()))),
                 // It is made then.

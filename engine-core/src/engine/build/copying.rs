@@ -200,7 +200,8 @@ impl Step<'_> {
                 let at = super::copy::resolve(&below, &placing.destination).await?;
                 plan.make_dirs(&below, &at, placing.owner, placing.time).await?;
                 root.put(&**group.tree.files(), plan.into_files()).await?;
-                let options = UnpackFiles::default().with_owner(placing.owner);
+                let max_bytes = self.build.engine.inner.max_bytes;
+                let options = UnpackFiles::default().with_owner(placing.owner).with_max_bytes(max_bytes);
                 for source in &group.sources {
                     let content = unpack::content(&**group.tree.files(), &source.path).await?;
                     root.files()

@@ -2,7 +2,7 @@
 //!
 //! Nothing of the host's configuration has a part, nobody is asked for a password, no hook and no protocol but http, https, git and ssh is
 //! used, by submodules neither (SECURITY E3). [`GitSource`] has checked what becomes an argument. The layer is kept by its commit: what is
-//! here is not fetched again, and a repository is asked only where its reference leads.
+//! here is not fetched again, and a repository is asked only where its reference leads. How large it becomes is watched (`growth`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use crate::files::{ContainerFiles, ListFiles, Listed, PackedFile, PackedSource};
 
 use super::cache::Entry;
 use super::copy::Hasher;
+use super::growth;
 use super::scratch::Scratch;
 use super::sources::Sources;
 use super::spec::BuildSpec;
@@ -75,6 +76,8 @@ struct Git<'a> {
     scratch: &'a Scratch,
     proxies: Vec<(String, String)>,
     agent: Option<PathBuf>,
+    /// The most bytes that all of it may take.
+    max_bytes: u64,
 }
 
 impl LocalEngine {
@@ -82,7 +85,7 @@ impl LocalEngine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] for a reference or a directory that is not there; [`ErrorKind::Unsupported`] without git;
-    /// [`ErrorKind::Unavailable`] with what git says; [`ErrorKind::Corrupt`] if it is another commit than `checksum` says.
+    /// [`ErrorKind::Unavailable`] with what git says; [`ErrorKind::ResourceExhausted`] if it becomes too large; [`ErrorKind::Corrupt`] if it is another commit than `checksum` says.
     pub(super) async fn repository(
         &self,
         spec: &BuildSpec,
@@ -99,6 +102,7 @@ impl LocalEngine {
             scratch: &scratch,
             proxies: proxies.map(|(name, value)| (name.clone(), value.clone())).collect(),
             agent: spec.ssh.get("default").cloned(),
+            max_bytes: self.inner.max_bytes,
         };
         // A branch may go on meanwhile: one build is of one commit.
         let asked = (source.remote.clone(), source.reference.clone());
@@ -230,11 +234,13 @@ impl Git<'_> {
         // Submodules may be given by their places relative to this one.
         self.run(dir, &["remote", "add", "origin", &self.source.shown_remote()]).await?;
         self.fetch(&repository, resolved).await?;
+        growth::check(FETCH, self.scratch.path(), self.max_bytes).await?;
         self.run(dir, &["checkout", "--quiet", "--force", "--detach", commit, "--"]).await?;
         if self.source.submodules.unwrap_or(true) && repository.join(".gitmodules").exists() {
             let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
             self.run(dir, &update).await?;
         }
+        growth::check(FETCH, self.scratch.path(), self.max_bytes).await?;
         let said = self.run(dir, &["log", "-1", "--format=%ct", commit, "--"]).await?;
         // Whoever makes a commit gives it any number.
         let seconds = said.trim().parse().ok().filter(|seconds| *seconds <= LAST_SECOND).unwrap_or(0);
@@ -368,7 +374,12 @@ impl Git<'_> {
             group.ended();
             Ok((told, status))
         });
-        let ended = ended.await.map_err(|_| {
+        // The rest of it is killed with its group.
+        let ended = tokio::select! {
+            ended = ended => ended,
+            error = growth::outgrown(FETCH, home, self.max_bytes) => return Err(error),
+        };
+        let ended = ended.map_err(|_| {
             let (minutes, message) = (patience.as_secs() / 60, "the server takes too long");
             Error::new(ErrorKind::DeadlineExceeded, FETCH)
                 .with_message(format!("git {what} has not ended after {minutes} minutes: {message}"))

@@ -29,6 +29,7 @@ mod finish;
 mod flights;
 mod git;
 mod graph;
+mod growth;
 mod gzip;
 mod ignore;
 mod mounts;

@@ -71,7 +71,8 @@ impl LocalEngine {
         let unpacked = async {
             let content = unpack::content(&**tree.files(), &path).await?;
             // Whose they are on another machine says nothing.
-            let options = UnpackFiles::default().with_owner(Some((0, 0)));
+            let options =
+                UnpackFiles::default().with_owner(Some((0, 0))).with_max_bytes(self.inner.max_bytes);
             root.files().unpack(Path::new("/"), content, &options).await
         };
         let outcome = unpacked.await.map_err(|error| error.with("context", &file.name));

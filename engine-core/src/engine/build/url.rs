@@ -12,6 +12,7 @@ use crate::dockerfile::without_login;
 use crate::engine::LocalEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ContainerFiles, PackedFile, PackedSource};
+use crate::limit;
 use crate::url_fetcher::{FetchRequest, Fetched, FetchedFile, FileVersion};
 
 use super::cache::Entry;
@@ -100,7 +101,11 @@ impl LocalEngine {
             return Ok(known);
         }
         let version = FileVersion::new(note(ETAG), note(LAST_MODIFIED));
-        let fetched = self.inner.urls.fetch(&FetchRequest::new(url).with_known(version)).await?;
+        let fetched = {
+            let max_bytes = self.inner.max_bytes;
+            let request = FetchRequest::new(url).with_known(version).with_max_bytes(max_bytes);
+            self.inner.urls.fetch(&request).await.map_err(with_how)?
+        };
         let file = match (fetched, known) {
             (Fetched::File(file), _) => file,
             (Fetched::Unchanged, Some(known)) => {
@@ -133,6 +138,11 @@ impl LocalEngine {
     }
 }
 
+/// Says how to allow more, where it was too large.
+fn with_how(error: Error) -> Error {
+    if error.kind() == ErrorKind::ResourceExhausted { error.with_hint(limit::HINT) } else { error }
+}
+
 /// What is shown of a URL: without what may be secret in it.
 fn shown(url: &str) -> String {
     without_login(url.split(['?', '#']).next().unwrap_or_default())
@@ -161,7 +171,7 @@ async fn spool(mut file: FetchedFile, scratch: &Scratch, algorithm: DigestAlgori
     let mut target = tokio::fs::File::create_new(&path).await.map_err(fail)?;
     let mut hasher = DigestHasher::new(algorithm);
     while let Some(piece) = file.content.next().await {
-        let piece = piece?;
+        let piece = piece.map_err(with_how)?;
         hasher.update(&piece);
         target.write_all(&piece).await.map_err(fail)?;
     }

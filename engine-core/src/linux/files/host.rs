@@ -128,7 +128,7 @@ pub async fn unpack_host(
             plain: !archive_owners,
             ids: None,
         };
-        unpack_at(source, &root, &scratch, rules).map_err(|error| error.into_error(WRITE))
+        unpack_at(source, &root, &scratch, rules, options.max_bytes).map_err(|error| error.into_error(WRITE))
     })
     .await
 }

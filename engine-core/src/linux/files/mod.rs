@@ -137,7 +137,8 @@ impl ContainerFiles for LinuxFiles {
                 plain: false,
                 ids: view.ids().cloned(),
             };
-            unpack_at(source, root, &scratch, rules).map_err(|error| error.into_error(COPY_IN))
+            unpack_at(source, root, &scratch, rules, options.max_bytes)
+                .map_err(|error| error.into_error(COPY_IN))
         })
         .await
     }
@@ -181,10 +182,12 @@ fn unpack_at(
     root: &RootFd,
     scratch: &OwnedFd,
     rules: CopyRules,
+    max_bytes: Option<u64>,
 ) -> Result<(), UnpackError> {
     let open = root.open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
     let top = open.map_err(|error| UnpackError::Io { operation: "open", path: "/".to_owned(), error })?;
-    let tar = TarLimits { open_end: true, ..TarLimits::default() };
+    let limits = TarLimits::default();
+    let tar = TarLimits { open_end: true, bytes: max_bytes.unwrap_or(limits.bytes), ..limits };
     let options = UnpackOptions { whiteouts: Whiteouts::Plain, tar, copy: Some(rules) };
     // The decoder looks at the first four bytes, which a client may send one by one.
     let mut head = Vec::new();

@@ -99,7 +99,11 @@ impl Shared {
         self.set_verified(&digest, true);
         self.unsynced.store(true, std::sync::atomic::Ordering::Release);
         let descriptor = Descriptor::new(media_type::OCI_LAYER_GZIP, digest, bytes);
-        self.unpack_stored(&descriptor, &diff_id)?;
+        // Of a layer that is here, this blob was made just now.
+        match self.layer_info(&diff_id)? {
+            Some(_) => self.note_blob_of(&descriptor.digest, &diff_id)?,
+            None => self.unpack_stored(&descriptor, &diff_id)?,
+        }
         Ok((descriptor, diff_id))
     }
 

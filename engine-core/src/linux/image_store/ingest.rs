@@ -214,13 +214,17 @@ impl Shared {
         let fail = |e| Error::from_io("write blob", e).with("digest", &descriptor.digest);
         let file = private_file(&blob.path).map_err(fail)?;
         let mut input = Input::new(descriptor, Some(file), next);
-        let layer = match diff_id {
-            Some(diff_id) if self.layer_info(diff_id)?.is_none() => Some(
-                self.unpack_input(&mut input, Some(diff_id), &session)
-                    .map_err(|e| e.with("layer", &descriptor.digest))?,
-            ),
-            _ => None,
-        };
+        let mut layer = None;
+        if let Some(diff_id) = diff_id {
+            let about = |e: Error| e.with("layer", &descriptor.digest);
+            match self.layer_info(diff_id)? {
+                None => {
+                    layer = Some(self.unpack_input(&mut input, Some(diff_id), &session).map_err(about)?);
+                }
+                Some(info) if self.is_blob_of(&descriptor.digest, diff_id, &info) => {}
+                Some(_) => self.compare(&mut input, diff_id).map_err(about)?,
+            }
+        }
         let file = input.finish()?.0.ok_or_else(|| lost("receive blob"))?;
         let print = Fingerprint::of(&file.metadata().map_err(fail)?);
         if let Some(layer) = &layer {
@@ -235,8 +239,12 @@ impl Shared {
         gate.pass(|| {
             fs::rename(&blob.path, self.layout.blob(&descriptor.digest)).map_err(fail)?;
             self.set_verified(&descriptor.digest, true);
-            if let (Some(layer), Some(diff_id)) = (&layer, diff_id) {
-                self.publish_layer(&layer.files.path, diff_id)?;
+            match (&layer, diff_id) {
+                (Some(layer), Some(diff_id)) => {
+                    self.publish_layer(&layer.files.path, &descriptor.digest, diff_id)?;
+                }
+                (None, Some(diff_id)) => self.note_blob_of(&descriptor.digest, diff_id)?,
+                (_, None) => {}
             }
             self.unsynced.store(true, Ordering::Release);
             Ok(())
@@ -253,7 +261,7 @@ impl Shared {
         let blob = Temporary::new(&session, "blob");
         let fail = |e| Error::from_io("write layer", e);
         let file = private_file(&blob.path).map_err(fail)?;
-        let mut input = Input::unknown(file, self.options.max_layer_bytes, next);
+        let mut input = Input::unknown(file, self.options.max_bytes, next);
         let layer = self.unpack_input(&mut input, None, &session)?;
         let (file, digest, size) = input.finish()?;
         let print = Fingerprint::of(&file.ok_or_else(|| lost("write layer"))?.metadata().map_err(fail)?);
@@ -262,7 +270,7 @@ impl Shared {
         gate.pass(|| {
             fs::rename(&blob.path, self.layout.blob(&digest)).map_err(fail)?;
             self.set_verified(&digest, true);
-            self.publish_layer(&layer.files.path, &layer.diff_id)?;
+            self.publish_layer(&layer.files.path, &digest, &layer.diff_id)?;
             self.unsynced.store(true, Ordering::Release);
             Ok(())
         })?;
@@ -274,9 +282,10 @@ impl Shared {
         Ok(CreatedLayer::new(Descriptor::new(media_type, digest, size), layer.diff_id))
     }
 
-    /// Unpacks a layer whose blob is here.
+    /// Unpacks a layer whose blob is here, or compares the two where the layer is here as well.
     pub(super) fn unpack_stored(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<()> {
-        if self.layer_info(diff_id)?.is_some() {
+        let there = self.layer_info(diff_id)?;
+        if there.as_ref().is_some_and(|info| self.is_blob_of(&descriptor.digest, diff_id, info)) {
             return Ok(());
         }
         if !media_type::is_layer(&descriptor.media_type) {
@@ -284,21 +293,26 @@ impl Shared {
                 .with("media type", &descriptor.media_type)
                 .with_message("this type of layer is unknown"));
         }
-        let session = self.session()?;
         let path = self.layout.blob(&descriptor.digest);
         let fail = |e| Error::from_io("read blob", e).with("digest", &descriptor.digest);
         let file = File::open(&path).map_err(fail)?;
         let print = Fingerprint::of(&file.metadata().map_err(fail)?);
         // The blob's own digest is checked on the way, so this is also its first use.
         let mut input = Input::from_file(descriptor, file);
-        let layer = self
-            .unpack_input(&mut input, Some(diff_id), &session)
-            .map_err(|e| e.with("layer", &descriptor.digest))?;
+        let about = |e: Error| e.with("layer", &descriptor.digest);
+        if there.is_some() {
+            self.compare(&mut input, diff_id).map_err(about)?;
+            input.finish()?;
+            self.set_verified(&descriptor.digest, true);
+            return self.note_blob_of(&descriptor.digest, diff_id);
+        }
+        let session = self.session()?;
+        let layer = self.unpack_input(&mut input, Some(diff_id), &session).map_err(about)?;
         input.finish()?;
         self.set_verified(&descriptor.digest, true);
         layer.describe(&descriptor.digest, print).map_err(fail)?;
         self.layout.sync()?;
-        self.publish_layer(&layer.files.path, diff_id)?;
+        self.publish_layer(&layer.files.path, &descriptor.digest, diff_id)?;
         self.unsynced.store(true, Ordering::Release);
         Ok(())
     }
@@ -326,8 +340,8 @@ impl Shared {
         Ok(Unpacked { files, info: LayerInfo::new(summary, None, overlay), diff_id, compression })
     }
 
-    /// Renames a layer to its place. If another process was faster, its layer stays.
-    fn publish_layer(&self, from: &Path, diff_id: &Digest) -> Result<()> {
+    /// Renames a layer to its place, unpacked from `blob`. If another process was faster, its layer stays.
+    fn publish_layer(&self, from: &Path, blob: &Digest, diff_id: &Digest) -> Result<()> {
         let to = self.layout.layer(diff_id);
         let fail = |e| Error::from_io("publish layer", e).with("diff id", diff_id);
         for _ in 0..16 {
@@ -341,7 +355,7 @@ impl Shared {
                 Err(e) => return Err(fail(e)),
             }
             if self.layer_info(diff_id)?.is_some() {
-                return Ok(());
+                return self.note_blob_of(blob, diff_id);
             }
             // One that does not count: of another format, or without files. Nothing uses it.
             let session = self.session()?;

@@ -8,6 +8,7 @@ use bytes::{Buf as _, Bytes};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, DigestAlgorithm, DigestHasher};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limit::too_large;
 
 /// Hands out a blob's bytes to a decoder and checks them against a descriptor as they pass.
 ///
@@ -137,9 +138,7 @@ impl<'a> Input<'a> {
         if self.received > limit {
             return Err(match descriptor {
                 Some(_) => wrong(format!("it is longer than the {limit} bytes it should have")),
-                None => wrong(format!("it has more than {limit} bytes"))
-                    .with_kind(ErrorKind::ResourceExhausted)
-                    .with_hint("raise the limit in LocalImageStoreOptions if the content is to be trusted"),
+                None => too_large("receive blob", limit),
             });
         }
         self.hasher.update(&chunk);

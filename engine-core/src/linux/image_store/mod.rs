@@ -21,6 +21,7 @@ mod layer;
 mod layout;
 mod names;
 mod options;
+mod pairs;
 mod pipeline;
 mod probe;
 pub(in crate::linux) mod remove;

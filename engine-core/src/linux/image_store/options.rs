@@ -1,11 +1,14 @@
 //! What a caller may set on a [`LocalImageStore`](super::LocalImageStore).
 
+use crate::limit::DEFAULT_MAX_BYTES;
+
 /// Limits and choices of a store. Everything has a default.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LocalImageStoreOptions {
-    /// The most bytes a layer may have when uncompressed. Default: 64 GiB.
-    pub max_layer_bytes: u64,
+    /// The most bytes a layer may have when it is uncompressed and the holes of its files are written out. Default:
+    /// [`DEFAULT_MAX_BYTES`]. Of an engine's embedded store, [`EngineBuilder::max_bytes`](crate::EngineBuilder::max_bytes) decides.
+    pub max_bytes: u64,
     /// How many times larger than its blob a layer may become. Looked at from 256 MiB on; gzip itself ends at
     /// about 1032. Default: 1000.
     pub max_ratio: u64,
@@ -21,7 +24,7 @@ pub struct LocalImageStoreOptions {
 impl Default for LocalImageStoreOptions {
     fn default() -> Self {
         Self {
-            max_layer_bytes: 64 << 30,
+            max_bytes: DEFAULT_MAX_BYTES,
             max_ratio: 1000,
             max_entries: 10_000_000,
             max_zstd_window: 32 << 20,
@@ -31,10 +34,10 @@ impl Default for LocalImageStoreOptions {
 }
 
 impl LocalImageStoreOptions {
-    /// Sets the most bytes a layer may have when uncompressed.
+    /// Sets the most bytes of an uncompressed layer.
     #[must_use]
-    pub fn with_max_layer_bytes(mut self, bytes: u64) -> Self {
-        self.max_layer_bytes = bytes;
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
         self
     }
 

@@ -113,12 +113,6 @@ fn decode(
             return Ok(compression);
         }
         total += filled as u64;
-        if total > options.max_layer_bytes {
-            return Err(too_large(format!(
-                "it has more than {} bytes uncompressed",
-                options.max_layer_bytes
-            )));
-        }
         if total > RATIO_FROM {
             let received = decoder_received(&mut decoder);
             if total / options.max_ratio.max(1) > received {
@@ -153,7 +147,7 @@ fn write_files(
     target: Target,
     options: &LocalImageStoreOptions,
 ) -> Result<(UnpackSummary, Digest)> {
-    let tar = TarLimits { entries: options.max_entries, ..TarLimits::default() };
+    let tar = TarLimits { entries: options.max_entries, bytes: options.max_bytes, ..TarLimits::default() };
     let (summary, source) = match target {
         Target::Check => check(source, tar)?,
         Target::Directory { root, scratch, whiteouts } => {

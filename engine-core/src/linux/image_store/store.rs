@@ -201,6 +201,14 @@ impl ImageStore for LocalImageStore {
         Ok(self.shared.layer_info(diff_id)?.is_some())
     }
 
+    async fn has_layer_of(&self, blob: &Digest, diff_id: &Digest) -> Result<bool> {
+        let (blob, diff_id) = (blob.clone(), diff_id.clone());
+        self.blocking("look up layer", move |shared| {
+            Ok(shared.layer_info(&diff_id)?.is_some_and(|info| shared.is_blob_of(&blob, &diff_id, &info)))
+        })
+        .await
+    }
+
     async fn unpack(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
         let (layer, diff_id) = (layer.clone(), diff_id.clone());
         self.blocking("unpack layer", move |shared| shared.unpack_stored(&layer, &diff_id)).await

@@ -22,6 +22,7 @@ use crate::files::{
 };
 use crate::id::ContainerId;
 use crate::io::ByteStream;
+use crate::limit::too_large;
 use crate::memory::archive::{Item, Kind};
 use crate::memory::registry::pieces;
 use crate::memory::{Faults, archive, lock};
@@ -152,10 +153,12 @@ impl ContainerFiles for MemoryFiles {
 
     async fn unpack(&self, path: &Path, archive: ByteStream, options: &UnpackFiles) -> Result<()> {
         self.faults.check("files.unpack", &self.id).await?;
+        let limit = options.max_bytes.unwrap_or(u64::MAX);
+        let too_large = || too_large("copy to container", limit);
         let bytes = archive
             .try_fold(Vec::new(), |mut all, chunk| async move {
                 all.extend_from_slice(&chunk);
-                Ok(all)
+                if all.len() as u64 > limit { Err(too_large()) } else { Ok(all) }
             })
             .await?;
         let malformed = |why: Box<dyn std::error::Error + Send + Sync>| {
@@ -164,9 +167,12 @@ impl ContainerFiles for MemoryFiles {
                 .with_source(why)
         };
         let mut plain = Vec::new();
-        let decoded =
-            Decoder::new(&bytes[..], MAX_WINDOW).and_then(|mut packed| packed.read_to_end(&mut plain));
+        let decoded = Decoder::new(&bytes[..], MAX_WINDOW)
+            .and_then(|packed| packed.take(limit.saturating_add(1)).read_to_end(&mut plain));
         decoded.map_err(|error| malformed(error.into()))?;
+        if plain.len() as u64 > limit {
+            return Err(too_large());
+        }
         let items = archive::read(&Bytes::from(plain)).map_err(|why| malformed(why.into()))?;
         let mut trees = lock(&self.trees);
         let tree = trees.entry(self.id.clone()).or_default();

@@ -28,6 +28,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind};
+use crate::limit::too_large;
 use crate::tar::{TarError, show};
 
 /// Why a layer could not be written.
@@ -81,6 +82,7 @@ impl UnpackError {
             Self::Tar(error @ TarError::Limit(_)) => {
                 Error::new(ErrorKind::ResourceExhausted, operation).with_message(error.to_string())
             }
+            Self::Tar(TarError::TooLarge(limit)) => too_large(operation, limit),
             Self::Refused { path, reason } => {
                 Error::new(ErrorKind::Corrupt, operation).with("entry", path).with_message(reason)
             }
