@@ -182,8 +182,8 @@ fn file(registry: OciRegistry, request: &FetchRequest, response: Response) -> Re
         return Err(Fault::corrupt("it sends the file in an encoding that was not asked for"));
     }
     let (max, length) = (request.max_bytes, response.content_length());
-    if let Some(length) = length.filter(|length| *length > max) {
-        return Err(too_large(length, max));
+    if length.is_some_and(|length| length > max) {
+        return Err(too_large(max));
     }
     let last_modified = text(headers, &LAST_MODIFIED);
     let modified: Option<SystemTime> =
@@ -197,8 +197,8 @@ fn file(registry: OciRegistry, request: &FetchRequest, response: Response) -> Re
     Ok(file)
 }
 
-fn too_large(bytes: u64, max: u64) -> Fault {
-    Fault::new(ErrorKind::ResourceExhausted, format!("it has {bytes} bytes or more, and {max} are allowed"))
+fn too_large(max: u64) -> Fault {
+    Fault::new(ErrorKind::ResourceExhausted, format!("it takes more than {max} bytes"))
 }
 
 /// The bytes of an answer, all of them or an error.
@@ -219,7 +219,7 @@ fn body(registry: OciRegistry, url: String, response: Response, length: Option<u
             };
             done += piece.len() as u64;
             if done > max {
-                return Err(about(&url, too_large(done, max)));
+                return Err(about(&url, too_large(max)));
             }
             Ok(Some((piece, (response, done))))
         }

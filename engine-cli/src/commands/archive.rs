@@ -257,7 +257,8 @@ pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Result<u8> {
     options.created = Some(SystemTime::now());
     options.comment.clone_from(&args.message);
     options.platform.clone_from(&args.platform);
-    let image = context.engine().await?.import_stream(args.name.as_ref(), archive, options).await?;
+    let imported = context.engine().await?.import_stream(args.name.as_ref(), archive, options).await;
+    let image = imported.map_err(|error| error.with("archive", args.file.display()))?;
     output::line(image.id())?;
     Ok(0)
 }

@@ -278,6 +278,7 @@ impl EngineBuilder {
                 cdi_dirs: self.cdi_dirs.unwrap_or_else(|| CDI_DIRS.map(PathBuf::from).to_vec()),
                 spec_patch: self.spec_patch,
                 max_bytes,
+                removals: super::build::Removals::default(),
             }),
         };
         if let Some(follower) = Follower::begin(&engine).await? {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::events::Action;
 use crate::files::{Change, ContainerFiles, FilesSpec, PathStat, UnpackFiles};
 use crate::io::ByteStream;
@@ -34,7 +34,13 @@ impl LocalContainer {
     ) -> Result<()> {
         let max_bytes = options.max_bytes.unwrap_or(self.engine().inner.max_bytes);
         let options = options.clone().with_max_bytes(max_bytes);
-        self.files().await?.unpack(path.as_ref(), archive, &options).await?;
+        let path = path.as_ref();
+        self.files().await?.unpack(path, archive, &options).await.map_err(|error| match error.kind() {
+            ErrorKind::ResourceExhausted => {
+                error.with("container", self.id().short()).with("path", path.display())
+            }
+            _ => error,
+        })?;
         self.tell(Action::ExtractToDir).await
     }
 

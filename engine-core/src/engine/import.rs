@@ -14,6 +14,7 @@ use crate::reference::Reference;
 use super::LocalEngine;
 use super::events::of_image;
 use super::image::{Image, ImportOptions};
+use super::pull::wrap;
 
 impl LocalEngine {
     pub(super) async fn import_stream(
@@ -28,11 +29,16 @@ impl LocalEngine {
                 .with_message("a name with a digest cannot be given"));
         }
         let incoming = Incoming::begin(self).await?;
-        let mut writer = self.inner.images.create_layer().await?;
-        while let Some(piece) = archive.next().await {
-            writer.write(piece?).await?;
-        }
-        let target = self.put_import(writer.commit().await?, options).await?;
+        let layer = async {
+            let mut writer = self.inner.images.create_layer().await?;
+            while let Some(piece) = archive.next().await {
+                writer.write(piece?).await?;
+            }
+            writer.commit().await
+        };
+        let shown = name.map_or_else(|| "-".to_owned(), Reference::familiar);
+        let layer = layer.await.map_err(|error| wrap(error, "import image", shown))?;
+        let target = self.put_import(layer, options).await?;
         match name {
             Some(name) => {
                 let event = of_image(Action::Import, self.id_of(&target).await, name.familiar());

@@ -161,6 +161,8 @@ struct Inner {
     spec_patch: Option<SpecPatch>,
     /// The most bytes that one thing from outside may take.
     max_bytes: u64,
+    /// Directories of builds that are on their way out.
+    removals: build::Removals,
 }
 
 impl LocalEngine {

@@ -72,7 +72,7 @@ fn c4_what_takes_more_than_the_limit_is_refused_everywhere_and_leaves_nothing() 
         let said = crate::support::Said::from(command.output().unwrap());
         said.fails(1, &[words, &["more than 1048576 bytes", "--max-bytes"]].concat());
         let root = all.cli.root();
-        until("the directories of builds go", || {
+        until(&format!("the directories of builds go after {args:?}"), || {
             fs::read_dir(root.join("builds")).map_or(0, |dirs| dirs.count()) == 0
         });
     };
@@ -83,7 +83,7 @@ fn c4_what_takes_more_than_the_limit_is_refused_everywhere_and_leaves_nothing() 
         refused(&["build", &all.context], None, &["Dockerfile:2", archive]);
         web.put(&format!("/{archive}"), 200, "", &fs::read(at(archive)).unwrap());
         refused(&["build", &web.url(&format!("/{archive}"))], None, &[archive]);
-        refused(&["import", &at(archive), "imported"], None, &["import"]);
+        refused(&["import", &at(archive), "imported"], None, &["import image", &at(archive)]);
     }
     web.put("/file", 200, "", &vec![7; MORE]);
     all.write("Dockerfile", &format!("FROM busybox\nADD {} /x\n", web.url("/file")));
@@ -96,11 +96,11 @@ fn c4_what_takes_more_than_the_limit_is_refused_everywhere_and_leaves_nothing() 
     }
     gnu_tar(&tree, "zeros", &at("saved.tgz"), &["-z"]);
     refused(&["load", "-i", &at("saved.tgz")], None, &["saved.tgz"]);
-    all.run(&["create", "--name", "c", "busybox"]).ok();
-    refused(&["cp", "-", "c:/tmp"], Some(&at("zeros.tgz")), &["c"]);
-    refused(&["cp", "-", "c:/tmp"], Some(&at("hole.tar")), &["c"]);
-    refused(&["cp", &format!("{}/zeros", tree.display()), "c:/tmp"], None, &["c"]);
-    all.run(&["rm", "c"]).ok();
+    all.run(&["create", "--name", "box", "busybox"]).ok();
+    refused(&["cp", "-", "box:/tmp"], Some(&at("zeros.tgz")), &["/tmp"]);
+    refused(&["cp", "-", "box:/tmp"], Some(&at("hole.tar")), &["/tmp"]);
+    refused(&["cp", &format!("{}/zeros", tree.display()), "box:/tmp"], None, &["/tmp"]);
+    all.run(&["rm", "box"]).ok();
 
     // Nothing is there of all that, and what is small enough comes in.
     all.run(&["builder", "prune", "-af"]).ok();

@@ -55,8 +55,8 @@ impl LocalEngine {
     pub(super) async fn unpack_context(&self, context: &mut BuildContext) -> Result<Option<Scratch>> {
         let BuildContext::Archive(archive) = &*context else { return Ok(None) };
         let archive = archive.take()?;
-        if let Some(root) = self.inner.root.clone() {
-            let scratch = crate::engine::blocking(move || Scratch::create(&root)).await?;
+        if self.inner.root.is_some() {
+            let scratch = self.scratch().await?;
             let files = files_of_directory(scratch.path())?;
             let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
             let options = crate::files::UnpackFiles::default()

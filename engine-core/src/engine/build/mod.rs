@@ -80,7 +80,7 @@ use provenance::Origins;
 pub use provenance::ProvenanceMode;
 use remote::Remote;
 use scratch::Scratch;
-pub(in crate::engine) use scratch::sweep;
+pub(in crate::engine) use scratch::{Removals, sweep};
 use sources::Sources;
 pub use spec::{BuildContext, BuildNetwork, BuildSpec, DockerfileSource};
 pub use texts::BuildTexts;
@@ -160,7 +160,11 @@ impl Build {
 impl LocalEngine {
     pub(super) fn build(&self, spec: BuildSpec) -> Operation<BuildEvent, BuiltImage> {
         let engine = self.clone();
-        Operation::new(move |progress| async move { engine.build_image(spec, progress, None).await })
+        Operation::new(move |progress| async move {
+            let built = engine.build_image(spec, progress, None).await;
+            engine.inner.removals.end().await;
+            built
+        })
     }
 
     async fn build_image(

@@ -7,6 +7,9 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinHandle;
 
 use crate::engine::{LocalEngine, blocking};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +24,28 @@ const ATTEMPTS: u32 = 100;
 pub(super) struct Scratch {
     path: PathBuf,
     _lock: File,
+    removals: Removals,
+}
+
+/// Directories that are being removed: what is dropped cannot wait for it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct Removals(Arc<Mutex<Vec<JoinHandle<()>>>>);
+
+impl Removals {
+    fn add(&self, removal: JoinHandle<()>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|removal| !removal.is_finished());
+        all.push(removal);
+    }
+
+    /// Waits until the directories that were dropped are gone. A program that ended before would leave them to the next.
+    pub(super) async fn end(&self) {
+        loop {
+            let Some(next) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return };
+            // It has told what went wrong.
+            let _ = next.await;
+        }
+    }
 }
 
 impl LocalEngine {
@@ -34,13 +59,14 @@ impl LocalEngine {
                 .with_message("an engine in memory has no place for files")
                 .with_hint("give the engine a root directory"));
         };
-        blocking(move || Scratch::create(&root)).await
+        let removals = self.inner.removals.clone();
+        blocking(move || Scratch::create(&root, removals)).await
     }
 }
 
 impl Scratch {
     /// Makes a directory beneath the engine's root.
-    pub(super) fn create(root: &Path) -> Result<Self> {
+    fn create(root: &Path, removals: Removals) -> Result<Self> {
         let parent = root.join(DIRECTORY);
         let fail =
             |e: io::Error| Error::from_io("create directory of build", e).with("path", parent.display());
@@ -55,7 +81,7 @@ impl Scratch {
             DirBuilder::new().mode(0o700).create(&path).map_err(fail)?;
             let Ok(lock) = File::open(&path) else { continue };
             if lock.try_lock().is_ok() && is_still(&path, &lock) {
-                return Ok(Self { path, _lock: lock });
+                return Ok(Self { path, _lock: lock, removals });
             }
         }
         Err(Error::new(ErrorKind::Conflict, "create directory of build")
@@ -78,7 +104,7 @@ impl Drop for Scratch {
         };
         // There may be many files in it, and this may be a task's thread.
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Ok(runtime) => self.removals.add(runtime.spawn_blocking(remove)),
             Err(_) => remove(),
         }
     }
@@ -120,7 +146,7 @@ mod tests {
     fn what_is_in_use_stays_and_what_is_left_goes() {
         let root = tempfile::tempdir().unwrap();
         sweep(root.path()).unwrap();
-        let scratch = Scratch::create(root.path()).unwrap();
+        let scratch = Scratch::create(root.path(), Removals::default()).unwrap();
         fs::write(scratch.path().join("file"), "text").unwrap();
         let left = root.path().join(DIRECTORY).join("left");
         fs::create_dir_all(left.join("below")).unwrap();

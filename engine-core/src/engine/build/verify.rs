@@ -101,7 +101,11 @@ impl LocalEngine {
     /// As [`Engine::build`](crate::Engine::build). That something else came out is no error.
     pub fn verify_rebuild(&self, spec: BuildSpec) -> Operation<BuildEvent, Rebuild> {
         let engine = self.clone();
-        Operation::new(move |progress| async move { engine.rebuild(spec, progress).await })
+        Operation::new(move |progress| async move {
+            let rebuilt = engine.rebuild(spec, progress).await;
+            engine.inner.removals.end().await;
+            rebuilt
+        })
     }
 
     async fn rebuild(&self, mut spec: BuildSpec, progress: Progress<BuildEvent>) -> Result<Rebuild> {
