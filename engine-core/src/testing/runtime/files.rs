@@ -87,6 +87,14 @@ pub async fn files_are_looked_up_safely(bench: Bench<'_>) {
     let bytes = gzip.finish().expect("compress").into_iter().map(|byte| Ok(vec![byte].into()));
     files.unpack(root, Box::pin(stream::iter(bytes)), &options).await.expect("unpack a compressed archive");
     assert!(files.stat(Path::new("/packed")).await.expect("stat").is_file());
+    let few = options.clone().with_max_bytes(4096);
+    assert_kind(
+        into("/", &[("large", &[0; 4096])], &few).await,
+        &[ErrorKind::ResourceExhausted],
+        "too large",
+    );
+    assert_kind(files.stat(Path::new("/large")).await, &[ErrorKind::NotFound], "stat of what was too large");
+    into("/", &[("small", &[0; 1024])], &few).await.expect("unpack what is small enough");
     let torn: ByteStream = Box::pin(stream::iter([Ok(vec![1; 100].into())]));
     let outcome = files.unpack(root, torn, &options).await;
     assert_kind(outcome, &[ErrorKind::Corrupt], "unpack of no archive");
