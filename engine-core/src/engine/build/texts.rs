@@ -110,8 +110,13 @@ impl LocalEngine {
             return BuildTexts::read(&spec).await;
         }
         let _lease = self.inner.images.lease().await?;
-        let files = Box::pin(self.files_of_context(&mut spec, &Sources::default())).await?;
-        BuildTexts::of_files(&spec, &*files).await
+        let read = async {
+            let files = Box::pin(self.files_of_context(&mut spec, &Sources::default())).await?;
+            BuildTexts::of_files(&spec, &*files).await
+        };
+        let read = read.await;
+        self.inner.removals.end().await;
+        read
     }
 }
 
