@@ -5,7 +5,7 @@
 //! it is deleted after.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -42,14 +42,29 @@ struct Marked {
     layers: HashSet<String>,
 }
 
-/// How often, and after how long, a lock is tried again that nobody holds on purpose.
-const MOMENTS: u32 = 10;
+/// How often a lock is tried again that nobody holds on purpose, and after how long. What a collection leaves is the next one's.
+const TRIES_TO_COLLECT: u32 = 3;
+const TRIES_TO_REMOVE: u32 = 10;
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(10);
 
 impl Shared {
+    /// Keeps leases out while content is removed; `None` if somebody has one.
+    fn lock_alone(&self, tries: u32) -> Result<Option<File>> {
+        let mut lock = self.layout.lock(FlockOperation::NonBlockingLockExclusive)?;
+        // A lease that has just ended is held for a moment more by a process that is being started elsewhere in this program.
+        for _ in 0..tries {
+            if lock.is_some() {
+                break;
+            }
+            std::thread::sleep(MOMENT);
+            lock = self.layout.lock(FlockOperation::NonBlockingLockExclusive)?;
+        }
+        Ok(lock)
+    }
+
     pub(super) fn collect_garbage(&self) -> Result<GarbageReport> {
         let mut report = GarbageReport::default();
-        let Some(_lock) = self.layout.lock(FlockOperation::NonBlockingLockExclusive)? else {
+        let Some(_lock) = self.lock_alone(TRIES_TO_COLLECT)? else {
             tracing::debug!("content is in use, nothing is collected");
             return Ok(report);
         };
@@ -111,16 +126,7 @@ impl Shared {
                 .with_message(why)
                 .with_hint(hint)
         };
-        let mut lock = self.layout.lock(FlockOperation::NonBlockingLockExclusive)?;
-        // A lease that has just ended is held for a moment more by a process that is being started elsewhere in this program.
-        for _ in 0..MOMENTS {
-            if lock.is_some() {
-                break;
-            }
-            std::thread::sleep(MOMENT);
-            lock = self.layout.lock(FlockOperation::NonBlockingLockExclusive)?;
-        }
-        let Some(_lock) = lock else {
+        let Some(_lock) = self.lock_alone(TRIES_TO_REMOVE)? else {
             return Err(conflict("somebody brings content into the store, or takes it out", "try again"));
         };
         let session = self.session()?;
